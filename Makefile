@@ -1,0 +1,55 @@
+# `make demo` and `make test` are the two commands; the rest is for people who work on Strata.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO_CUSTOMERS ?= 1500
+DEMO_DAYS ?= 200
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test ui lint bench clean
+
+help:
+	@sed -n 's/^\([a-z.]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+# The stamp is written last, so an interrupted set-up starts again instead of passing for complete.
+.venv: .venv/.complete ## set up the environment alone
+.venv/.complete: requirements.lock pyproject.toml
+	@echo "[1/3] installing the locked packages (about a minute)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes -r requirements.lock
+	@echo "[2/3] installing strata itself"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@echo "[3/3] reading the dbt project"
+	$(BIN)/python -m pipeline.transform.dbt
+	@touch $@
+
+demo: .venv/.complete ## sample company → daily job → a release, and where to look at it
+	$(BIN)/strata sample --out landing --customers $(DEMO_CUSTOMERS) --days $(DEMO_DAYS) --seed 7
+	$(BIN)/strata run --landing landing
+	@$(BIN)/strata releases show
+
+test: .venv/.complete ## every test
+	$(BIN)/python -m pytest
+
+ui: .venv/.complete ## Dagster UI on 127.0.0.1
+	$(BIN)/strata ui
+
+lint: .venv-lint/.complete ## style of Python, SQL and YAML, and Dagster's own check of the definitions
+	.venv-lint/bin/ruff check .
+	.venv-lint/bin/ruff format --check .
+	.venv-lint/bin/yamllint --strict .
+	.venv-lint/bin/sqlfluff lint --processes 2 dbt_project/models dbt_project/tests
+	$(BIN)/dg check defs
+
+# Linters live apart: some of them pin other versions of what the product runs on.
+.venv-lint/.complete: requirements-lint.lock .venv/.complete
+	$(PYTHON) -m venv .venv-lint
+	.venv-lint/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-lint.lock
+	@touch $@
+
+bench: .venv/.complete ## our job beside a hand-written script and pandas, 1 M and 10 M order lines
+	$(BIN)/python -m benchmarks.scale --rows 1000000 --json var/bench/1m.json
+	$(BIN)/python -m benchmarks.scale --rows 10000000 --json var/bench/10m.json
+
+clean: ## everything that the targets above made, apart from landing/ and var/ (your data)
+	rm -rf .venv .venv-lint dbt_project/target dbt_project/logs .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
