@@ -1,0 +1,133 @@
+"""The ledger: one row per delivered file, kept as Parquet beside raw and never rewritten.
+
+A sweep writes its raw files first and its ledger rows last, in one rename. A raw file without a ledger row is
+unknown to every reader, so a sweep that dies is simply done again.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from datetime import date, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.settings import Settings
+
+SCHEMA = pa.schema(
+    [
+        ("delivery", pa.string()),
+        ("source", pa.string()),
+        ("feed", pa.string()),
+        ("stem", pa.string()),
+        ("file", pa.string()),
+        ("dt", pa.date32()),
+        ("rev", pa.int32()),
+        ("known_from", pa.date32()),
+        ("sha256", pa.string()),
+        ("bytes", pa.int64()),
+        ("status", pa.string()),
+        ("reject_code", pa.string()),
+        ("reject_detail", pa.string()),
+        ("rows_read", pa.int64()),
+        ("rows_loaded", pa.int64()),
+        ("rows_rejected", pa.int64()),
+        ("rows_duplicate", pa.int64()),
+        ("header_bytes", pa.int64()),
+        ("blank_bytes", pa.int64()),
+        ("record_bytes", pa.int64()),
+        ("extra_columns", pa.string()),
+        ("zone", pa.string()),
+        ("currency", pa.string()),
+        ("price_includes_tax", pa.bool_()),
+        ("loaded_at", pa.timestamp("us")),
+        ("run_id", pa.string()),
+        ("file_stat", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One delivered file. `rows_read = rows_loaded + rows_rejected + rows_duplicate` always holds.
+
+    `status` is loaded, rejected (nothing of the file was loaded) or duplicate (the same bytes came before under
+    another name). `dt` is None for a file that stands where no delivery stands. `file_stat` (size, times, inode)
+    spares reading an unchanged file again.
+    """
+
+    delivery: str
+    source: str | None
+    feed: str | None
+    stem: str | None
+    file: str
+    dt: date | None
+    rev: int
+    known_from: date | None
+    sha256: str
+    bytes: int
+    status: str
+    loaded_at: datetime
+    run_id: str
+    file_stat: str
+    reject_code: str | None = None
+    reject_detail: str | None = None
+    rows_read: int = 0
+    rows_loaded: int = 0
+    rows_rejected: int = 0
+    rows_duplicate: int = 0
+    header_bytes: int | None = None
+    blank_bytes: int | None = None
+    record_bytes: int | None = None
+    extra_columns: str | None = None
+    zone: str | None = None
+    currency: str | None = None
+    price_includes_tax: bool = False
+
+    def __post_init__(self) -> None:
+        if self.rows_read != self.rows_loaded + self.rows_rejected + self.rows_duplicate:
+            raise AssertionError(f"rows of {self.file} do not add up: {self}")
+
+
+def read(settings: Settings) -> list[Entry]:
+    """Every entry, oldest first."""
+    names = {field.name for field in fields(Entry)}
+    entries: list[Entry] = []
+    for path in sorted(settings.ledger.glob("*.parquet")):
+        table = pq.read_table(path)
+        entries.extend(Entry(**{k: v for k, v in row.items() if k in names}) for row in table.to_pylist())
+    return entries
+
+
+def append(settings: Settings, entries: Iterable[Entry]) -> None:
+    """Add entries in one rename: this is the commit of the raw files that they describe."""
+    rows = [asdict(entry) for entry in entries]
+    if not rows:
+        return
+    settings.ledger.mkdir(parents=True, exist_ok=True)
+    numbers = [int(path.stem) for path in settings.ledger.glob("*.parquet")]
+    write_parquet(pa.Table.from_pylist(rows, SCHEMA), settings.ledger / f"{max(numbers, default=0) + 1:06d}.parquet")
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Write durably and in one rename, so that no reader meets half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        pq.write_table(table, file, compression="zstd")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def in_force(entries: Iterable[Entry], as_of: date) -> list[Entry]:
+    """The last revision of every stem with `dt < as_of` that was known at `as_of`, whatever its status."""
+    latest: dict[tuple[str, str, str], Entry] = {}
+    for entry in entries:
+        if entry.dt is None or entry.known_from is None or entry.dt >= as_of or entry.known_from > as_of:
+            continue
+        key = (entry.source or "", entry.feed or "", entry.stem or "")
+        if key not in latest or entry.rev > latest[key].rev:
+            latest[key] = entry
+    return sorted(latest.values(), key=lambda entry: entry.delivery)
