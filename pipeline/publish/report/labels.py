@@ -21,6 +21,12 @@ class Text(NamedTuple):
         return self.zh if self.zh == self.en else f"{self.zh} / {self.en}"
 
 
+def join(*texts: Text | None) -> Text:
+    """Sentences one after the other, each language by itself: a reader follows one, not both by turns."""
+    present = [text for text in texts if text]
+    return Text("".join(text.zh for text in present), " ".join(text.en for text in present))
+
+
 @cache
 def _book() -> dict:
     return yaml.safe_load((Path(__file__).parent / "labels.yml").read_text(encoding="utf-8"))

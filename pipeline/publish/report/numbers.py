@@ -23,7 +23,7 @@ def exact(value: object) -> Decimal | None:
 
 
 def total(column: pd.Series) -> Decimal | None:
-    """Sum independent of row order (Decimal or fsum), so that the page is the same bytes; None if all null."""
+    """Sum independent of row order (Decimal or fsum): same rows, same bytes. None if all null."""
     values = column.dropna()
     if values.empty:
         return None

@@ -9,15 +9,16 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipeline.publish.report import panels
+from pipeline.publish.report import channels, distribution, feedback, segments, trust
 from pipeline.publish.report.labels import say
+from pipeline.publish.report.release import Release, read_labels
 
 # What the page reads, so that the publisher loads no other column of a table with a row per customer.
 PAGE_TABLES: Mapping[str, tuple[str, ...]] = {
     "segments.customer_rfm": (
         "r_score", "f_score", "frequency_days", "orders_n", "monetary", "rfm_segment", "scoring_mode",
     ),
-    "segments.customer_abc": ("profit_365", "abc_class", "profit_is_estimated"),
+    "segments.customer_abc": ("profit_365", "abc_class", "profit_is_estimated", "abc_basis"),
     "segments.customer_lifecycle": ("stage",),
     "audiences.segment_membership": ("scheme",),
     "segments.pareto_check": (),
@@ -46,27 +47,35 @@ def _environment() -> Environment:
 def render_page(tables: Mapping[str, pd.DataFrame], manifest: Mapping) -> str:
     """One HTML document (UTF-8 text). Pure: no clock, no files besides its own templates, no request.
 
-    tables: '<schema>.<table>' -> frame as read from the release; PAGE_TABLES names the tables and, for the large
-    ones, the columns that are used (empty: read all). Absent, None or empty frames give a panel that says why.
+    A panel is a function from the release to the values of one block of the template. When its table is
+    missing, empty, not enabled or short of a column, that is {"gap": Text}: the block says why it is empty.
+
+    tables: '<schema>.<table>' -> frame as read from the release; PAGE_TABLES names them and, for the large
+    ones, the columns that are used (none named: all).
     manifest: release, as_of_date, policy_version, currency, previous_release, tables, checks, feeds; optional
-    k_anon_min (10). Raises KeyError without release or as_of_date: a page that cannot say what it shows is no page.
+    k_anon_min (10), and `reason` of a table that is not enabled.
+    Raises KeyError without release or as_of_date: a page that cannot say what it shows is no page.
     """
-    release = panels.Release(tables, manifest, panels.read_labels(tables.get("audiences.segment_summary")))
-    return _environment().get_template("page.html.j2").render(
-        release=manifest["release"],
-        as_of=release.as_of.isoformat(),
-        policy_version=manifest.get("policy_version"),
-        currency=release.currency,
-        previous=manifest.get("previous_release"),
-        quality=panels.quality(release),
-        kpi=panels.tiles(release),
-        segments=panels.segments(release),
-        heat=panels.heat_map(release),
-        pareto=panels.pareto(release),
-        lifecycle=panels.lifecycle(release),
-        channels=panels.channels(release),
-        feedback=panels.feedback(release),
-        balance=panels.row_balance(release),
-        ledger=panels.ledger(release),
-        published=panels.published(release),
+    release = Release(tables, manifest, read_labels(tables.get("audiences.segment_summary")))
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            release=manifest["release"],
+            as_of=release.as_of.isoformat(),
+            policy_version=manifest.get("policy_version"),
+            currency=release.currency,
+            previous=manifest.get("previous_release"),
+            quality=trust.quality(release),
+            kpi=segments.tiles(release),
+            segments=segments.segments(release),
+            heat=distribution.heat_map(release),
+            pareto=distribution.pareto(release),
+            lifecycle=distribution.lifecycle(release),
+            channels=channels.channels(release),
+            feedback=feedback.feedback(release),
+            balance=trust.row_balance(release),
+            ledger=trust.ledger(release),
+            published=trust.published(release),
+        )
     )

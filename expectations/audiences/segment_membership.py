@@ -1,0 +1,52 @@
+"""May the membership of the segments leave? Judged on the released file itself."""
+
+from pipeline.quality.policy import classes, schemes
+from pipeline.quality.suites import Expect, Suite
+
+SUITE = Suite(
+    "audiences.segment_membership",
+    (
+        Expect(
+            "one_class_per_customer_and_scheme",
+            "ExpectCompoundColumnsToBeUnique",
+            {"column_list": ["customer_key", "scheme"]},
+            "A customer is in two classes of one scheme and would get two treatments.",
+        ),
+        Expect(
+            "keys_are_tokens",
+            "ExpectColumnValuesToMatchRegex",
+            {"column": "customer_key", "regex": "^[0-9a-f]{32}$"},
+            "A key is no token: a source id or clear personal data is about to leave.",
+        ),
+        Expect(
+            "known_schemes",
+            "ExpectColumnDistinctValuesToBeInSet",
+            {"column": "scheme", "value_set": schemes()},
+            "A scheme has no labels and no action in the policy.",
+        ),
+        Expect(
+            "known_classes",
+            "ExpectColumnDistinctValuesToBeInSet",
+            {"column": "class", "value_set": classes()},
+            "A class has no label in the policy: a model produces a name that nobody has defined.",
+        ),
+        Expect(
+            "labels_fit_vendor_limits",
+            "ExpectColumnValueLengthsToBeBetween",
+            {"column": "class_label_zh", "min_value": 1, "max_value": 10},
+            "A Chinese label is empty or longer than 10 characters, which WeChat tags refuse.",
+        ),
+        Expect(
+            "every_row_has_a_reason",
+            "ExpectColumnValuesToNotBeNull",
+            {"column": "reason_zh"},
+            "A marketer asks why this customer is here, and the row does not say.",
+        ),
+        Expect(
+            "no_class_sets_a_price",
+            "ExpectColumnValuesToBeInSet",
+            {"column": "pricing_use_allowed", "value_set": [False]},
+            "A class may be used for prices, which domain rule C-12 does not allow by default.",
+        ),
+    ),
+)

@@ -1,0 +1,46 @@
+"""May the summary of the segments leave? Judged on the released file itself."""
+
+from pipeline.quality.policy import classes, schemes
+from pipeline.quality.suites import Expect, Suite
+
+SUITE = Suite(
+    "audiences.segment_summary",
+    (
+        Expect(
+            "one_row_per_class",
+            "ExpectCompoundColumnsToBeUnique",
+            {"column_list": ["scheme", "class"]},
+            "A class stands twice, so its customers would be counted twice.",
+        ),
+        Expect(
+            "known_schemes",
+            "ExpectColumnDistinctValuesToBeInSet",
+            {"column": "scheme", "value_set": schemes()},
+            "A scheme has no labels and no action in the policy.",
+        ),
+        Expect(
+            "known_classes",
+            "ExpectColumnDistinctValuesToBeInSet",
+            {"column": "class", "value_set": classes()},
+            "A class has no label in the policy: a model produces a name that nobody has defined.",
+        ),
+        Expect(
+            "shares_are_fractions",
+            "ExpectColumnValuesToBeBetween",
+            {"column": "share", "min_value": 0, "max_value": 1},
+            "A share outside 0 to 1 means that the classes do not add up to the population.",
+        ),
+        Expect(
+            "no_small_cells",
+            "ExpectColumnValuesToBeBetween",
+            {"column": "customers", "min_value": 10},
+            "A group of fewer than 10 people could be recognised; such cells must be suppressed.",
+        ),
+        Expect(
+            "every_class_has_an_action",
+            "ExpectColumnValuesToNotBeNull",
+            {"column": "recommended_action_zh"},
+            "A class without an action tells a marketer nothing; add it to the playbook seed.",
+        ),
+    ),
+)

@@ -1,0 +1,30 @@
+"""May the order lines come in? Judged on one profile row per delivery."""
+
+from pipeline.quality.suites import Expect, Suite
+
+SUITE = Suite(
+    "order_lines",
+    (
+        Expect(
+            "quantities_plausible",
+            "ExpectColumnValuesToBeBetween",
+            {"column": "qty__max", "max_value": 1_000_000},
+            "A quantity above a million is a barcode or an id in the wrong column.\n\n"
+            "Mend the export and deliver the file again under the same name.",
+        ),
+        Expect(
+            "prices_plausible",
+            "ExpectColumnValuesToBeBetween",
+            {"column": "unit_price_paid__max", "max_value": 10_000_000},
+            "A unit price above ten million is a total, or a currency written without its decimals.\n\n"
+            "Mend the export and deliver the file again under the same name.",
+        ),
+        Expect(
+            "list_prices_present",
+            "ExpectColumnValuesToBeBetween",
+            {"column": "list_price_share", "min_value": 0.5, "mostly": 0.95},
+            "A source that usually gives list prices left them out, so discounts cannot be told from prices.",
+            level="warn",
+        ),
+    ),
+)

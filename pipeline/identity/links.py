@@ -1,0 +1,169 @@
+"""Who is who, by deterministic identifiers: source ids → `customer_key`.
+
+Two records of different sources are one person when they share a phone or e-mail token that belongs to exactly one
+record in every source that has it. An identifier that two records of one source share (a household's phone, a shop's
+mailbox) says nothing about who it is, so it links nobody: precision before recall, because a wrong merge shows one
+person's data to another (domain.md P-25).
+
+`customer_key` is a token, under the minting key, of the person's earliest source record: earliest delivery day,
+then source name, then id. It does not depend on the order in which files were read.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from pipeline.ingest import ledger
+from pipeline.ingest.contracts import load_contracts
+from pipeline.ingest.vault import Vault, token
+from pipeline.settings import Settings
+
+SCHEMA = pa.schema(
+    [
+        ("known_at", pa.date32()),
+        ("source", pa.string()),
+        ("source_customer_id", pa.string()),
+        ("customer_key", pa.string()),
+        ("rule", pa.string()),
+        ("confidence", pa.float64()),
+        ("first_seen", pa.date32()),
+        ("last_seen", pa.date32()),
+    ]
+)
+_IDENTIFIERS = ("phone_token", "email_token")
+
+
+def write_links(settings: Settings, known_at: Sequence[date]) -> dict[date, int]:
+    """Write `identity/links.parquet`: one row per known_at, source and source id.
+
+    Args:
+        known_at: the dates whose knowledge is asked for, each answered from the deliveries in force on it.
+
+    Returns:
+        Persons (distinct keys) per date.
+    """
+    entries = ledger.read(settings)
+    keys: dict[tuple[str, str], str] = {}
+    parts, persons = [], {}
+    with Vault(settings) as vault:
+        for day in sorted(set(known_at)):
+            records = _records(settings, ledger.in_force(entries, day))
+            records["customer_key"], records["rule"] = link(records, vault.minting_key, keys)
+            records["known_at"] = day
+            records["confidence"] = 1.0
+            persons[day] = records["customer_key"].nunique()
+            parts.append(pa.Table.from_pandas(records[SCHEMA.names], SCHEMA, preserve_index=False))
+    ledger.write_parquet(pa.concat_tables(parts), settings.identity / "links.parquet")
+    return persons
+
+
+def link(
+    records: pd.DataFrame, minting_key: bytes, keys: dict[tuple[str, str], str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(customer_key, rule) of each record.
+
+    Args:
+        records: source, source_customer_id, first_seen and one column for each identifier, one row per record,
+            in any order.
+        keys: tokens of source ids that are known already; new ones are added.
+    """
+    keys = {} if keys is None else keys
+    n = len(records)
+    order = np.lexsort((records["source_customer_id"], records["source"], records["first_seen"].astype("int64")))
+    rank = np.empty(n, dtype=np.int64)
+    rank[order] = np.arange(n)
+    linked = np.full(n, "source_id", dtype=object)
+    left: list[np.ndarray] = []
+    right: list[np.ndarray] = []
+    for identifier in _IDENTIFIERS:
+        edges = _edges(records, identifier)
+        if len(edges):
+            left.append(edges[:, 0])
+            right.append(edges[:, 1])
+            linked[np.unique(edges)] = identifier.removesuffix("_token")
+    cluster = np.arange(n)
+    if left:
+        a, b = np.concatenate(left), np.concatenate(right)
+        graph = coo_matrix((np.ones(len(a), dtype=bool), (a, b)), shape=(n, n))
+        cluster = connected_components(graph, directed=False)[1]
+    first = pd.Series(rank).groupby(cluster).transform("min").to_numpy()
+    earliest = order[first] if n else order
+    sources = records["source"].to_numpy()
+    ids = records["source_customer_id"].to_numpy()
+    made = np.empty(n, dtype=object)
+    for i in np.unique(earliest):
+        pair = (sources[i], ids[i])
+        if pair not in keys:
+            keys[pair] = token(minting_key, "customer", f"{pair[0]}\x1f{pair[1]}")
+        made[i] = keys[pair]
+    return made[earliest] if n else made, linked
+
+
+def _edges(records: pd.DataFrame, identifier: str) -> np.ndarray:
+    """Pairs of positions that share a trusted value of `identifier`; shape (n, 2)."""
+    frame = pd.DataFrame({"value": records[identifier].to_numpy(), "source": records["source"].to_numpy()})
+    frame["position"] = np.arange(len(frame))
+    frame = frame.dropna(subset=["value"])
+    per_source = frame.groupby(["value", "source"])["position"].transform("size")
+    shared = frame.loc[per_source > 1, "value"].unique()
+    frame = frame[~frame["value"].isin(shared)].sort_values(["value", "source"])
+    same = frame["value"].to_numpy()[1:] == frame["value"].to_numpy()[:-1]
+    position = frame["position"].to_numpy()
+    return np.stack([position[:-1][same], position[1:][same]], axis=1) if len(frame) else np.empty((0, 2), int)
+
+
+def _records(settings: Settings, in_force: list[ledger.Entry]) -> pd.DataFrame:
+    """One row per source and source id seen in any feed: first and last delivery day, latest identifiers."""
+    con = duckdb.connect()
+    try:
+        loaded = [e for e in in_force if e.status == "loaded"]
+        con.register(
+            "deliveries",
+            pa.table(
+                {
+                    "_delivery": pa.array([e.delivery for e in loaded], pa.string()),
+                    "source": pa.array([e.source for e in loaded], pa.string()),
+                    "dt": pa.array([e.dt for e in loaded], pa.date32()),
+                }
+            ),
+        )
+        seen = [
+            f"select d.source, r.source_customer_id, d.dt from {_feed(settings.raw, feed)} as r "
+            "join deliveries as d using (_delivery) where r.source_customer_id is not null"
+            for feed, contract in load_contracts().items()
+            if "source_customer_id" in contract.columns
+        ]
+        return con.execute(
+            f"""
+            with seen as ({" union all ".join(seen)}),
+            ids as (
+                select source, source_customer_id, min(dt) as first_seen, max(dt) as last_seen
+                from seen group by source, source_customer_id
+            ),
+            latest as (
+                select d.source, r.source_customer_id,
+                    max_by(r.phone_token, (coalesce(r.updated_at, cast(d.dt as timestamp)), d.dt, r._row))
+                        as phone_token,
+                    max_by(r.email_token, (coalesce(r.updated_at, cast(d.dt as timestamp)), d.dt, r._row))
+                        as email_token
+                from {_feed(settings.raw, "customers")} as r join deliveries as d using (_delivery)
+                group by d.source, r.source_customer_id
+            )
+            select * from ids left join latest using (source, source_customer_id)
+            order by source, source_customer_id
+            """
+        ).df()
+    finally:
+        con.close()
+
+
+def _feed(raw: Path, feed: str) -> str:
+    pattern = str(raw / "*" / feed / "*" / "*" / "*.parquet").replace("'", "''")
+    return f"read_parquet('{pattern}', union_by_name = true, hive_partitioning = false)"

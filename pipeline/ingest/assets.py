@@ -1,0 +1,119 @@
+"""Raw feeds and identity links as Dagster assets."""
+
+from collections.abc import Iterator
+
+from dagster import (
+    AssetExecutionContext,
+    AssetKey,
+    AssetSpec,
+    BackfillPolicy,
+    MaterializeResult,
+    TableColumn,
+    TableSchema,
+    asset,
+    multi_asset,
+)
+
+from pipeline import settings as settings_module
+from pipeline.identity.links import write_links
+from pipeline.ingest import ledger
+from pipeline.ingest.contracts import Contract, load_contracts
+from pipeline.ingest.load import sweep, targets
+from pipeline.progress import say
+from pipeline.publish.release import newest_as_of
+from pipeline.quality.gate import LEDGER_KEY
+from pipeline.resources import RunLock
+from pipeline.schedule_days import as_of_date, daily_partitions
+from pipeline.transform.context import policy_refreshes, refresh_date
+
+OWNER = "team:data-engineering"
+
+
+def _spec(contract: Contract) -> AssetSpec:
+    schema = TableSchema([TableColumn(name, kind) for name, kind in contract.raw_schema().items()])
+    return AssetSpec(
+        AssetKey(["raw", contract.feed]),
+        description=f"{contract.description}\n\nContract {contract.id}; personal columns hold tokens.",
+        group_name=contract.domain,
+        owners=[OWNER],
+        kinds={"parquet"},
+        metadata={"dagster/column_schema": schema, "key": ", ".join(contract.key), "cadence": contract.cadence},
+        skippable=True,
+    )
+
+
+@multi_asset(
+    name="ingest",
+    specs=[
+        *(_spec(contract) for contract in load_contracts().values()),
+        AssetSpec(
+            LEDGER_KEY,
+            description="One row per delivered file: what became of each of its rows.",
+            group_name="operations",
+            owners=[OWNER],
+            kinds={"parquet"},
+            skippable=True,
+        ),
+    ],
+    can_subset=True,
+    partitions_def=daily_partitions(),
+    backfill_policy=BackfillPolicy.multi_run(1),
+)
+def raw_feeds(context: AssetExecutionContext, run_lock: RunLock) -> Iterator[MaterializeResult]:
+    """landing → raw: sweep every pending delivery whose day is not after the partition's."""
+    settings = settings_module.load()
+    as_of = as_of_date(context.partition_key)
+    wanted = {key.path[1] for key in context.selected_asset_keys} - {"ingest_ledger"}
+    say(f"taking in deliveries before {as_of}")
+    swept = sweep(
+        settings,
+        as_of,
+        run_id=context.run_id,
+        released=newest_as_of(settings),
+        feeds=wanted or None,
+        log=say,
+    )
+    in_force = ledger.in_force(ledger.read(settings), as_of)
+    for feed in load_contracts():
+        if AssetKey(["raw", feed]) in context.selected_asset_keys:
+            own = [e for e in in_force if feed in targets(e.source or "", e.feed or "")]
+            new = swept.of_feed(feed)
+            yield MaterializeResult(
+                asset_key=AssetKey(["raw", feed]),
+                metadata={
+                    "dagster/row_count": sum(e.rows_loaded for e in own),
+                    "files in force": len(own),
+                    "new files": len(new),
+                    "new rows read": sum(e.rows_read for e in new),
+                    "new rows rejected": sum(e.rows_rejected for e in new),
+                    "new rows duplicate": sum(e.rows_duplicate for e in new),
+                    "sources": ", ".join(sorted({e.source for e in own if e.source})) or "none delivers it",
+                },
+            )
+    if LEDGER_KEY in context.selected_asset_keys:
+        yield MaterializeResult(
+            asset_key=LEDGER_KEY,
+            metadata={
+                "dagster/row_count": len(in_force),
+                "new files": len(swept.entries),
+                "refused files": sum(e.status == "rejected" for e in swept.entries),
+            },
+        )
+
+
+@asset(
+    key=AssetKey(["identity", "links"]),
+    deps=[AssetKey(["raw", feed]) for feed, c in load_contracts().items() if "source_customer_id" in c.columns],
+    group_name="identity",
+    owners=[OWNER],
+    kinds={"parquet"},
+    partitions_def=daily_partitions(),
+    backfill_policy=BackfillPolicy.multi_run(1),
+)
+def identity_links(context: AssetExecutionContext, run_lock: RunLock) -> MaterializeResult:
+    """Who is who: source ids → customer_key, as known on the as-of date and on the day of the cut points."""
+    settings = settings_module.load()
+    as_of = as_of_date(context.partition_key)
+    say("linking source ids to persons")
+    persons = write_links(settings, [as_of, refresh_date(as_of, policy_refreshes())])
+    return MaterializeResult(metadata={"persons": persons[as_of]})

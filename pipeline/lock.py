@@ -1,0 +1,53 @@
+"""One run at a time in a home: an OS file lock, which dies with its process and is not inherited by children."""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pipeline.errors import StrataError
+from pipeline.settings import Settings
+
+_held: dict[str, int] = {}
+
+
+@contextmanager
+def run_lock(
+    settings: Settings, *, wait_seconds: float = 3600, log: Callable[[str], None] = lambda _: None
+) -> Iterator[None]:
+    """Hold the home's run lock; re-entrant in one process. Raises StrataError after `wait_seconds`."""
+    path = str(settings.lock)
+    if _held.get(path):
+        _held[path] += 1
+        try:
+            yield
+        finally:
+            _held[path] -= 1
+        return
+    settings.home.mkdir(parents=True, exist_ok=True)
+    # Python opens without inheritance, so an orphaned dbt process does not keep the lock.
+    with settings.lock.open("a+") as file:
+        deadline = time.monotonic() + wait_seconds
+        told = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    file.seek(0)
+                    log(f"another run holds {settings.lock} ({file.read().strip() or 'unknown'}); waiting for it")
+                    told = True
+                if time.monotonic() > deadline:
+                    raise StrataError(f"another run still holds {settings.lock}; wait for it or end it") from None
+                time.sleep(0.2)
+        file.truncate(0)
+        file.write(f"process {os.getpid()}")
+        file.flush()
+        _held[path] = 1
+        try:
+            yield
+        finally:
+            _held[path] = 0
+            fcntl.flock(file, fcntl.LOCK_UN)

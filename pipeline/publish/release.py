@@ -1,0 +1,391 @@
+"""Releases: built apart, audited, verified from disk, and made current by one pointer write.
+
+`releases/<id>/` holds `tables/<schema>/<table>.parquet`, `marts.duckdb`, `index.html` and `manifest.json`, and room
+for `audiences/`. `CURRENT.json` is the only commit point: whatever dies before its rename has published nothing.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+
+from pipeline.errors import GateStopped, StrataError
+from pipeline.ingest import ledger
+from pipeline.ingest.load import targets
+from pipeline.publish.report import render_page
+from pipeline.quality.checks import Check, blocking
+from pipeline.quality.suites import load_suites, run_suite
+from pipeline.settings import Settings
+from pipeline.transform import receipt
+from pipeline.transform.context import reporting_currency
+
+# What DuckDB 1.0 clients and the tools built on them can read. TIME_NS and BIGNUM, for two, they cannot.
+_ALLOWED_TYPES = ("VARCHAR", "BIGINT", "INTEGER", "SMALLINT", "DOUBLE", "BOOLEAN", "DATE", "TIMESTAMP", "DECIMAL")
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """One table that leaves: the columns on its allow-list, in order, and the grain that it is sorted by."""
+
+    schema: str
+    name: str
+    columns: tuple[str, ...]
+    grain: tuple[str, ...]
+    requires_feeds: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Outcome of one publication. `changed` is False where the current release already says the same."""
+
+    release: str
+    changed: bool
+    checks: tuple[Check, ...]
+    path: Path
+
+
+def published_tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
+    """The allow-list: columns with `meta.publish: true` in the dbt project, by table."""
+    tables = []
+    for node in manifest["nodes"].values():
+        if node["resource_type"] != "model":
+            continue
+        columns = tuple(
+            name for name, c in node["columns"].items() if {**c.get("meta", {}), **c.get("config", {}).get("meta", {})}.get("publish")
+        )
+        if columns:
+            meta = node["config"].get("meta", {})
+            tables.append(
+                PublishedTable(
+                    node["schema"].removeprefix("main_"),
+                    node["name"],
+                    columns,
+                    tuple(meta.get("grain", ())),
+                    tuple(meta.get("requires_feeds", ())),
+                )
+            )
+    return sorted(tables, key=lambda t: t.key)
+
+
+def current(settings: Settings) -> dict[str, Any] | None:
+    """Manifest of the current release, or None before the first."""
+    if not settings.pointer.exists():
+        return None
+    pointer = json.loads(settings.pointer.read_text())
+    return load_manifest(settings, pointer["release"])
+
+
+def load_manifest(settings: Settings, release: str) -> dict[str, Any]:
+    path = settings.releases / release / "manifest.json"
+    if not path.exists():
+        have = ", ".join(list_releases(settings)) or "none"
+        raise StrataError(f"there is no release {release}; there are: {have}")
+    return json.loads(path.read_text())
+
+
+def list_releases(settings: Settings) -> list[str]:
+    """Ids of every complete release, oldest first."""
+    if not settings.releases.exists():
+        return []
+    found = [p.parent for p in settings.releases.glob("*/manifest.json") if not p.parent.name.startswith(".")]
+    return sorted((p.name for p in found), key=_order)
+
+
+def _order(release: str) -> tuple[str, int]:
+    day, _, revision = release.partition("-r")
+    return day, int(revision or 1)
+
+
+def newest_as_of(settings: Settings) -> date | None:
+    """As-of date of the current release."""
+    manifest = current(settings)
+    return date.fromisoformat(manifest["as_of_date"]) if manifest else None
+
+
+def publish(
+    settings: Settings,
+    as_of: date,
+    *,
+    run_id: str,
+    dbt_manifest: Mapping[str, Any],
+    expected_nodes: list[str],
+    log: Callable[[str], None] = lambda _: None,
+) -> Published:
+    """Publish the built warehouse as the release of `as_of`, or say that nothing changed.
+
+    Raises:
+        GateStopped: without a valid receipt, or when a suite blocks; nothing has moved then.
+        StrataError: when `as_of` lies before the current release.
+    """
+    before = current(settings)
+    if before and before["as_of_date"] > as_of.isoformat():
+        raise StrataError(
+            f"the current release is for {before['as_of_date']}; a release for {as_of} would turn time back. "
+            "To look at an older day use `strata releases`, or build it in another home"
+        )
+    proof = receipt.require(settings, as_of, expected_nodes)
+    tables = published_tables(dbt_manifest)
+    sweep_leftovers(settings)
+    candidate = settings.releases / f".tmp-{run_id}"
+    candidate.mkdir(parents=True)
+    try:
+        log(f"writing {len(tables)} tables")
+        _write_tables(settings, candidate, tables)
+        checks = [Check.from_dict(dict(c)) for c in proof.checks] + audit(candidate)
+        stopped = blocking(checks)
+        if stopped:
+            raise GateStopped("nothing was published: " + "\n".join(str(check) for check in stopped))
+        hashes = {path: _sha256(candidate / path) for path in _files(candidate)}
+        if before and _says_the_same(before, proof.fingerprint, hashes):
+            shutil.rmtree(candidate)
+            log(f"release {before['release']} already says this; nothing changed")
+            return Published(before["release"], False, tuple(checks), settings.releases / before["release"])
+        release = _next_id(settings, as_of)
+        manifest = _manifest(settings, as_of, release, run_id, proof, checks, tables, candidate, before)
+        log("writing marts.duckdb and the page")
+        _write_database(candidate, tables)
+        frames = {t.key: pd.read_parquet(candidate / _parquet(t)) for t in tables}
+        (candidate / "index.html").write_text(render_page(frames, manifest), encoding="utf-8")
+        manifest["files"] = {
+            path: {"sha256": _sha256(candidate / path), "bytes": (candidate / path).stat().st_size}
+            for path in _files(candidate)
+        }
+        _write_json(candidate / "manifest.json", manifest)
+        problems = verify_folder(candidate)
+        if problems:
+            raise StrataError(f"the candidate does not read back as written: {problems[0]}")
+        _commit(settings, candidate, release)
+    except BaseException:
+        shutil.rmtree(candidate, ignore_errors=True)
+        raise
+    log(f"release {release} is current")
+    return Published(release, True, tuple(checks), settings.releases / release)
+
+
+def audit(folder: Path) -> list[Check]:
+    """The suites of `expectations/audiences` on the very files that are about to leave."""
+    checks: list[Check] = []
+    for suite in load_suites("expectations.audiences").values():
+        schema, table = suite.target.split(".")
+        checks += run_suite(suite, pd.read_parquet(folder / "tables" / schema / f"{table}.parquet"))
+    return checks
+
+
+def verify(settings: Settings, release: str | None = None) -> tuple[str, list[str]]:
+    """(id, problems) of a release, read from disk; the current one where none is named."""
+    if release is None:
+        manifest = current(settings)
+        if manifest is None:
+            raise StrataError(f"no release has been published in {settings.home} yet: run `strata run`")
+        release = manifest["release"]
+    load_manifest(settings, release)
+    return release, verify_folder(settings.releases / release)
+
+
+def verify_folder(folder: Path) -> list[str]:
+    """What is wrong with a release folder: every file against the manifest's size and SHA-256, none missing or extra."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    problems = []
+    for path, expected in manifest["files"].items():
+        file = folder / path
+        if not file.is_file():
+            problems.append(f"{path} is missing")
+        elif file.stat().st_size != expected["bytes"] or _sha256(file) != expected["sha256"]:
+            problems.append(f"{path} is not the file that was published")
+    extra = set(_files(folder)) - set(manifest["files"]) - {"manifest.json"}
+    return problems + [f"{path} does not belong to the release" for path in sorted(extra)]
+
+
+def sweep_leftovers(settings: Settings) -> None:
+    """Remove what a run that died left behind. Only under the run lock."""
+    for path in settings.releases.glob(".tmp-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _parquet(table: PublishedTable) -> Path:
+    return Path("tables") / table.schema / f"{table.name}.parquet"
+
+
+def _write_tables(settings: Settings, folder: Path, tables: Iterable[PublishedTable]) -> None:
+    """Parquet of each table, sorted by its grain so that equal contents are equal bytes."""
+    con = duckdb.connect(str(settings.warehouse), read_only=True)
+    try:
+        for table in tables:
+            path = folder / _parquet(table)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            columns = ", ".join(f'"{c}"' for c in table.columns)
+            order = ", ".join(f'"{c}" nulls first' for c in table.grain or table.columns)
+            con.execute(
+                f'copy (select {columns} from "{table.schema}"."{table.name}" order by {order}) to '
+                f"'{_escaped(path)}' (format parquet, compression zstd)"
+            )
+            for name, kind, *_ in con.execute(f"describe select * from read_parquet('{_escaped(path)}')").fetchall():
+                if not kind.startswith(_ALLOWED_TYPES) or "[" in kind:
+                    raise StrataError(f"{table.key}.{name} has type {kind}, which older readers cannot open")
+    finally:
+        con.close()
+
+
+def _write_database(folder: Path, tables: Iterable[PublishedTable]) -> None:
+    """`marts.duckdb` from the candidate's own Parquet, in the storage format that DuckDB 1.0 reads."""
+    path = folder / "marts.duckdb"
+    con = duckdb.connect()
+    try:
+        con.execute(f"attach '{_escaped(path)}' as marts (storage_version 'v1.0.0')")
+        for table in tables:
+            con.execute(f'create schema if not exists marts."{table.schema}"')
+            con.execute(
+                f'create table marts."{table.schema}"."{table.name}" as '
+                f"select * from read_parquet('{_escaped(folder / _parquet(table))}')"
+            )
+        con.execute("checkpoint marts")
+        con.execute("detach marts")
+    finally:
+        con.close()
+    if path.with_name("marts.duckdb.wal").exists():
+        raise StrataError("marts.duckdb was not checkpointed: a log file lies beside it")
+
+
+def _manifest(
+    settings: Settings,
+    as_of: date,
+    release: str,
+    run_id: str,
+    proof: receipt.Receipt,
+    checks: list[Check],
+    tables: list[PublishedTable],
+    folder: Path,
+    before: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    entries = [e for e in ledger.read(settings) if e.dt is None or e.dt < as_of]
+    in_force = ledger.in_force(entries, as_of)
+    enabled = {feed for e in in_force if e.status == "loaded" for feed in targets(e.source or "", e.feed or "")}
+    described: dict[str, Any] = {}
+    policy_version = None
+    for table in tables:
+        file = folder / _parquet(table)
+        con = duckdb.connect()
+        columns = con.execute(f"describe select * from read_parquet('{_escaped(file)}')").fetchall()
+        rows = con.execute(f"select count(*) from read_parquet('{_escaped(file)}')").fetchone()
+        if policy_version is None and "policy_version" in table.columns:
+            found = con.execute(f"select max(policy_version) from read_parquet('{_escaped(file)}')").fetchone()
+            policy_version = found[0] if found else None
+        con.close()
+        missing = [feed for feed in table.requires_feeds if feed not in enabled]
+        described[table.key] = {
+            "rows": rows[0] if rows else 0,
+            "sha256": _sha256(file),
+            "bytes": file.stat().st_size,
+            "status": "not_enabled" if missing else "published",
+            "columns": {c[0]: c[1] for c in columns},
+        } | ({"missing_feeds": missing} if missing else {})
+    feeds: dict[str, Any] = {}
+    for entry in in_force:
+        for feed in targets(entry.source or "", entry.feed or ""):
+            shown = feeds.setdefault(f"{entry.source}/{feed}", {"files": 0, "latest_dt": None, "status": "enabled"})
+            shown["files"] += 1
+            shown["latest_dt"] = max(filter(None, (shown["latest_dt"], str(entry.dt))))
+    accounting = {
+        name: sum(getattr(e, name) for e in entries)
+        for name in ("rows_read", "rows_loaded", "rows_rejected", "rows_duplicate")
+    }
+    return {
+        "release": release,
+        "as_of_date": as_of.isoformat(),
+        "policy_version": policy_version,
+        "currency": reporting_currency(settings, in_force),
+        "contract_version": 1,
+        "previous_release": before["release"] if before else None,
+        "fingerprint": proof.fingerprint,
+        "run_id": run_id,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {name: version(name) for name in ("strata", "duckdb", "dbt-core", "dagster", "great-expectations")},
+        "tables": described,
+        "feeds": feeds,
+        "inputs": {e.delivery: e.sha256 for e in in_force},
+        "accounting": accounting,
+        "checks": [check.as_dict() for check in checks],
+    }
+
+
+def _says_the_same(before: Mapping[str, Any], built_from: str, hashes: Mapping[str, str]) -> bool:
+    """Same inputs, policy and SQL, and the same bytes in every table but those of `operations` (clock times)."""
+
+    def tables(files: Mapping[str, str]) -> dict[str, str]:
+        return {p: h for p, h in files.items() if p.endswith(".parquet") and not p.startswith("tables/operations/")}
+
+    published = {path: file["sha256"] for path, file in before["files"].items()}
+    return before["fingerprint"] == built_from and tables(published) == tables(hashes)
+
+
+def _next_id(settings: Settings, as_of: date) -> str:
+    """The day itself for its first release, then the next free `<D>-rN`."""
+    taken = {p.name for p in settings.releases.iterdir()} if settings.releases.exists() else set()
+    if as_of.isoformat() not in taken:
+        return as_of.isoformat()
+    n = 2
+    while f"{as_of}-r{n}" in taken:
+        n += 1
+    return f"{as_of}-r{n}"
+
+
+def _commit(settings: Settings, candidate: Path, release: str) -> None:
+    """Make the folder durable and read-only, give it its name, then write the pointer: the one commit point."""
+    for path in _files(candidate):
+        _fsync(candidate / path)
+        (candidate / path).chmod(0o444)
+    for folder in sorted((p for p in candidate.rglob("*") if p.is_dir()), reverse=True):
+        _fsync(folder)
+        folder.chmod(0o555)
+    _fsync(candidate)
+    final = settings.releases / release
+    candidate.rename(final)
+    final.chmod(0o555)
+    _fsync(settings.releases)
+    _write_json(settings.pointer, {"release": release, "path": f"releases/{release}"})
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def _write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write durably and in one rename."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(data, file, ensure_ascii=False, indent=1, default=str)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _fsync(path.parent)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+

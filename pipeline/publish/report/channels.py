@@ -1,0 +1,86 @@
+"""What each channel brought in the 365 days before the as-of date."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+import pandas as pd
+
+from pipeline.publish.report import charts
+from pipeline.publish.report import numbers as fmt
+from pipeline.publish.report.labels import say
+from pipeline.publish.report.release import Release, bar, first_column, text_of
+
+
+def channels(release: Release) -> dict:
+    name = "marts.channel_performance"
+    gap = release.gap(name)
+    if gap:
+        return {"gap": gap}
+    frame = release.tables[name]
+    who = first_column(frame, "channel_name", "name", "channel", "channel_id")
+    day = first_column(frame, "date", "date_day", "day", "business_date", "performance_date")
+    revenue = first_column(frame, "net_revenue", "revenue")
+    if not (who and day and revenue):
+        lacking = [
+            label for label, column in (("channel", who), ("date", day), ("revenue", revenue)) if not column
+        ]
+        return {"gap": say("gap.columns", table=name, columns=", ".join(lacking))}
+    age = (pd.Timestamp(release.as_of) - pd.to_datetime(frame[day])).dt.days
+    frame = frame.assign(_age=age)[(age >= 1) & (age <= 365)]
+    if frame.empty:
+        return {"gap": say("gap.window")}
+    measures = {
+        key: column
+        for key, names in (
+            ("sessions", ("sessions",)),
+            ("orders", ("orders", "orders_n")),
+            ("revenue", (revenue,)),
+            ("profit", ("profit",)),
+            ("cost", ("cost", "spend")),
+        )
+        if (column := first_column(frame, *names)) and frame[column].notna().any()
+    }
+    keyed = frame.assign(_channel=frame[who].map(text_of))
+    found = [
+        (channel, part, {key: fmt.total(part[column]) for key, column in measures.items()})
+        for channel, part in keyed.groupby("_channel", sort=True)
+    ]
+    found.sort(key=lambda entry: (-(entry[2]["revenue"] or Decimal(0)), entry[0]))
+    overall = {key: fmt.add(sums[key] for _, _, sums in found) for key in measures}
+    return {
+        "columns": list(measures),
+        "rows": [
+            channel_row(release, channel, sums, overall["revenue"]) | {"trend": weekly(part, revenue)}
+            for channel, part, sums in found
+        ],
+        "total": channel_row(release, "", overall, overall["revenue"]),
+    }
+
+
+def channel_row(release: Release, channel: str, sums: Mapping, everything: Decimal | None) -> dict:
+    share = fmt.ratio(sums["revenue"], everything)
+    plain = {"sessions", "orders"}
+    cells = {
+        key: fmt.count(value) if key in plain else fmt.money(value, release.currency, whole=True)
+        for key, value in sums.items()
+    }
+    return {
+        "channel": channel or fmt.DASH,
+        "cells": cells,
+        "share": fmt.percent(share),
+        "share_bar": bar(share),
+        "aov": fmt.money(fmt.ratio(sums["revenue"], sums.get("orders")), release.currency),
+    }
+
+
+def weekly(part: pd.DataFrame, revenue: str) -> str:
+    """Sparkline of 52 full weeks, the oldest first; the 365th day has no full week and is left out."""
+    week = (part["_age"] - 1) // 7
+    sums = (
+        part.assign(_week=week, _value=pd.to_numeric(part[revenue]).astype(float))
+        .groupby("_week")["_value"]
+        .sum()
+    )
+    return charts.sparkline([float(sums.get(age, 0.0)) for age in range(51, -1, -1)], 96, 20)

@@ -1,0 +1,130 @@
+"""What customers say: NPS and CSAT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.publish.report import charts
+from pipeline.publish.report import numbers as fmt
+from pipeline.publish.report.labels import Text, say
+from pipeline.publish.report.release import Release, cell, is_null, text_of
+
+NPS_READABLE_FROM = 200  # answers: ±10 points at 95 % need 173 to 266
+
+SCOPE_COLUMNS = (
+    "scope",
+    "survey_id",
+    "survey",
+    "wave",
+    "segment",
+    "channel",
+    "channel_id",
+    "period",
+    "month",
+)
+
+
+def scope_of(row: Mapping) -> Text:
+    parts = [text_of(row[column]) for column in SCOPE_COLUMNS if column in row and not is_null(row[column])]
+    parts = [part for part in parts if part not in ("all", "overall", "total")]
+    return Text(" · ".join(parts), " · ".join(parts)) if parts else say("feedback.all")
+
+
+def nps_headline(release: Release) -> Mapping | None:
+    """The row that stands for the company: the one about all answers, else the one with the most."""
+    if release.gap("marts.nps", "n", "nps"):
+        return None
+    rows = [row for row in release.tables["marts.nps"].to_dict("records") if fmt.exact(row["n"])]
+    whole = say("feedback.all")
+    return max(rows, key=lambda row: (scope_of(row) == whole, fmt.exact(row["n"])), default=None)
+
+
+def nps_tile(release: Release) -> list[dict]:
+    row = nps_headline(release)
+    if row is None:
+        return []
+    n = fmt.exact(row["n"])
+    if n < release.k:
+        return []
+    low = bool(cell(row, "is_low_n"))
+    mark = say("kpi.low_n") if low else say("kpi.few") if n < NPS_READABLE_FROM else None
+    interval = {"lo": fmt.signed(cell(row, "lo")), "hi": fmt.signed(cell(row, "hi")), "n": fmt.count(n)}
+    return [
+        {
+            "label": say("kpi.nps"),
+            "value": fmt.signed(row["nps"]),
+            "note": say("kpi.nps_note", **interval),
+            "mark": mark,
+        }
+    ]
+
+
+def feedback(release: Release) -> dict:
+    gap = release.gap("marts.nps", "n", "nps")
+    rows = [] if gap else [nps_row(release, row) for row in release.tables["marts.nps"].to_dict("records")]
+    csat_gap = release.gap("marts.csat", "n")
+    csat = (
+        []
+        if csat_gap
+        else [csat_row(release, row) for row in release.tables["marts.csat"].to_dict("records")]
+    )
+    return {
+        "nps_gap": gap,
+        "nps": sorted(rows, key=all_first),
+        "csat_gap": csat_gap,
+        "csat": sorted(csat, key=all_first),
+    }
+
+
+def all_first(row: Mapping) -> tuple:
+    return row["scope"] != say("feedback.all"), row["scope"]
+
+
+def nps_row(release: Release, row: Mapping) -> dict:
+    n = fmt.exact(row["n"])
+    masked = n is None or 0 < n < release.k or bool(cell(row, "is_suppressed"))
+    shown = {
+        "scope": scope_of(row),
+        "n": f"<{release.k}" if masked else fmt.count(n),
+        "bars": [],
+        "nps": fmt.DASH,
+    }
+    if masked or not n:
+        return shown
+    shares = [float(fmt.ratio(cell(row, key), n) or 0) for key in ("detractors", "passives", "promoters")]
+    lo, hi = cell(row, "lo"), cell(row, "hi")
+    marks = (
+        tuple(round((float(v) + 100) / 2, 1) for v in (lo, hi, row["nps"])) if None not in (lo, hi) else None
+    )
+    return shown | {
+        "bars": [
+            {
+                "tone": tone,
+                "x": left,
+                "width": width,
+                "share": fmt.percent(share),
+                "label": say(f"feedback.{tone}"),
+            }
+            for tone, share, (left, width) in zip(
+                ("detractors", "passives", "promoters"), shares, charts.stack(shares, 200), strict=True
+            )
+        ],
+        "nps": fmt.signed(row["nps"]),
+        "interval": f"{fmt.signed(lo)} … {fmt.signed(hi)}" if lo is not None and hi is not None else "",
+        "whisker": marks,
+        "low_n": bool(cell(row, "is_low_n")),
+    }
+
+
+def csat_row(release: Release, row: Mapping) -> dict:
+    n = fmt.exact(row["n"])
+    masked = n is None or 0 < n < release.k or bool(cell(row, "is_suppressed"))
+    top = cell(row, "csat", "top2_share", "csat_share", "csat_rate")
+    mean = cell(row, "mean", "mean_score", "csat_mean", "score_mean")
+    return {
+        "scope": scope_of(row),
+        "n": f"<{release.k}" if masked else fmt.count(n),
+        "top": fmt.percent(None if masked else top),
+        "mean": fmt.count(None if masked else mean, 2),
+        "low_n": not masked and bool(cell(row, "is_low_n")),
+    }

@@ -1,0 +1,97 @@
+"""What every panel reads from: the tables, the manifest, and how codes, nulls and small groups print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+import pandas as pd
+
+from pipeline.publish.report import numbers as fmt
+from pipeline.publish.report.labels import Text, known, say
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a panel may read. `k`: smallest group that is shown."""
+
+    tables: Mapping[str, pd.DataFrame]
+    manifest: Mapping
+    labels: Mapping[tuple[str, str], Text] = field(default_factory=dict)
+
+    @property
+    def currency(self) -> str:
+        return str(self.manifest.get("currency") or "CNY")
+
+    @property
+    def as_of(self) -> date:
+        return pd.Timestamp(self.manifest["as_of_date"]).date()
+
+    @property
+    def k(self) -> int:
+        return int(self.manifest.get("k_anon_min", 10))
+
+    def gap(self, name: str, *columns: str) -> Text | None:
+        """Why this table cannot be shown, or None when it can."""
+        entry = self.manifest.get("tables", {}).get(name, {})
+        if entry.get("status") == "not_enabled":
+            return not_enabled_reason(name, entry)
+        frame = self.tables.get(name)
+        if frame is None:
+            return say("gap.missing", table=name)
+        if frame.empty:
+            return say("gap.empty", table=name)
+        lacking = [column for column in columns if column not in frame.columns]
+        return say("gap.columns", table=name, columns=", ".join(lacking)) if lacking else None
+
+    def people(self, n: object) -> str:
+        """A number of people in a group: '<k' for a suppressed (null) or small one."""
+        number = fmt.exact(n)
+        if number is None or 0 < number < self.k:
+            return f"<{self.k}"
+        return fmt.count(number)
+
+    def class_text(self, scheme: str, code: str) -> Text:
+        return self.labels.get((scheme, code)) or Text(code, code)
+
+
+def not_enabled_reason(name: str, entry: Mapping) -> Text:
+    if entry.get("reason"):
+        return Text(str(entry["reason"]), str(entry["reason"]))
+    return known("not_enabled_table", name) or say("gap.not_enabled", table=name)
+
+
+def is_null(value: object) -> bool:
+    return value is None or value is pd.NA or value != value
+
+
+def text_of(value: object) -> str:
+    return "" if is_null(value) else str(value)
+
+
+def first_column(frame: pd.DataFrame, *names: str) -> str | None:
+    return next((name for name in names if name in frame.columns), None)
+
+
+def cell(row: Mapping, *names: str) -> object:
+    """First of the named columns that the row has; null otherwise."""
+    return next((row[name] for name in names if name in row and not is_null(row[name])), None)
+
+
+def bar(share: object) -> float:
+    """Width in percent of the cell, clamped: a negative revenue share has no bar."""
+    number = fmt.exact(share)
+    return 0.0 if number is None else round(min(max(float(number), 0.0), 1.0) * 100, 1)
+
+
+def read_labels(summary: pd.DataFrame | None) -> dict[tuple[str, str], Text]:
+    """(scheme, class) -> label from segment_summary: labels are policy rows, the page has none of its own."""
+    if summary is None or not {"scheme", "class"} <= set(summary.columns):
+        return {}
+    labels = {}
+    for row in summary.to_dict("records"):
+        code = text_of(row["class"])
+        zh, en = text_of(cell(row, "class_label_zh")), text_of(cell(row, "class_label_en"))
+        labels[text_of(row["scheme"]), code] = Text(zh or en or code, en or zh or code)
+    return labels

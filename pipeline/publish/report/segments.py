@@ -1,0 +1,138 @@
+"""How big is each segment, what does it bring, what to do: tiles and the tables per scheme."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from pipeline.publish.report import numbers as fmt
+from pipeline.publish.report.feedback import nps_tile
+from pipeline.publish.report.labels import Text, display_order, known, say
+from pipeline.publish.report.release import Release, bar, cell, text_of
+
+SCHEMES = ("rfm", "rfm_code", "abc", "value", "lifecycle")
+
+
+def buyers_in_window(rfm: pd.DataFrame) -> pd.DataFrame:
+    """M-01 population: at least one purchase day in the window."""
+    if "frequency_days" in rfm.columns:
+        return rfm[pd.to_numeric(rfm["frequency_days"], errors="coerce").fillna(0) > 0]
+    return rfm[rfm["r_score"].notna()]
+
+
+def tiles(release: Release) -> dict:
+    gap = release.gap("segments.customer_rfm", "frequency_days", "orders_n", "monetary")
+    if gap:
+        return {"gap": gap, "tiles": nps_tile(release)}
+    rfm = release.tables["segments.customer_rfm"]
+    buyers = buyers_in_window(rfm)
+    revenue, orders = fmt.total(buyers["monetary"]), fmt.total(buyers["orders_n"])
+    repeat = int((buyers["frequency_days"] >= 2).sum())
+    share = fmt.percent(fmt.ratio(len(buyers), len(rfm)))
+    values = [
+        ("customers", fmt.count(len(rfm)), {}),
+        ("buyers", fmt.count(len(buyers)), {"share": share}),
+        ("revenue", fmt.money(revenue, release.currency, whole=True), {}),
+        ("orders", fmt.count(orders), {"n": fmt.count(fmt.ratio(orders, len(buyers)), 1)}),
+        ("aov", fmt.money(fmt.ratio(revenue, orders), release.currency), {}),
+        ("repeat", fmt.percent(fmt.ratio(repeat, len(buyers))), {}),
+    ]
+    shown = [
+        {"label": say(f"kpi.{key}"), "value": value, "note": say(f"kpi.{key}_note", **facts), "mark": None}
+        for key, value, facts in values
+    ]
+    return {"tiles": shown + nps_tile(release)}
+
+
+def segments(release: Release) -> dict:
+    """One table per scheme of segment_summary; the known schemes first, then any other by name."""
+    gap = release.gap("audiences.segment_summary", "scheme", "class", "customers")
+    if gap:
+        return {"gap": gap}
+    summary = release.tables["audiences.segment_summary"]
+    names = sorted(summary["scheme"].astype(str).unique(), key=lambda s: (order_of(SCHEMES, s), s))
+    blocks = [scheme_block(release, name, summary[summary["scheme"].astype(str) == name]) for name in names]
+    return {
+        "schemes": blocks,
+        "masked": any(row["masked"] for block in blocks for row in block["rows"]),
+        "k": release.k,
+        "membership": membership_size(release),
+    }
+
+
+def order_of(order: Sequence[str], name: str) -> int:
+    return order.index(name) if name in order else len(order)
+
+
+def scheme_block(release: Release, scheme: str, rows: pd.DataFrame) -> dict:
+    places = display_order(scheme)
+
+    def place(row: Mapping) -> tuple:
+        code = text_of(row["class"])
+        return cell(row, "sort") or places.get(code, len(places)), code
+
+    records = sorted(rows.to_dict("records"), key=place)
+    hidden = hidden_classes(release, records)
+    shown = [segment_row(release, scheme, row, hidden.get(text_of(row["class"]))) for row in records]
+    # One scale for both bars of a scheme, so that a segment's size and revenue can be compared by eye.
+    widest = max((value for row in shown for value in row["bars"].values()), default=0.0) or 1.0
+    for row in shown:
+        row["bars"] = {key: round(value / widest * 100, 1) for key, value in row["bars"].items()}
+    visible = [row for row in shown if not row["masked"] and row["revenue_share_value"] is not None]
+    top = max(visible, key=lambda row: row["revenue_share_value"], default=None)
+    lead = None
+    if top and top["revenue_share_value"] > 0:
+        facts = {"share": top["share"], "revenue_share": top["revenue_share"]}
+        lead = say("segments.lead", zh=top["label"].zh, en=top["label"].en, **facts)
+    return {
+        "scheme": scheme,
+        "heading": known("scheme", scheme) or Text(scheme, scheme),
+        "note": known("scheme_note", scheme),
+        "lead": lead,
+        "rows": shown,
+    }
+
+
+def hidden_classes(release: Release, records: Sequence[Mapping]) -> dict[str, str]:
+    """Class -> what to print instead of its count; a lone one takes the smallest open class with it, because
+    the number of all customers stands on the page too."""
+    hidden, shown = {}, {}
+    for row in records:
+        customers = fmt.exact(cell(row, "customers"))
+        if cell(row, "is_suppressed") or customers is None or 0 < customers < release.k:
+            hidden[text_of(row["class"])] = f"<{release.k}"
+        elif customers:
+            shown[text_of(row["class"])] = customers
+    if len(hidden) == 1 and shown:
+        hidden[min(shown, key=lambda code: (shown[code], code))] = f"≥{release.k}"
+    return hidden
+
+
+def segment_row(release: Release, scheme: str, row: Mapping, mask: str | None) -> dict:
+    code = text_of(row["class"])
+    masked = mask is not None
+    share, revenue_share = (None, None) if masked else (cell(row, "share"), cell(row, "revenue_share"))
+    revenue, repurchase = (None, None) if masked else (cell(row, "revenue"), cell(row, "repurchase_rate"))
+    zh = text_of(cell(row, "recommended_action_zh", "action_zh"))
+    en = text_of(cell(row, "recommended_action_en", "action_en"))
+    return {
+        "code": code,
+        "label": release.class_text(scheme, code),
+        "masked": masked,
+        "customers": mask or fmt.count(cell(row, "customers")),
+        "share": fmt.percent(share),
+        "bars": {"share": bar(share), "revenue_share": bar(revenue_share)},
+        "revenue": fmt.money(revenue, release.currency, whole=True),
+        "revenue_share": fmt.percent(revenue_share),
+        "revenue_share_value": fmt.exact(revenue_share),
+        "repurchase": fmt.percent(repurchase),
+        "action": Text(zh or en, en or zh) if zh or en else None,
+    }
+
+
+def membership_size(release: Release) -> Text | None:
+    name = "audiences.segment_membership"
+    if release.gap(name):
+        return release.gap(name)
+    return say("segments.membership", n=fmt.count(len(release.tables[name])))

@@ -1,0 +1,215 @@
+"""Can today's numbers be trusted: quality banner, row balance, ingest ledger, published tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from pipeline.publish.report import numbers as fmt
+from pipeline.publish.report.labels import Text, display_order, known, say
+from pipeline.publish.report.release import Release, not_enabled_reason, text_of
+
+LISTED_CHECKS = 40  # keeps the page small when everything fails; the manifest has them all
+
+
+def ledger_totals(release: Release) -> dict | None:
+    if release.gap("operations.ingest_ledger", "status"):
+        return None
+    ledger = release.tables["operations.ingest_ledger"]
+    sums = {
+        name: fmt.total(ledger[name]) if name in ledger.columns else None
+        for name in ("rows_read", "rows_loaded", "rows_rejected", "rows_duplicate")
+    }
+    files = ledger["status"].value_counts()
+    return sums | {
+        f"files_{status}": int(files.get(status, 0)) for status in ("loaded", "rejected", "duplicate")
+    }
+
+
+def check_row(check: Mapping) -> dict:
+    level = text_of(check.get("level"))
+    return {
+        "subject": text_of(check.get("feed") or check.get("table")),
+        "check": text_of(check.get("check")),
+        "level": level,
+        "level_text": known("level", level) or Text(level, level),
+        "observed": fmt.brief(check.get("observed")),
+        "limit": fmt.brief(check.get("limit")),
+        "description": text_of(check.get("description")),
+    }
+
+
+def quality(release: Release) -> dict:
+    """State fail: a blocking check did not pass · warn: another one did not · none: no checks · ok."""
+    checks = list(release.manifest.get("checks") or [])
+    broken = [check for check in checks if not check.get("passed")]
+    severity = {"block": 0, "warn": 1, "info": 2}
+    broken.sort(
+        key=lambda c: (
+            severity.get(c.get("level"), 1),
+            text_of(c.get("feed") or c.get("table")),
+            text_of(c["check"]),
+        )
+    )
+    levels = {check.get("level") for check in broken}
+    state = "fail" if "block" in levels else "warn" if levels - {"info"} else "ok" if checks else "none"
+    by_level = {level: sum(1 for c in checks if c.get("level") == level) for level in severity}
+    facts = [
+        {
+            "label": say("quality.checks"),
+            "value": say("quality.checks_count", passed=len(checks) - len(broken), total=len(checks)),
+            "note": say("quality.checks_levels", **by_level),
+        }
+    ]
+    sums = ledger_totals(release)
+    if sums:
+        facts.append(
+            {
+                "label": say("quality.rejected"),
+                "value": fmt.count(sums["rows_rejected"]),
+                "note": say(
+                    "quality.rejected_note",
+                    share=fmt.percent(fmt.ratio(sums["rows_rejected"], sums["rows_read"])),
+                    read=fmt.count(sums["rows_read"]),
+                    files=sums["files_rejected"],
+                ),
+            }
+        )
+        facts.append(
+            {
+                "label": say("quality.duplicate"),
+                "value": fmt.count(sums["rows_duplicate"]),
+                "note": say("quality.duplicate_note", files=sums["files_duplicate"]),
+            }
+        )
+    latest = sorted(
+        (pd.Timestamp(feed["latest_dt"]).date(), name)
+        for name, feed in (release.manifest.get("feeds") or {}).items()
+        if feed.get("latest_dt") and feed.get("status") != "not_enabled"
+    )
+    if latest:
+        oldest, name = latest[0]
+        days = (release.as_of - oldest).days
+        facts.append(
+            {
+                "label": say("quality.freshness"),
+                "value": latest[-1][0].isoformat(),
+                "note": say("quality.freshness_note", feed=name, date=oldest.isoformat(), days=days),
+            }
+        )
+    off = [
+        {"table": name, "reason": not_enabled_reason(name, entry)}
+        for name, entry in sorted((release.manifest.get("tables") or {}).items())
+        if entry.get("status") == "not_enabled"
+    ]
+    return {
+        "state": state,
+        "headline": say(f"quality.{state}"),
+        "facts": facts,
+        "failures": [check_row(check) for check in broken[:LISTED_CHECKS]],
+        "more": max(len(broken) - LISTED_CHECKS, 0),
+        "off": off,
+        "subjects": check_subjects(checks),
+    }
+
+
+def check_subjects(checks: Sequence[Mapping]) -> list[dict]:
+    """One row per feed or table: passed, warnings, blocked."""
+    subjects: dict[str, dict[str, int]] = {}
+    for check in checks:
+        row = subjects.setdefault(
+            text_of(check.get("feed") or check.get("table")) or fmt.DASH,
+            {"passed": 0, "warned": 0, "failed": 0},
+        )
+        row["passed" if check.get("passed") else "failed" if check.get("level") == "block" else "warned"] += 1
+    return [{"subject": name} | counts for name, counts in sorted(subjects.items())]
+
+
+def row_balance(release: Release) -> dict:
+    name = "operations.row_balance"
+    gap = release.gap(name, "source", "kind", "rows_n", "amount")
+    if gap:
+        return {"gap": gap}
+    frame = release.tables[name]
+    places = display_order("kind")
+    sources = []
+    for source, part in frame.groupby("source", sort=True):
+        records = sorted(
+            part.to_dict("records"), key=lambda r: (places.get(r["kind"], 9), text_of(r["kind"]))
+        )
+        kinds = [
+            {
+                "kind": known("kind", text_of(r["kind"])) or Text(text_of(r["kind"]), text_of(r["kind"])),
+                "rows": fmt.count(r["rows_n"]),
+                "amount": fmt.money_exact(r["amount"], release.currency),
+            }
+            for r in records
+        ]
+        sources.append({"source": text_of(source), "kinds": kinds} | balance_total(release, part))
+    return {"sources": sources, "overall": balance_total(release, frame) if len(sources) > 1 else None}
+
+
+def balance_total(release: Release, frame: pd.DataFrame) -> dict:
+    return {
+        "rows": fmt.count(fmt.total(frame["rows_n"])),
+        "amount": fmt.money_exact(fmt.total(frame["amount"]), release.currency),
+    }
+
+
+def ledger(release: Release) -> dict:
+    """One row per source/feed, from the manifest's feeds and the ledger's counts."""
+    feeds = dict(release.manifest.get("feeds") or {})
+    off = sorted(name for name, feed in feeds.items() if feed.get("status") == "not_enabled")
+    parts: dict[str, pd.DataFrame] = {}
+    gap = release.gap("operations.ingest_ledger", "source", "feed", "status")
+    if gap is None:
+        frame = release.tables["operations.ingest_ledger"]
+        names = frame["source"].map(text_of) + "/" + frame["feed"].map(text_of)
+        parts = {str(name): part for name, part in frame.groupby(names, sort=True)}
+    shown = sorted((set(feeds) | set(parts)) - set(off))
+    if not shown:
+        return {"gap": gap or say("gap.feeds"), "off": off}
+    rows = [ledger_row(release, name, feeds.get(name, {}), parts.get(name)) for name in shown]
+    return {"rows": rows, "off": off, "table_gap": gap}
+
+
+def ledger_row(release: Release, name: str, feed: Mapping, part: pd.DataFrame | None) -> dict:
+    latest = feed.get("latest_dt")
+    if part is not None and not latest and "dt" in part.columns:
+        loaded = part.loc[part["status"] == "loaded", "dt"].dropna()
+        latest = None if loaded.empty else loaded.max()
+    latest_day = pd.Timestamp(latest).date() if latest else None
+    files = {} if part is None else part["status"].value_counts()
+    codes = ""
+    if part is not None and "reject_code" in part.columns:
+        found = part["reject_code"].dropna().value_counts()
+        codes = ", ".join(f"{code} ×{found[code]}" for code in sorted(found.index))
+    sums = {
+        key: fmt.total(part[f"rows_{key}"]) if part is not None and f"rows_{key}" in part.columns else None
+        for key in ("read", "loaded", "rejected", "duplicate")
+    }
+    return {
+        "feed": name,
+        "latest": latest_day.isoformat() if latest_day else fmt.DASH,
+        "behind": (release.as_of - latest_day).days if latest_day else None,
+        "files": fmt.count(feed.get("files") if part is None else len(part)),
+        "files_rejected": int(files.get("rejected", 0)),
+        "files_duplicate": int(files.get("duplicate", 0)),
+        "codes": codes,
+        "sums": {key: fmt.count(value) for key, value in sums.items()},
+        "any_rejected": bool(sums["rejected"]),
+    }
+
+
+def published(release: Release) -> list[dict]:
+    return [
+        {
+            "table": name,
+            "rows": fmt.count(entry.get("rows")),
+            "bytes": fmt.count(entry.get("bytes")),
+            "sha256": text_of(entry.get("sha256"))[:12] or fmt.DASH,
+            "status": say("trust.not_enabled" if entry.get("status") == "not_enabled" else "trust.published"),
+        }
+        for name, entry in sorted((release.manifest.get("tables") or {}).items())
+    ]

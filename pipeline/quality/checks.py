@@ -1,0 +1,61 @@
+"""One result of one check, whoever made it: a source gate, a dbt test or a suite."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Level = Literal["block", "warn"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was tested where, what was seen and what was allowed.
+
+    `kind` says what `target` names: a `feed` (orders) or a `table` (audiences.segment_membership). `examples` are
+    deliveries or tokens, never clear personal data.
+    """
+
+    kind: Literal["feed", "table"]
+    target: str
+    check: str
+    level: Level
+    passed: bool
+    observed: Any
+    limit: Any
+    description: str
+    examples: tuple[str, ...] = field(default=())
+
+    @property
+    def blocks(self) -> bool:
+        return self.level == "block" and not self.passed
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form of `strata run --json` and of the manifest."""
+        shown = {
+            self.kind: self.target,
+            "check": self.check,
+            "level": self.level,
+            "passed": self.passed,
+            "observed": self.observed,
+            "limit": self.limit,
+            "description": self.description,
+        }
+        return shown | ({"examples": list(self.examples)} if self.examples else {})
+
+    def __str__(self) -> str:
+        examples = f" · e.g. {'; '.join(self.examples[:3])}" if self.examples else ""
+        return (
+            f"{self.kind} {self.target}: {self.check} · observed {self.observed}, limit {self.limit}{examples} · "
+            f"{self.description}"
+        )
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Check":
+        kind = "feed" if "feed" in data else "table"
+        rest = {k: v for k, v in data.items() if k not in ("feed", "table", "examples")}
+        return cls(kind=kind, target=data[kind], examples=tuple(data.get("examples", ())), **rest)
+
+
+def blocking(checks: Iterable[Check]) -> list[Check]:
+    """The failed checks that stop publication."""
+    return [check for check in checks if check.blocks]

@@ -1,0 +1,20 @@
+"""Value sets of the policy seeds, so that no suite retypes them."""
+
+import csv
+
+from pipeline.transform.context import POLICY_DIR
+
+
+def _column(seed: str, column: str) -> list[str]:
+    with (POLICY_DIR / f"{seed}.csv").open(encoding="utf-8") as file:
+        return sorted({row[column] for row in csv.DictReader(file)})
+
+
+def schemes() -> list[str]:
+    """Schemes with labels, sorted."""
+    return _column("segment_labels", "scheme")
+
+
+def classes() -> list[str]:
+    """Classes with labels over all schemes, sorted."""
+    return _column("segment_labels", "class")

@@ -1,0 +1,128 @@
+"""The sample company: a regional supermarket chain whose systems deliver files as real ones do, truth beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from . import company as co
+from . import masters, orders, trade, truth, voice, web
+from .dirt import Dirt
+from .draws import Draws
+from .files import Encoder, Table, day_name, parquet_bytes
+from .monitor import add_monitor
+from .people import make_people, name_people
+
+__all__ = ["generate"]
+
+
+def generate(
+    out: Path, customers: int, days: int, seed: int, progress: Callable[[str], None] | None = None
+) -> dict:
+    """Write the sample to <out>/<source>/<feed>/<YYYY-MM-DD>.<ext> and the truth to <out>/_truth/.
+
+    customers: persons known to at least one source (10 …) · days: delivery days that end on 2026-06-30 (1 … 2007).
+    The files depend on (customers, days, seed) only. Returns counts. ValueError: parameters out of range;
+    FileExistsError: <out> holds a sample of other parameters.
+    """
+    say = progress or (lambda _: None)
+    out = Path(out)
+    if customers < 10:
+        raise ValueError(f"customers: at least 10, got {customers}")
+    if days < 1:
+        raise ValueError(f"days: at least 1, got {days}")
+    parameters = {"customers": customers, "days": days, "seed": seed}
+    cal = co.make_calendar(days)
+    say(f"sample company: {customers} customers, {days} days from {cal.start} to {co.LAST_DAY}, seed {seed}")
+    company, tables = _simulate(customers, cal, Draws(seed), say)
+    _refuse_other_sample(out, parameters, tables)
+    log = truth.FileLog()
+    size = _write_files(out, tables, company.cal, Draws(seed), log, say)
+    totals = truth.write_truth(out, company, log, tables, parameters)
+    counts = totals["files"].values()
+    summary = {
+        "out": str(out), "first_day": totals["first_day"], "last_day": totals["last_day"], "customers": customers,
+        "files": sum(c["files"] for c in counts), "records": sum(c["records"] for c in counts), "bytes": size,
+        "orders": len(company.orders.day), "order_lines": len(company.lines.order),
+        "bad_rows": len(log.bad), "rejected": sum(c["rejected"] for c in counts),
+        "churned": totals["persons"]["churned"],
+    }  # fmt: skip
+    say(f"wrote {summary['files']} files, {summary['records']} records, {size / 1e6:.1f} MB")
+    return summary
+
+
+def _simulate(customers: int, cal: co.Calendar, draws: Draws, say: Callable[[str], None]
+              ) -> tuple[truth.Company, list[Table]]:  # fmt: skip
+    products = co.make_products(cal, draws)
+    people = name_people(make_people(customers, cal, draws), draws)
+    visits, stopped = trade.simulate_visits(people, cal, draws)
+    o, lines = trade.make_orders(people, cal, products, draws, visits)
+    say(f"{len(o.day)} orders, {len(lines.order)} lines")
+    lives = orders.make_lives(o, people, draws)
+    returns = orders.make_returns(o, lines, lives, products, cal, draws)
+    tickets = voice.make_tickets(o, lines, lives, returns, people, cal, draws)
+    history = voice.make_history(o, lives, cal)
+    answers = voice.make_answers(o, lives, tickets, history, people, stopped, cal, draws)
+    sessions = web.make_sessions(people, o, visits, cal, draws)
+    tables = [
+        masters.store_table(), masters.channel_table(), masters.product_table(products, cal),
+        masters.cost_table(products, cal), *masters.customer_tables(people, cal, draws),
+        *masters.consent_tables(people, stopped, cal, draws), *orders.order_tables(o, lives, cal),
+        *orders.line_tables(o, lines, products), *orders.return_tables(returns, o, lines, products, draws),
+        web.session_table(sessions, people, draws),
+        web.touchpoint_table(sessions, o, lines, products, draws, cal), web.ad_spend_table(people, cal, draws),
+        voice.survey_table(cal), voice.answer_table(answers, people, draws),
+        voice.ticket_table(tickets, o, people, products, cal, draws),
+    ]  # fmt: skip
+    tables = [add_monitor(t, cal, products) for t in tables]
+    company = truth.Company(cal, products, people, o, lines, lives, returns, stopped, visits["stopped_after_bad"],
+                            answers, voice.felt_day(o, lives, cal))  # fmt: skip
+    return company, tables
+
+
+def _refuse_other_sample(out: Path, parameters: dict, tables: list[Table]) -> None:
+    """A sample over another one would leave the other's days behind; other sources in <out> are left alone."""
+    if not any((out / t.source).exists() for t in tables):
+        return
+    totals = out / "_truth" / "totals.json"
+    try:
+        same = json.loads(totals.read_text(encoding="utf-8"))["parameters"] == parameters
+    except (OSError, ValueError, KeyError):
+        same = False
+    if not same:
+        raise FileExistsError(f"{out} holds another sample or other files of its sources: delete them or choose "
+                              "another folder")  # fmt: skip
+
+
+def _write_files(out: Path, tables: list[Table], cal: co.Calendar, draws: Draws, log: truth.FileLog,
+                 say: Callable[[str], None]) -> int:  # fmt: skip
+    """Every delivery of every day; returns bytes written."""
+    dirt = Dirt(draws)
+    encoders = [Encoder(t.format) for t in tables]
+    edges = [np.searchsorted(t.day, np.arange(cal.days + 1)) for t in tables]
+    for t in tables:
+        (out / t.source / t.feed).mkdir(parents=True, exist_ok=True)
+    size = 0
+    for d in range(cal.days):
+        end = int(cal.epoch_day[d] + 1) * co.DAY
+        for table, encoder, edge in zip(tables, encoders, edges, strict=True):
+            rows, bad = slice(int(edge[d]), int(edge[d + 1])), []
+            if not table.daily and rows.start == rows.stop:
+                continue
+            if table.format == "parquet":
+                content, n = parquet_bytes(table.columns, rows), rows.stop - rows.start
+            else:
+                records = list(zip(*[encoder.column(c, rows) for c in table.columns], strict=True))
+                if table.daily:
+                    records, bad = dirt.plant(table, encoder, records, d, end)
+                content, n = encoder.file([c.header for c in table.columns], records), len(records)
+            path = f"{table.source}/{table.feed}/{day_name(cal.start, d)}.{encoder.suffix}"
+            (out / path).write_bytes(content)
+            size += len(content)
+            log.add(path, table.source, table.feed, n, bad)
+        if cal.dates[d].day == 1 or d == cal.days - 1:
+            say(f"{cal.dates[d]}: {d + 1} of {cal.days} days written")
+    return size

@@ -1,0 +1,76 @@
+"""The daily job, its schedule, and the alert of a failed run."""
+
+import json
+import os
+import urllib.request
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from dagster import (
+    AssetSelection,
+    DefaultScheduleStatus,
+    DefaultSensorStatus,
+    RunFailureSensorContext,
+    RunRequest,
+    ScheduleEvaluationContext,
+    define_asset_job,
+    in_process_executor,
+    multiprocess_executor,
+    run_failure_sensor,
+    schedule,
+)
+
+from pipeline import settings as settings_module
+from pipeline.schedule_days import daily_partitions
+
+# Every step that starts a process pays seconds of imports, so the steps share one unless this says otherwise.
+_executor = multiprocess_executor if os.environ.get("STRATA_EXECUTOR") == "multiprocess" else in_process_executor
+
+daily_job = define_asset_job(
+    "daily",
+    selection=AssetSelection.all(),
+    partitions_def=daily_partitions(),
+    executor_def=_executor,
+    description="The whole line for one delivery day: ingest, build, gate, publish. The as-of date is the day after.",
+)
+
+
+@schedule(
+    job=daily_job,
+    cron_schedule="0 5 * * *",
+    execution_timezone=settings_module.load().timezone,
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Every morning at five, local time: the line for yesterday's deliveries.",
+)
+def every_morning(context: ScheduleEvaluationContext) -> RunRequest:
+    """One run for the last complete business day; the run key keeps a day from being asked for twice."""
+    zone = ZoneInfo(settings_module.load().timezone)
+    yesterday = (context.scheduled_execution_time.astimezone(zone) - timedelta(days=1)).date().isoformat()
+    return RunRequest(run_key=yesterday, partition_key=yesterday)
+
+
+def alert_text(job: str, partition: str | None, error: str) -> str:
+    """What an alert says: which run, which day, why, and that what was published still stands."""
+    return f"strata: {job} for {partition or 'no day'} failed; the published release is unchanged. {error}"
+
+
+@run_failure_sensor(name="failed_run_alert", default_status=DefaultSensorStatus.RUNNING)
+def failed_run_alert(context: RunFailureSensorContext) -> None:
+    """Write the alert to `$STRATA_HOME/alerts.log` and, where STRATA_ALERT_WEBHOOK is set, post it as JSON."""
+    settings = settings_module.load()
+    partition = context.dagster_run.tags.get("dagster/partition")
+    causes = []
+    for event in context.get_step_failure_events():
+        error = event.step_failure_data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        causes.append(f"{event.step_key}: {error.message.strip() if error else 'unknown'}")
+    text = alert_text(context.dagster_run.job_name, partition, " | ".join(causes) or context.failure_event.message or "")
+    context.log.error(text)
+    with (settings.home / "alerts.log").open("a", encoding="utf-8") as file:
+        file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+    if settings.alert_webhook:
+        body = json.dumps({"text": text, "run_id": context.dagster_run.run_id, "partition": partition}).encode()
+        request = urllib.request.Request(settings.alert_webhook, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=10):
+            pass

@@ -1,0 +1,103 @@
+"""What one build is for: the as-of date, the day of its cut points, the reporting currency.
+
+The as-of date reaches dbt as a one-row Parquet source and not as `--vars`, which would cost a full parse a day.
+"""
+
+import csv
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.errors import StrataError
+from pipeline.ingest import ledger
+from pipeline.settings import DBT_PROJECT_DIR, Settings
+
+POLICY_DIR = DBT_PROJECT_DIR / "seeds" / "policy"
+_NO_MINOR_UNIT = {"JPY", "KRW", "VND"}
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """One row for dbt. `refresh_date` is the day whose RFM cut points are in force on `as_of_date` (M-01)."""
+
+    as_of_date: date
+    refresh_date: date
+    reporting_currency: str
+    currency_digits: int
+
+
+def refresh_date(as_of: date, extra: Iterable[date]) -> date:
+    """First day of the month of `as_of`, or the latest extra refresh after it that is not after `as_of`."""
+    first = as_of.replace(day=1)
+    return max((day for day in extra if first < day <= as_of), default=first)
+
+
+def policy_refreshes() -> list[date]:
+    """Dated extra refreshes of the cut points, from the policy seed."""
+    path = POLICY_DIR / "rfm_refreshes.csv"
+    with path.open(encoding="utf-8") as file:
+        return [date.fromisoformat(row["refresh_date"]) for row in csv.DictReader(file)]
+
+
+def reporting_currency(settings: Settings, in_force: Iterable[ledger.Entry]) -> str:
+    """The currency of the home: as set, else the one that all its sources declare, else CNY.
+
+    Raises StrataError where sources disagree and none is set: a sum over two currencies would mean nothing.
+    """
+    if settings.currency:
+        return settings.currency
+    declared = {entry.currency for entry in in_force if entry.currency}
+    if len(declared) > 1:
+        raise StrataError(
+            f"the sources declare {', '.join(sorted(declared))}: set STRATA_CURRENCY to the reporting currency"
+        )
+    return declared.pop() if declared else "CNY"
+
+
+def write_context(settings: Settings, as_of: date) -> RunContext:
+    """Decide and write `build/run_context.parquet`."""
+    in_force = ledger.in_force(ledger.read(settings), as_of)
+    currency = reporting_currency(settings, in_force)
+    context = RunContext(
+        as_of, refresh_date(as_of, policy_refreshes()), currency, 0 if currency in _NO_MINOR_UNIT else 2
+    )
+    schema = pa.schema(
+        [
+            ("as_of_date", pa.date32()),
+            ("refresh_date", pa.date32()),
+            ("reporting_currency", pa.string()),
+            ("currency_digits", pa.int32()),
+        ]
+    )
+    ledger.write_parquet(pa.Table.from_pylist([vars(context)], schema), settings.build / "run_context.parquet")
+    return context
+
+
+def project_hash(folders: Iterable[Path] = (DBT_PROJECT_DIR,)) -> str:
+    """SHA-256 over the SQL, YAML and seeds of the dbt project: what a build is made by."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            parts = path.relative_to(folder).parts
+            if path.suffix in (".sql", ".yml", ".csv") and parts[0] not in ("target", "logs"):
+                digest.update("/".join(parts).encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def fingerprint(settings: Settings, as_of: date) -> str:
+    """SHA-256 of everything that decides a build for `as_of`: deliveries and their revisions, policy, SQL, currency.
+
+    Files that were refused count too: a release shows them in its ledger.
+    """
+    entries = ledger.read(settings)
+    digest = hashlib.sha256(project_hash().encode())
+    digest.update(f"{as_of}|{reporting_currency(settings, ledger.in_force(entries, as_of))}".encode())
+    for entry in sorted(entries, key=lambda e: (e.delivery, e.sha256)):
+        if entry.dt is None or (entry.dt < as_of and entry.known_from and entry.known_from <= as_of):
+            digest.update(f"{entry.delivery}|{entry.sha256}|{entry.status}\n".encode())
+    return digest.hexdigest()

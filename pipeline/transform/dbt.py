@@ -1,0 +1,221 @@
+"""The dbt project as Dagster assets: one `@dbt_assets` over the whole project, one dbt invocation."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache, cached_property
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from dagster import AssetExecutionContext, BackfillPolicy, MaterializeResult, Output, TableColumn, TableSchema
+from dagster_dbt import DbtCliResource, dbt_assets
+from dagster_dbt.errors import DagsterDbtCliRuntimeError
+from packaging import version
+
+from pipeline import settings as settings_module
+from pipeline.errors import GateStopped, StrataError
+from pipeline.ingest.contracts import load_contracts
+from pipeline.progress import say
+from pipeline.quality.checks import Check, blocking
+from pipeline.quality.gate import save_checks, source_checks
+from pipeline.resources import RunLock
+from pipeline.schedule_days import as_of_date, daily_partitions
+from pipeline.settings import DBT_PROJECT_DIR, Settings
+from pipeline.transform import receipt
+from pipeline.transform.context import fingerprint, write_context
+
+MANIFEST = DBT_PROJECT_DIR / "target" / "manifest.json"
+
+
+class LocalDbt(DbtCliResource):
+    """dbt without two things that the stock resource does on each call.
+
+    It reads the version from the installed package, because `dbt --version` asks the package index over the network,
+    and makes no adapter handle, which would cost seconds and hold the warehouse open. `tests/transform` pins both
+    private names.
+    """
+
+    @cached_property
+    def _cli_version(self) -> version.Version:
+        return version.parse(installed_version("dbt-core"))
+
+    def _initialize_dbt_core_adapter(self, args: Any) -> None:
+        return None
+
+
+def ensure_manifest() -> Path:
+    """Path of the manifest; parses the project first where a file of it is newer."""
+    sources = [
+        path
+        for path in DBT_PROJECT_DIR.rglob("*")
+        if path.suffix in (".sql", ".yml", ".csv", ".md") and "target" not in path.relative_to(DBT_PROJECT_DIR).parts
+    ]
+    newest = max(path.stat().st_mtime for path in sources)
+    if not MANIFEST.exists() or MANIFEST.stat().st_mtime < newest:
+        dbt = Path(sys.executable).with_name("dbt")
+        home = str(settings_module.load().home)
+        done = subprocess.run(
+            [str(dbt), "--quiet", "parse", "--project-dir", str(DBT_PROJECT_DIR), "--profiles-dir", str(DBT_PROJECT_DIR)],
+            env={**os.environ, "STRATA_HOME": home, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"the dbt project does not parse:\n{done.stdout}{done.stderr}")
+    return MANIFEST
+
+
+def built_nodes(manifest: dict[str, Any]) -> list[str]:
+    """Unique ids of every model, seed and data test: what a complete build has done."""
+    return sorted(
+        name for name, node in manifest["nodes"].items() if node["resource_type"] in ("model", "seed", "test", "snapshot")
+    )
+
+
+def dbt_checks(manifest: dict[str, Any], run_results: dict[str, Any]) -> list[Check]:
+    """Data tests of a run as checks, on the table that they test."""
+    checks = []
+    for result in run_results["results"]:
+        node = manifest["nodes"].get(result["unique_id"])
+        if node is None or node["resource_type"] != "test":
+            continue
+        tested = node.get("attached_node") or next(iter(node["depends_on"]["nodes"]), None)
+        model = manifest["nodes"].get(tested) or manifest["sources"].get(tested, {})
+        table = f"{model.get('schema', 'dbt')}.{model.get('name', node['name'])}"
+        block = node["config"]["severity"].lower() == "error"
+        description = (node["config"].get("meta") or {}).get("description") or node.get("description") or ""
+        checks.append(
+            Check(
+                "table",
+                table.removeprefix("main_"),
+                node["name"],
+                "block" if block else "warn",
+                result["status"] == "pass",
+                result["failures"] if result["failures"] is not None else result["status"],
+                0,
+                description or (result["message"] or ""),
+            )
+        )
+    return checks
+
+
+def _table_metadata(settings: Settings, tables: list[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Column schema, row count and, for the segment summary, each segment's share: numbers become plots in the UI."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    if not settings.warehouse.exists():
+        return found
+    con = duckdb.connect(str(settings.warehouse), read_only=True)
+    try:
+        kinds = {
+            (s, t): kind
+            for s, t, kind in con.execute(
+                "select table_schema, table_name, table_type from information_schema.tables"
+            ).fetchall()
+        }
+        columns: dict[tuple[str, str], list[TableColumn]] = {}
+        for schema, table, column, kind in con.execute(
+            "select table_schema, table_name, column_name, data_type from information_schema.columns "
+            "order by ordinal_position"
+        ).fetchall():
+            columns.setdefault((schema, table), []).append(TableColumn(column, kind))
+        for key in tables:
+            if key not in kinds:
+                continue
+            found[key] = {"dagster/column_schema": TableSchema(columns[key])}
+            if kinds[key] == "BASE TABLE":
+                n = con.execute(f'select count(*) from "{key[0]}"."{key[1]}"').fetchone()
+                found[key]["dagster/row_count"] = n[0] if n else 0
+        if ("audiences", "segment_summary") in found:
+            for scheme, name, share in con.execute(
+                "select scheme, class, share from audiences.segment_summary where share is not null"
+            ).fetchall():
+                found["audiences", "segment_summary"][f"share {scheme}: {name}"] = float(share)
+    finally:
+        con.close()
+    return found
+
+
+@dbt_assets(
+    manifest=ensure_manifest(),
+    name="transform",
+    partitions_def=daily_partitions(),
+    backfill_policy=BackfillPolicy.multi_run(1),
+)
+def transform(context: AssetExecutionContext, dbt: LocalDbt, run_lock: RunLock) -> Iterator[Any]:
+    """raw → warehouse in one `dbt build`; leaves a receipt only when every node and check is good."""
+    settings = settings_module.load()
+    day = as_of_date(context.partition_key)
+    receipt.invalidate(settings)
+    sources = source_checks(settings, day, context.run_id)
+    stopped = blocking(sources)
+    if stopped:
+        raise GateStopped("the sources' gate is shut: " + "\n".join(str(check) for check in stopped))
+    write_context(settings, day)
+    built_from = fingerprint(settings, day)
+    settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
+    target = settings.dbt / "target"
+    (target / "run_results.json").unlink(missing_ok=True)
+    os.environ["STRATA_HOME"] = str(settings.home)
+    say("building the marts (dbt)")
+    invocation = dbt.cli(
+        ["build", "--exclude-resource-type", "unit_test"], context=context, target_path=target, raise_on_error=True
+    )
+    events: list[Any] = []
+    failure: Exception | None = None
+    try:
+        for event in invocation.stream():
+            events.append(event)
+    except DagsterDbtCliRuntimeError as error:
+        failure = error
+    finally:
+        # dbt has ended here, so the warehouse can be opened to count what it holds.
+        outputs = [e for e in events if isinstance(e, Output | MaterializeResult)]
+        names = {_table_of(e): e for e in outputs}
+        metadata = _table_metadata(settings, [key for key in names if key])
+        for event in events:
+            key = _table_of(event) if isinstance(event, Output | MaterializeResult) else None
+            if key in metadata:
+                if isinstance(event, Output):
+                    context.add_output_metadata(metadata[key], output_name=event.output_name)
+                else:
+                    event = event._replace(metadata={**(event.metadata or {}), **metadata[key]})
+            yield event
+    manifest = json.loads(MANIFEST.read_text())
+    results = target / "run_results.json"
+    run_results = json.loads(results.read_text()) if results.exists() else {"results": []}
+    tests = dbt_checks(manifest, run_results)
+    save_checks(settings, "dbt", context.run_id, tests)
+    if failure:
+        broken = [r for r in run_results["results"] if r["status"] in ("error", "runtime error")]
+        if broken or not blocking(tests):
+            detail = "; ".join(f"{r['unique_id']}: {r['message']}" for r in broken) or str(failure)
+            raise StrataError(f"the build failed: {detail}") from failure
+        raise GateStopped("dbt tests failed: " + "\n".join(str(check) for check in blocking(tests))) from failure
+    nodes = {r["unique_id"]: r["status"] for r in run_results["results"]}
+    receipt.write(settings, day, built_from, nodes, [*sources, *tests])
+
+
+def _table_of(event: Any) -> tuple[str, str] | None:
+    """(schema, table) of an output of the dbt step."""
+    metadata = getattr(event, "metadata", None) or {}
+    unique_id = metadata.get("unique_id")
+    name = getattr(unique_id, "text", None) or getattr(unique_id, "value", None) or unique_id
+    if not name:
+        return None
+    node = _nodes().get(str(name))
+    return (node["schema"], node.get("alias") or node["name"]) if node else None
+
+
+@cache
+def _nodes() -> dict[str, Any]:
+    return json.loads(MANIFEST.read_text())["nodes"]
+
+
+if __name__ == "__main__":
+    print(ensure_manifest())
+    load_contracts()
