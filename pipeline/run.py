@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import shutil
-import sys
+import warnings
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -93,8 +93,12 @@ def run_day(settings: Settings, as_of: date, *, full: bool = False) -> Outcome:
         if full:
             settings.warehouse.unlink(missing_ok=True)
         say(f"strata run for {as_of}: loading the definitions")
-        # dbt and Dagster write to standard output, which belongs to the command's own answer.
-        with contextlib.redirect_stdout(sys.stderr):
+        # dbt writes a line a node to standard output, which belongs to the command's own answer.
+        log = settings.dbt / "logs" / "dbt-output.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("w", encoding="utf-8") as output, contextlib.redirect_stdout(output), warnings.catch_warnings():
+            # Beta and preview notices of Dagster: nothing that the person at the terminal can act on.
+            warnings.filterwarnings("ignore", module="dagster")
             return _execute(settings, as_of)
 
 

@@ -21,7 +21,7 @@ import pandas as pd
 from pipeline.errors import GateStopped, StrataError
 from pipeline.ingest import ledger
 from pipeline.ingest.load import targets
-from pipeline.publish.report import render_page
+from pipeline.publish.report import PAGE_TABLES, render_page
 from pipeline.quality.checks import Check, blocking
 from pipeline.quality.suites import load_suites, run_suite
 from pipeline.settings import Settings
@@ -157,7 +157,7 @@ def publish(
         manifest = _manifest(settings, as_of, release, run_id, proof, checks, tables, candidate, before)
         log("writing marts.duckdb and the page")
         _write_database(candidate, tables)
-        frames = {t.key: pd.read_parquet(candidate / _parquet(t)) for t in tables}
+        frames = {t.key: _page_frame(candidate / _parquet(t), t) for t in tables if t.key in PAGE_TABLES}
         (candidate / "index.html").write_text(render_page(frames, manifest), encoding="utf-8")
         manifest["files"] = {
             path: {"sha256": _sha256(candidate / path), "bytes": (candidate / path).stat().st_size}
@@ -217,6 +217,12 @@ def sweep_leftovers(settings: Settings) -> None:
 
 def _parquet(table: PublishedTable) -> Path:
     return Path("tables") / table.schema / f"{table.name}.parquet"
+
+
+def _page_frame(path: Path, table: PublishedTable) -> pd.DataFrame:
+    """The columns of one table that the page reads."""
+    wanted = [c for c in PAGE_TABLES[table.key] if c in table.columns]
+    return pd.read_parquet(path, columns=wanted or None)
 
 
 def _write_tables(settings: Settings, folder: Path, tables: Iterable[PublishedTable]) -> None:

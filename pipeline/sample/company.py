@@ -223,8 +223,8 @@ def _promotions(
     cuts = np.array([10, 15, 20, 25, 30, 40])
     eligible = np.array([CATALOG[g].unit != "job" for g in group])
     for k, day in enumerate(calendar.dates):
-        week = (day.toordinal() - 4) // 7
-        name = f"{day.year}-{calendar.festival[k]}" if calendar.festival[k] else f"W{week}"
+        week = (day - timedelta(days=(day.weekday() - 3) % 7)).strftime("%GW%V")
+        name = f"{day.year}-{calendar.festival[k]}" if calendar.festival[k] else week
         if name not in names:
             names.append(name)
         number = names.index(name)
@@ -244,8 +244,9 @@ def _costs(base: np.ndarray, group: np.ndarray, days: int, draws: Draws) -> list
     p = len(base)
     has_cost = ~draws.hits("cost.missing", p, 0.03)
     changes = draws.below("cost.changes", p, 3)
-    first = draws.below("cost.day", p, max(1, days // 2))
-    second = first + 1 + draws.below("cost.day2", p, max(1, days // 2))
+    # The buyers' price list changes every second week.
+    first = 14 * (1 + draws.below("cost.day", p, days // 28 + 1))
+    second = first + 14 * (1 + draws.below("cost.day2", p, days // 28 + 1))
     drift = draws.below("cost.drift", 2 * p, 13).reshape(2, p) - 4
     rows: list[tuple[int, int, int | None, int]] = []
     for i in np.flatnonzero(has_cost):

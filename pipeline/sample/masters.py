@@ -138,7 +138,7 @@ def _consents(source, format, kind, pairs, people: People, stopped, cal: Calenda
         who = np.flatnonzero(granted)
         add(who, k, 0, joined[who] + 60 + k)
         lapse = np.where(purpose == "service", 0.004, leave)
-        at = joined + 3600 + (u[2] ** 0.5 * np.maximum(end - joined - 7200, 0)).astype(np.int64)
+        at = joined + 3600 + (np.sqrt(u[2]) * np.maximum(end - joined - 7200, 0)).astype(np.int64)
         gone = np.flatnonzero(granted & (u[1] < lapse) & (at < end))
         add(gone, k, 1, at[gone])
         again = at + 86400 + (u[4] * 60 * DAY).astype(np.int64)
@@ -185,14 +185,14 @@ def product_table(products: Products, cal: Calendar) -> Table:
     """The whole range on the first day and on every first of a month, without what is not launched yet."""
     days = [d for d in range(cal.days) if d == 0 or cal.dates[d].day == 1]
     rows = [(d, p) for d in days for p in range(len(products.ids)) if products.launch[p] <= d]
+    # A launch between two full deliveries comes in a file of its own.
+    rows += [(int(d), p) for p, d in enumerate(products.launch) if 0 < d < cal.days and d not in days]
     day, p = (np.array(x, dtype=np.int64) for x in zip(*rows, strict=True))
     start = int(cal.epoch_day[0])
     group = [CATALOG[g] for g in products.group[p]]
     retired = (products.retire[p] < NEVER) & (products.retire[p] <= day)
     launch = np.where(products.launch[p] > -NEVER, products.launch[p] + start, start - 900)
-    # A later brand is launched between two monthly files at the latest: its file of that day brings it.
-    extra = [k for k in range(len(products.ids)) if 0 < products.launch[k] and products.launch[k] not in days]
-    table = Table("erp", "products", "parquet", [
+    return Table("erp", "products", "parquet", [
         Column("product_id", "s", products.ids[p]), text_column("name", [products.names[k] for k in p]),
         text_column("brand", [products.brand[k] for k in p]), text_column("category_l1", [g.l1 for g in group]),
         text_column("category_l2", [g.l2 for g in group]),
@@ -204,26 +204,7 @@ def product_table(products: Products, cal: Calendar) -> Table:
         Column("retire_date", "d", np.where(retired, products.retire[p] + start, NULL)),
         text_column("status", ["retired" if r else "active" for r in retired]),
         Column("tax_rate", "m", products.tax[p].astype(np.int64)),
-    ], day, daily=False)  # fmt: skip
-    return _with_launches(table, products, extra, start)
-
-
-def _with_launches(table: Table, products: Products, extra: list[int], start: int) -> Table:
-    """Add one row on its launch day for each product that starts between two full files."""
-    ids = table.columns[0].values
-    for p in extra:
-        later = np.flatnonzero(ids == products.ids[p])
-        if len(later) == 0:
-            continue
-        table.day = np.append(table.day, products.launch[p])
-        for column in table.columns:
-            value = column.values[later[0]]
-            if column.name == "status":
-                value = "active"
-            if column.name == "retire_date":
-                value = NULL
-            column.values = np.append(column.values, np.array([value], dtype=column.values.dtype))
-    return table.sorted(table.columns[0].values.astype(str))
+    ], day, daily=False).sorted(p)  # fmt: skip
 
 
 def cost_table(products: Products, cal: Calendar) -> Table:

@@ -12,7 +12,7 @@ from .draws import EXPONENTIAL, Draws, lognormal, read_table
 
 # Accounts of a person, in this order everywhere. TM and JD are two shops of the source marketplace.
 ACCOUNTS = ("app", "crm", "tm", "jd", "dealer")
-HELD_BY = (0.66, 0.62, 0.16, 0.10, 0.05)
+HELD_BY = (0.66, 0.62, 0.16, 0.10, 0.09)
 GAP_SKEW, BASKET_SKEW = lognormal(0.95), lognormal(0.42)
 MEDIAN_GAP_DAYS = 22.0
 # Shares by household type of labels in catalog.HOUSEHOLDS.

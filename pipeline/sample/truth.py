@@ -167,10 +167,20 @@ def _orders(c: Company) -> dict:
         "shipping_fee": _money((shipping_fee(o) * 1000).tolist()),
         "is_test": pa.array((c.lives.is_test | named & p.is_test[o.person]).tolist()),
         "is_employee": pa.array((named & p.is_employee[o.person]).tolist()),
+        "internal_known_by": _text(_internal(c)),
         "is_valid": pa.array(valid_mask(c).tolist()),
         "bad_event": _text(labels.EVENTS[b] if b else None for b in o.bad.tolist()),
         "bad_event_on": _day(np.where(o.bad > 0, c.felt + int(c.cal.epoch_day[0]), NULL)),
     }  # fmt: skip
+
+
+def _internal(c: Company) -> list[str | None]:
+    """How the data tell that an order is a test's or an employee's: its own source, the card, or only identity."""
+    o, p = c.orders, c.people
+    inside = (o.person >= 0) & (p.is_test[o.person] | p.is_employee[o.person])
+    named = {"app": "own_source", "store_pos": "card_in_crm"}
+    return [None if not i else "nothing" if customer is None else named.get(SOURCES[ch], "identity")
+            for i, customer, ch in zip(inside.tolist(), o.customer.tolist(), o.channel.tolist(), strict=True)]
 
 
 def _returns(c: Company) -> dict:

@@ -17,7 +17,7 @@ from .trade import SALE, Lines, Orders, local_day
 
 COMPLAINS, ASKS, RETURN_TICKET = 0.40, 0.008, 0.10
 RESOLVED, REOPENED, TICKET_CSAT = 0.94, 0.05, 0.40
-NPS_INVITED, NPS_ANSWERED, CSAT_INVITED, CSAT_ANSWERED, CES_ANSWERED = 0.65, 0.36, 0.10, 0.26, 0.30
+NPS_INVITED, NPS_ANSWERED, CSAT_INVITED, CSAT_ANSWERED, CES_ANSWERED = 0.65, 0.45, 0.10, 0.26, 0.30
 MEMORY_DAYS = 90
 # NPS = base + spread z − first bad event − each further one; CSAT likewise on 1 … 5.
 NPS_BASE, NPS_SPREAD, NPS_FIRST_BAD, NPS_MORE_BAD = 8.7, 1.25, 3.2, 1.2
@@ -199,7 +199,7 @@ def _nps(wave, number, first, end, history: History, people: People, stopped, ca
              - NPS_FIRST_BAD * np.minimum(bad_n, 1) - NPS_MORE_BAD * np.maximum(bad_n - 1, 0))  # fmt: skip
     score = np.clip(np.floor(score + 0.5), 0, 10).astype(np.int64)
     invited = cal.seconds(day) + 10 * 3600
-    wait = 600 + (u[3] ** 3 * 5 * DAY).astype(np.int64)
+    wait = 600 + (u[3] * u[3] * u[3] * 5 * DAY).astype(np.int64)
     m = len(who)
     return {"survey": np.full(m, "NPS", dtype=object), "wave": np.full(m, wave, dtype=object), "person": who,
             "invited": invited[who], "answered": (invited + wait)[who], "score": score[who],
@@ -226,11 +226,12 @@ def _ces(t: dict, people: People, cal: Calendar, draws: Draws) -> dict:
     u = draws.unit("ces", 2 * len(t["order"])).reshape(2, -1)
     row = np.flatnonzero((t["resolved"] != NULL) & (u[0] < CES_ANSWERED))
     hours = (t["resolved"] - t["created"])[row] // 3600
-    score = np.clip(6 - hours // 12 + (u[1][row] * 3).astype(np.int64) - 1, 1, 7)
+    complained = (t["reason"][row] == 0) * 1
+    score = np.clip(6 - hours // 12 + (u[1][row] * 3).astype(np.int64) - 2 * complained, 1, 7)
     invited = t["resolved"][row] + 900
     return {"survey": np.full(len(row), "CES", dtype=object), "wave": _wave_of(invited, cal), "person": t["person"][row],
             "invited": invited, "answered": invited + 600 + (u[1][row] * DAY).astype(np.int64), "score": score,
-            "bad": (t["reason"][row] == 0).astype(np.int64)}  # fmt: skip
+            "bad": complained}  # fmt: skip
 
 
 def _wave_of(seconds: np.ndarray, cal: Calendar) -> np.ndarray:

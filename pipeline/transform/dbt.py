@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 from dagster import AssetExecutionContext, BackfillPolicy, MaterializeResult, Output, TableColumn, TableSchema
-from dagster_dbt import DbtCliResource, dbt_assets
+from dagster_dbt import DbtCliInvocation, DbtCliResource, dbt_assets
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 from packaging import version
 
@@ -165,26 +165,8 @@ def transform(context: AssetExecutionContext, dbt: LocalDbt, run_lock: RunLock) 
     invocation = dbt.cli(
         ["build", "--exclude-resource-type", "unit_test"], context=context, target_path=target, raise_on_error=True
     )
-    events: list[Any] = []
-    failure: Exception | None = None
-    try:
-        for event in invocation.stream():
-            events.append(event)
-    except DagsterDbtCliRuntimeError as error:
-        failure = error
-    finally:
-        # dbt has ended here, so the warehouse can be opened to count what it holds.
-        outputs = [e for e in events if isinstance(e, Output | MaterializeResult)]
-        names = {_table_of(e): e for e in outputs}
-        metadata = _table_metadata(settings, [key for key in names if key])
-        for event in events:
-            key = _table_of(event) if isinstance(event, Output | MaterializeResult) else None
-            if key in metadata:
-                if isinstance(event, Output):
-                    context.add_output_metadata(metadata[key], output_name=event.output_name)
-                else:
-                    event = event._replace(metadata={**(event.metadata or {}), **metadata[key]})
-            yield event
+    events, failure = _collect(invocation)
+    yield from _with_table_metadata(context, settings, events)
     manifest = json.loads(MANIFEST.read_text())
     results = target / "run_results.json"
     run_results = json.loads(results.read_text()) if results.exists() else {"results": []}
@@ -198,6 +180,36 @@ def transform(context: AssetExecutionContext, dbt: LocalDbt, run_lock: RunLock) 
         raise GateStopped("dbt tests failed: " + "\n".join(str(check) for check in blocking(tests))) from failure
     nodes = {r["unique_id"]: r["status"] for r in run_results["results"]}
     receipt.write(settings, day, built_from, nodes, [*sources, *tests])
+
+
+def _collect(invocation: DbtCliInvocation) -> tuple[list[Any], Exception | None]:
+    """Every event of the dbt process, which has ended on return, and its failure if it failed."""
+    events: list[Any] = []
+    done = 0
+    total = len(built_nodes(json.loads(MANIFEST.read_text())))
+    try:
+        for event in invocation.stream():
+            events.append(event)
+            done += 1
+            if done % 25 == 0:
+                say(f"  {done} of about {total} nodes")
+    except DagsterDbtCliRuntimeError as error:
+        return events, error
+    return events, None
+
+
+def _with_table_metadata(context: AssetExecutionContext, settings: Settings, events: list[Any]) -> Iterator[Any]:
+    """The events, with row counts, column schemas and shares added to the tables' outputs."""
+    tables = {_table_of(e) for e in events if isinstance(e, Output | MaterializeResult)}
+    metadata = _table_metadata(settings, [key for key in tables if key])
+    for event in events:
+        key = _table_of(event) if isinstance(event, Output | MaterializeResult) else None
+        if key in metadata:
+            if isinstance(event, Output):
+                context.add_output_metadata(metadata[key], output_name=event.output_name)
+            else:
+                event = event._replace(metadata={**(event.metadata or {}), **metadata[key]})
+        yield event
 
 
 def _table_of(event: Any) -> tuple[str, str] | None:

@@ -1,0 +1,1 @@
+"""Our job, its peers and the limit, measured side by side in one run."""

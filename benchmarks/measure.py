@@ -1,0 +1,95 @@
+"""Wall, CPU and peak memory of one command and everything that it starts (Linux: wait4 and /proc)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+POLL_S = 0.02
+
+
+class CommandFailed(Exception):
+    """The command ended with another exit code than 0; carries the code and what it wrote."""
+
+    def __init__(self, command: list[str], code: int, output: str, errors: str):
+        super().__init__(
+            f"{' '.join(command)} ended with exit code {code}:\n{errors[-3000:]}{output[-3000:]}"
+        )
+        self.code, self.output, self.errors = code, output, errors
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run. cpu_s is user + system over all waited-for children; peak_mb the largest sum of resident memory over
+    the process tree (MB = 10^6 bytes), where pages shared between processes count once for each."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+    output: str
+
+
+def _tree(root: int) -> list[int]:
+    """`root` and its living descendants (needs CONFIG_PROC_CHILDREN, which distribution kernels have)."""
+    found, pending = [], [root]
+    while pending:
+        pid = pending.pop()
+        found.append(pid)
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            try:
+                pending += [int(child) for child in children.read_text().split()]
+            except OSError:
+                continue
+    return found
+
+
+def _memory_bytes(pid: int) -> tuple[int, int]:
+    """(resident now, largest ever resident) of one process; zeros when it has ended."""
+    try:
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        return tuple(int(status[key].split()[0]) * 1024 for key in ("VmRSS", "VmHWM"))
+    except (OSError, KeyError, ValueError):
+        return 0, 0
+
+
+def _peak_bytes(root: int) -> int:
+    """The larger of what the tree holds now and the most that one of its processes has held. ru_maxrss will not do
+    for the second: it starts with the size of the process that forked."""
+    now, most = zip(*(_memory_bytes(pid) for pid in _tree(root)), strict=True)
+    return max(sum(now), *most)
+
+
+def measure(
+    command: list[str], log: Path, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> Sample:
+    """Run the command to its end. Its stderr goes to `log`.err, its stdout to `log`.out. Raises CommandFailed."""
+    out_path, err_path = log.with_suffix(".out"), log.with_suffix(".err")
+    peak = 0
+    ended = threading.Event()
+
+    def watch(pid: int) -> None:
+        nonlocal peak
+        while not ended.is_set():
+            peak = max(peak, _peak_bytes(pid))
+            ended.wait(POLL_S)
+
+    with out_path.open("wb") as out, err_path.open("wb") as err:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            command, stdout=out, stderr=err, stdin=subprocess.DEVNULL, env=env, cwd=cwd
+        )
+        watcher = threading.Thread(target=watch, args=(process.pid,), daemon=True)
+        watcher.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - started
+        ended.set()
+        watcher.join()
+        process.returncode = os.waitstatus_to_exitcode(status)
+    output = out_path.read_text(errors="replace")
+    if process.returncode:
+        raise CommandFailed(command, process.returncode, output, err_path.read_text(errors="replace"))
+    return Sample(wall, usage.ru_utime + usage.ru_stime, peak / 1e6, output)

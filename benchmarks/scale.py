@@ -1,0 +1,342 @@
+"""Time our whole job beside its peers and the bare scan, in one run, on generated order lines.
+
+    python -m benchmarks.scale --rows 1000000 [--runs 3] [--peers script,pandas] [--json OUT]
+
+Every system is a process of its own; rounds are interleaved, so that a slow minute of the machine hits all of them.
+Each result must equal ours (see compare.py), or the exit code is 1 and the totals that differ are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks import compare, data
+from benchmarks.measure import CommandFailed, Sample, measure
+
+ROOT = Path(__file__).resolve().parents[1]
+README = Path(__file__).with_name("README.md")
+TABLE_START, TABLE_END = "<!-- last table -->", "<!-- end of last table -->"
+PEERS = {"script": "benchmarks.script", "pandas": "benchmarks.pandas_peer"}
+FLOOR_ROWS = 1_000
+# Bytes a line needs, measured at 1 M and 10 M with room to spare: a size that would swap or fill the disk says nothing.
+MEMORY_PER_LINE = {"pandas": 420, "script": 40, "ours": 60}
+SPILLS_ABOVE = 2_000_000_000
+DISK_PER_LINE = 500
+
+
+@dataclass
+class Round:
+    """Everything one size has given so far."""
+
+    rows: int
+    generated: dict[str, int]
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    differing: dict[str, list[str]] = field(default_factory=dict)
+    breakdown: dict | None = None
+
+
+def say(text: str) -> None:
+    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
+
+
+def machine() -> dict:
+    """Cores that this process may use and memory in GB (10^9 bytes)."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {"cores": len(os.sched_getaffinity(0)), "memory": round(memory / 1e9, 1)}
+
+
+def available_bytes() -> int:
+    """Memory that can be had without swapping."""
+    line = next(x for x in Path("/proc/meminfo").read_text().splitlines() if x.startswith("MemAvailable"))
+    return int(line.split()[1]) * 1024
+
+
+def why_not(system: str, rows: int, available: int) -> str | None:
+    """The reason to leave a system out at this size, if there is one. DuckDB spills, so its need is bounded."""
+    need = MEMORY_PER_LINE.get(system, 0) * rows
+    if system != "pandas":
+        need = min(need, SPILLS_ABOVE)
+    if need > 0.8 * available:
+        return f"{system} at {rows:,} lines needs about {need / 1e9:.1f} GB, {available / 1e9:.1f} GB are available"
+    return None
+
+
+def strata() -> Path:
+    return Path(sys.executable).with_name("strata")
+
+
+def run_ours(landing: Path, home: Path, log: Path) -> tuple[Sample, Path]:
+    """`strata run` in a fresh home; returns the sample and the folder of its release. Raises CommandFailed with the
+    checks that failed when a gate stops it."""
+    shutil.rmtree(home, ignore_errors=True)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("STRATA_", "DAGSTER_", "DBT_"))}
+    environment |= {"STRATA_HOME": str(home), "STRATA_CURRENCY": "CNY", "PYTHONUNBUFFERED": "1"}
+    command = [str(strata()), "run", "--landing", str(landing), "--home", str(home)]
+    command += ["--as-of", data.AS_OF.isoformat(), "--json"]
+    try:
+        sample = measure(command, log, environment, ROOT)
+    except CommandFailed as failure:
+        failed = [c for c in _json_of(failure.output).get("checks", []) if not c.get("passed")]
+        for check in failed:
+            say(f"  failed check: {json.dumps(check, ensure_ascii=False)}")
+        raise
+    release = _json_of(sample.output).get("release")
+    if not release:
+        raise SystemExit(f"strata run named no release: {sample.output[-500:]}")
+    return sample, home / "releases" / release
+
+
+def _json_of(output: str) -> dict:
+    """The JSON object in a command's output, {} when there is none."""
+    start = output.find("{")
+    try:
+        return json.JSONDecoder().raw_decode(output[start:])[0] if start >= 0 else {}
+    except json.JSONDecodeError:
+        return {}
+
+
+def dbt_breakdown(home: Path) -> dict | None:
+    """Seconds that dbt reports: the whole invocation, by resource type, and the ten slowest nodes."""
+    path = home / "dbt" / "target" / "run_results.json"
+    if not path.exists():
+        return None
+    report = json.loads(path.read_text())
+    by_type: dict[str, float] = {}
+    for node in report["results"]:
+        kind = node["unique_id"].split(".")[0]
+        by_type[kind] = by_type.get(kind, 0.0) + node["execution_time"]
+    slowest = sorted(report["results"], key=lambda n: -n["execution_time"])[:10]
+    return {
+        "dbt_s": round(report["elapsed_time"], 3),
+        "nodes_n": len(report["results"]),
+        "by_type_s": {kind: round(s, 3) for kind, s in by_type.items()},
+        "slowest_s": {n["unique_id"].split(".")[2]: round(n["execution_time"], 3) for n in slowest},
+    }
+
+
+def bench(rows: int, runs: int, peers: list[str], with_ours: bool, work: Path, keep: bool) -> Round | None:
+    """Generate, run and compare one size. None when the disk is too small for it."""
+    work.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(work).free
+    if rows * DISK_PER_LINE > 0.9 * free:
+        need = rows * DISK_PER_LINE / 1e9
+        say(
+            f"SKIPPED: {rows:,} lines need about {need:.1f} GB of disk, {free / 1e9:.1f} GB are free in {work}"
+        )
+        return None
+
+    def generate(n: int) -> tuple[Path, dict[str, int]]:
+        landing = work / f"landing-{n}"
+        say(f"generating {n:,} order lines in {landing}")
+        shown = [0]
+
+        def progress(done: int, total: int) -> None:
+            if total > 500_000 and (done * 10 // total) > shown[0]:
+                shown[0] = done * 10 // total
+                say(f"  {done:,} of {total:,} orders")
+
+        return landing, data.write(data.Plan(n), landing, progress)
+
+    landing, generated = generate(rows)
+    floor_landing = generate(FLOOR_ROWS)[0] if with_ours else None
+    state = Round(rows, generated)
+
+    systems = ["scan", *peers, *(["ours", "floor"] if with_ours else [])]
+    available = available_bytes()
+    for system in list(systems):
+        if reason := why_not(system, rows, available):
+            say(f"SKIPPED: {reason}")
+            state.skipped.append(reason)
+            systems.remove(system)
+
+    def result(peer: str) -> Path:
+        return work / f"result-{peer}-{rows}.parquet"
+
+    home, release = work / f"home-{rows}", None
+    python = [sys.executable, "-m"]
+    for number in range(1, runs + 1):
+        # A fixed order would always give the same system the file cache that the one before it has filled.
+        shift = (number - 1) % len(systems)
+        for system in systems[shift:] + systems[:shift]:
+            log = work / f"log-{system}-{rows}"
+            if system == "ours":
+                sample, release = run_ours(landing, home, log)
+            elif system == "floor":
+                sample, _ = run_ours(floor_landing, work / f"home-{FLOOR_ROWS}", log)
+            elif system == "scan":
+                sample = measure([*python, "benchmarks.scan", "--landing", str(landing)], log, cwd=ROOT)
+            else:
+                options = [
+                    "--landing",
+                    str(landing),
+                    "--as-of",
+                    data.AS_OF.isoformat(),
+                    "--out",
+                    str(result(system)),
+                ]
+                sample = measure([*python, PEERS[system], *options], log, cwd=ROOT)
+            state.samples.setdefault(system, []).append(sample)
+            say(f"run {number}/{runs} {system:<7} {sample.wall_s:8.2f} s  {sample.cpu_s:8.2f} CPU-s  "
+                f"{sample.peak_mb:8.0f} MB")  # fmt: skip
+
+    ran = [p for p in peers if p in state.samples]
+    reference = compare.our_rows(release) if release else compare.peer_rows(result(ran[0])) if ran else None
+    for peer in ran:
+        if lines := compare.differences(peer, compare.peer_rows(result(peer)), reference):
+            state.differing[peer] = lines
+    if release:
+        state.breakdown = dbt_breakdown(home)
+    if not keep:
+        for path in (home, work / f"home-{FLOOR_ROWS}"):
+            shutil.rmtree(path, ignore_errors=True)
+    return state
+
+
+def median(state: Round, system: str, what: str = "wall_s") -> float | None:
+    samples = state.samples.get(system)
+    return statistics.median(getattr(s, what) for s in samples) if samples else None
+
+
+def ratio(above: float | None, below: float | None) -> float | None:
+    return round(above / below, 3) if above is not None and below else None
+
+
+def ratios(state: Round) -> dict[str, float | None]:
+    """Of wall medians, gross but for ours_over_script, which leaves out the fixed cost of a run on 1,000 lines."""
+    ours, floor, script = (median(state, s) for s in ("ours", "floor", "script"))
+    return {
+        "ours_over_script": ratio(ours - floor, script) if ours is not None and floor is not None else None,
+        "ours_over_script_gross": ratio(ours, script),
+        "script_over_scan": ratio(script, median(state, "scan")),
+        "pandas_over_ours": ratio(median(state, "pandas"), ours),
+    }
+
+
+def report(state: Round) -> dict:
+    """The JSON of one size."""
+    results = [
+        {
+            "system": system,
+            "wall_s": round(median(state, system), 3),
+            "cpu_s": round(median(state, system, "cpu_s"), 3),
+            "peak_mb": round(median(state, system, "peak_mb"), 1),
+            "runs": len(samples),
+        }
+        for system, samples in state.samples.items()
+    ]
+    floor = median(state, "floor")
+    return {
+        "rows": state.rows,
+        "generated": state.generated,
+        "as_of": data.AS_OF.isoformat(),
+        "machine": machine(),
+        "results": results,
+        "ratios": ratios(state),
+        "floor_s": round(floor, 3) if floor is not None else None,
+        "equal": not state.differing,
+        "differences": state.differing,
+        "skipped": state.skipped,
+        "ours_breakdown": state.breakdown,
+    }
+
+
+def markdown(facts: dict) -> str:
+    """One size as a table with its ratios below."""
+    host = facts["machine"]
+    lines = [
+        f"**{facts['rows']:,} order lines**, as of {facts['as_of']} ({host['cores']} cores, {host['memory']} GB)",
+        "",
+        "| system | wall s | CPU s | peak MB | runs |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    named = {"floor": f"ours on {FLOOR_ROWS:,} lines (floor)", "scan": "bare scan"}
+    for row in facts["results"]:
+        name = named.get(row["system"], row["system"])
+        lines.append(
+            f"| {name} | {row['wall_s']:.2f} | {row['cpu_s']:.2f} | {row['peak_mb']:.0f} | {row['runs']} |"
+        )
+    told = [f"{name} {value:.2f}" for name, value in facts["ratios"].items() if value is not None]
+    lines += ["", "Ratios: " + " · ".join(told) if told else ""]
+    lines += [f"SKIPPED: {reason}" for reason in facts["skipped"]]
+    if facts["ours_breakdown"]:
+        seconds = facts["ours_breakdown"]
+        slowest = " · ".join(f"{name} {s:.2f}" for name, s in seconds["slowest_s"].items())
+        lines += [
+            "",
+            f"Of ours, dbt took {seconds['dbt_s']:.2f} s over {seconds['nodes_n']} nodes; slowest: {slowest}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def write_readme(tables: str) -> None:
+    """Put the tables between the two marks of README.md."""
+    text = README.read_text()
+    head, rest = text.split(TABLE_START)
+    README.write_text(f"{head}{TABLE_START}\n{tables}{TABLE_END}{rest.split(TABLE_END)[1]}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--rows", type=int, nargs="+", default=[1_000_000], help="order lines, one or several sizes"
+    )
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--peers", default="script,pandas", help="comma-separated: " + ",".join(PEERS))
+    parser.add_argument(
+        "--without-ours", action="store_true", help="peers only; they are compared with one another"
+    )
+    parser.add_argument("--json", type=Path, help="write the figures there; with several sizes the largest is on top "
+                        "and all are under `sizes`")  # fmt: skip
+    parser.add_argument(
+        "--work", type=Path, default=Path("var/bench"), help="landing, homes, logs (default var/bench)"
+    )
+    parser.add_argument("--keep", action="store_true", help="keep the homes of our runs for a look")
+    parser.add_argument("--readme", action="store_true", help="put the tables into benchmarks/README.md")
+    args = parser.parse_args()
+    peers = [p for p in args.peers.split(",") if p]
+    if unknown := [p for p in peers if p not in PEERS]:
+        parser.error(f"unknown peers {', '.join(unknown)}; there are {', '.join(PEERS)}")
+    if args.runs < 1 or min(args.rows) < 1:
+        parser.error("--rows and --runs must be at least 1")
+    if not args.without_ours and not strata().exists():
+        parser.error(f"{strata()} is missing: run `make .venv`, or add --without-ours")
+
+    reports = []
+    for rows in args.rows:
+        try:
+            state = bench(rows, args.runs, peers, not args.without_ours, args.work.resolve(), args.keep)
+        except CommandFailed as failure:
+            say(str(failure))
+            return 1
+        if state:
+            reports.append(report(state))
+            print(markdown(reports[-1]), flush=True)
+    if args.json and reports:
+        largest = max(reports, key=lambda r: r["rows"])
+        args.json.write_text(
+            json.dumps(largest | ({"sizes": reports} if len(reports) > 1 else {}), indent=1) + "\n"
+        )
+    if args.readme and reports:
+        write_readme("\n".join(markdown(r) for r in reports))
+    for facts in reports:
+        for peer, lines in facts["differences"].items():
+            say(f"DIFFERENT RESULTS at {facts['rows']:,} lines: {peer}")
+            for line in lines:
+                say(f"  {line}")
+    # Nothing measured is no success either.
+    return 0 if reports and all(r["equal"] for r in reports) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+{# G-02: the order states in which money was paid. The payment day must be known as well. #}
+{% macro is_paid_status(status) -%} {{ status }} in ('paid', 'shipped', 'completed') {%- endmacro %}
+
+{# M-01: score = 1 + number of cut points strictly below the value, so a tie takes the lower class. #}
+{% macro score(value, cuts) -%}
+    1
+    {%- for k in range(1, 5) %}
+    + case when {{ value }} > {{ cuts }}.cut_{{ k }} then 1 else 0 end
+    {%- endfor %}
+{%- endmacro %}
+
+{# Value kept between two limits. #}
+{% macro clamp(value, lower, upper) -%} least(greatest({{ value }}, {{ lower }}), {{ upper }}) {%- endmacro %}
+
+{#
+  G-10: true for a cell that must be hidden. Cells below k are hidden; then the next smallest ones too, until at
+  least two are hidden and together hold k people, or a total would give the hidden cell away by subtraction.
+#}
+{% macro is_suppressed_cell(people, k, partition, tie_break) -%}
+    ({{ people }} > 0 and (
+        {{ people }} < {{ k }}
+        or (
+            min(case when {{ people }} > 0 then {{ people }} end) over (partition by {{ partition }}) < {{ k }}
+            and (
+                sum(case when {{ people }} > 0 then 1 else 0 end) over (
+                    partition by {{ partition }} order by {{ people }}, {{ tie_break }}
+                    rows between unbounded preceding and current row
+                ) <= 2
+                or coalesce(sum({{ people }}) over (
+                    partition by {{ partition }} order by {{ people }}, {{ tie_break }}
+                    rows between unbounded preceding and 1 preceding
+                ), 0) < {{ k }}
+            )
+        )
+    ))
+{%- endmacro %}
+
+{# M-05: expected gap, own median gap shrunk towards the common one by a fixed weight. `gaps` own gaps are known. #}
+{% macro shrunk_gap(gaps, own_gap) -%}
+    (greatest({{ gaps }}, 0) * coalesce({{ own_gap }}, 0) + policy.lifecycle_shrink_weight * common.gap_days)
+    / (greatest({{ gaps }}, 0) + policy.lifecycle_shrink_weight)
+{%- endmacro %}

@@ -1,0 +1,58 @@
+-- One class per scheme for people who may be addressed by it: live consent to marketing and to profiling, of age, and
+-- no test or staff account. The reason names the figures that decided.
+with policy as (
+    select * from {{ ref('int_run_policy') }}
+),
+
+consents as (
+    select
+        customer_key,
+        bool_or(purpose = 'marketing' and is_granted) as has_marketing,
+        bool_or(purpose = 'profiling' and is_granted) as has_profiling,
+        {%- for channel in ['email', 'sms', 'ads'] %}
+        bool_or(purpose = 'marketing' and channel in ('{{ channel }}', 'all') and is_granted)
+            and not bool_or(purpose = 'marketing' and channel = '{{ channel }}' and not is_granted)
+            as consent_{{ channel }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from {{ ref('fct_consent_states') }}
+    group by customer_key
+),
+
+people as (
+    select customers.customer_key, consents.consent_email, consents.consent_sms, consents.consent_ads
+    from {{ ref('dim_customers') }} as customers
+    inner join consents using (customer_key)
+    where consents.has_marketing and consents.has_profiling
+        and not customers.is_minor and not customers.is_test and not customers.is_employee
+),
+
+classes as (
+    select * from {{ ref('int_class_reasons') }}
+)
+
+select
+    classes.customer_key,
+    classes.scheme,
+    policy.as_of_date,
+    classes.class,
+    labels.label_zh as class_label_zh,
+    labels.label_en as class_label_en,
+    classes.is_inferred,
+    playbook.service_level,
+    playbook.pricing_use_allowed,
+    playbook.priority,
+    classes.reason_zh,
+    classes.reason_en,
+    classes.reason_codes,
+    playbook.action_zh as recommended_action_zh,
+    playbook.action_en as recommended_action_en,
+    playbook.channel_hint,
+    people.consent_email,
+    people.consent_sms,
+    people.consent_ads,
+    policy.policy_version
+from classes
+inner join people using (customer_key)
+cross join policy
+left join {{ ref('segment_labels') }} as labels on classes.scheme = labels.scheme and classes.class = labels.class
+left join {{ ref('playbook') }} as playbook on classes.scheme = playbook.scheme and classes.class = playbook.class

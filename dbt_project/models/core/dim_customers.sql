@@ -1,0 +1,90 @@
+-- People with at least one source id. Attributes survive from the latest row of any of their ids that states them.
+{% set attributes = ['gender', 'occupation', 'income_band', 'education', 'household_size', 'has_children', 'province',
+                     'city', 'language', 'registered_date'] %}
+with links as (
+    select * from {{ ref('int_customer_links') }}
+    where version = 'current'
+),
+
+people as (
+    select customer_key, min(first_seen) as first_seen, max(last_seen) as last_seen, count(*) as source_ids_n
+    from links
+    group by customer_key
+),
+
+latest as (
+    select
+        *,
+        row_number() over (
+            partition by source, source_customer_id
+            order by updated_at desc nulls last, dt desc, rev desc, delivery_row desc, delivery desc
+        ) as nth
+    from {{ ref('stg_customers__customers') }}
+    where is_in_force
+),
+
+aged as (
+    select
+        latest.*,
+        -- Without the day of birth the person counts as the younger of the two possible ages.
+        extract(year from policy.as_of_date) - latest.birth_year - case
+            when latest.birth_month_day <= {{ month_day('policy.as_of_date') }} then 0 else 1
+        end as age
+    from latest
+    cross join {{ ref('int_run_policy') }} as policy
+    where latest.nth = 1
+),
+
+ordered as (
+    select
+        links.customer_key,
+        aged.*,
+        row_number() over (
+            partition by links.customer_key
+            order by aged.updated_at desc nulls last, aged.dt desc, aged.source, aged.source_customer_id
+        ) as place
+    from aged
+    inner join links using (source, source_customer_id)
+),
+
+profiles as (
+    select
+        customer_key,
+        {%- for column in attributes %}
+        min_by({{ column }}, place) filter (where {{ column }} is not null) as {{ column }},
+        {%- endfor %}
+        min_by(age, place) filter (where age is not null) as age,
+        min(age) as youngest_age,
+        max(coalesce(updated_date, registered_date, dt)) as updated_date,
+        bool_or(phone_token is not null) as has_phone,
+        bool_or(email_token is not null) as has_email,
+        bool_or(is_test) as is_test,
+        bool_or(is_employee) as is_employee
+    from ordered
+    group by customer_key
+)
+
+select
+    people.customer_key,
+    people.first_seen,
+    people.last_seen,
+    people.source_ids_n,
+    {%- for column in attributes %}
+    profiles.{{ column }},
+    {%- endfor %}
+    cast(profiles.age as integer) as age,
+    -- One source that says "under age" is enough.
+    coalesce(profiles.youngest_age < policy.adult_age, false) as is_minor,
+    coalesce(profiles.is_test, false) as is_test,
+    coalesce(profiles.is_employee, false) as is_employee,
+    coalesce(profiles.has_phone, false) as has_phone,
+    coalesce(profiles.has_email, false) as has_email,
+    case
+        when not coalesce(profiles.has_phone or profiles.has_email, false) then 'none'
+        when profiles.updated_date >= {{ date_minus('policy.as_of_date', 'policy.contact_fresh_days') }} then 'fresh'
+        else 'stale'
+    end as contact_status,
+    policy.as_of_date
+from people
+cross join {{ ref('int_run_policy') }} as policy
+left join profiles using (customer_key)

@@ -1,0 +1,61 @@
+{{ config(materialized='view') }}
+-- The order as the business counts it. A view: its table is int_orders.
+with orders as (
+    select
+        orders.*,
+        coalesce(orders.costed_net, 0) + coalesce(costs.costed_net, 0)
+            + coalesce(orders.margin_profit, 0) + coalesce(costs.margin_profit, 0) as margin_before_discount,
+        coalesce(orders.cost_amount, 0) + coalesce(costs.cost_amount, 0) as total_cost,
+        orders.estimated_n + coalesce(costs.estimated_n, 0) > 0 as profit_is_estimated,
+        orders.default_margin_n + coalesce(costs.default_margin_n, 0) > 0 as profit_uses_default_margin,
+        (orders.estimated_n = 0 or orders.margin_profit is not null)
+            and (coalesce(costs.estimated_n, 0) = 0 or costs.margin_profit is not null) as is_profit_known
+    from {{ ref('int_orders') }} as orders
+    left join {{ ref('int_order_costs') }} as costs using (source, order_id)
+    where orders.version = 'current'
+)
+
+select
+    orders.source,
+    orders.order_id,
+    orders.customer_key,
+    orders.channel_id,
+    orders.store_id,
+    orders.dealer_id,
+    orders.campaign_code,
+    orders.coupon_id,
+    orders.fulfilment_type,
+    orders.status,
+    orders.ordered_date,
+    orders.paid_date,
+    orders.source_customer_id is null as is_guest,
+    orders.is_test,
+    orders.is_paid and orders.paid_date < policy.as_of_date as is_paid,
+    orders.is_paid and orders.paid_date < policy.as_of_date
+        and orders.customer_key is not null and internal.customer_key is null as is_valid,
+    orders.has_merchandise and returned.order_id is null as makes_purchase_day,
+    returned.order_id is not null as is_fully_returned,
+    orders.sale_n,
+    orders.sale_qty,
+    orders.sale_amount,
+    orders.order_discount,
+    orders.shipping_fee,
+    orders.net_revenue,
+    -- An order-level discount takes its share of every line, of the costed and of the estimated part alike.
+    case
+        when not orders.is_profit_known then null
+        when orders.net_revenue = orders.sale_amount_ex_tax
+            then {{ money('orders.margin_before_discount - orders.total_cost') }}
+        else {{ money(
+            money_share('orders.margin_before_discount', 'orders.net_revenue', 'orders.sale_amount_ex_tax')
+            ~ ' - orders.total_cost'
+        ) }}
+    end as profit,
+    orders.profit_is_estimated,
+    orders.profit_uses_default_margin
+from orders
+cross join {{ ref('int_run_policy') }} as policy
+left join {{ ref('int_orders_fully_returned') }} as returned
+    on orders.source = returned.source and orders.order_id = returned.order_id and returned.version = 'current'
+left join {{ ref('int_internal_customers') }} as internal
+    on orders.customer_key = internal.customer_key and internal.version = 'current'

@@ -1,0 +1,51 @@
+-- Buyers as the refresh date knew them: deliveries and identity links in force then, windows ending then. Orders that
+-- look the same today are read from today's version. Empty when the refresh date is D itself.
+with policy as (
+    select * from {{ ref('int_run_policy') }}
+    where refresh_date < as_of_date
+),
+
+orders as (
+    select
+        orders.customer_key_at_refresh as customer_key,
+        orders.paid_date,
+        orders.net_revenue,
+        orders.has_merchandise and returned.order_id is null as makes_purchase_day
+    from {{ ref('int_orders') }} as orders
+    inner join policy
+        on orders.paid_date >= policy.rfm_window_start_at_refresh and orders.paid_date < policy.refresh_date
+    left join {{ ref('int_orders_fully_returned') }} as returned
+        on orders.source = returned.source and orders.order_id = returned.order_id and returned.version = 'refresh'
+    where orders.is_known_at_refresh and orders.is_paid and orders.customer_key_at_refresh is not null
+),
+
+bought as (
+    select
+        customer_key,
+        max(case when makes_purchase_day then paid_date end) as last_purchase_date,
+        count(distinct case when makes_purchase_day then paid_date end) as frequency_days,
+        sum(net_revenue) as sales
+    from orders
+    group by customer_key
+),
+
+brought_back as (
+    select returns.customer_key, sum(returns.refund_net) as refunds
+    from {{ ref('int_returns') }} as returns
+    inner join policy
+        on returns.return_date >= policy.rfm_window_start_at_refresh and returns.return_date < policy.refresh_date
+    where returns.version = 'refresh' and returns.is_countable and returns.customer_key is not null
+    group by returns.customer_key
+)
+
+select
+    bought.customer_key,
+    {{ days_between('bought.last_purchase_date', 'policy.refresh_date') }} as recency_days,
+    bought.frequency_days,
+    {{ money('bought.sales - coalesce(brought_back.refunds, 0)') }} as monetary
+from bought
+cross join policy
+left join brought_back using (customer_key)
+anti join (select customer_key from {{ ref('int_internal_customers') }} where version = 'refresh') as internal
+    using (customer_key)
+where bought.frequency_days > 0

@@ -1,0 +1,44 @@
+{{ config(materialized='table') }}
+-- Cost of the lines whose product changed its cost over time: the one part of an order's profit that needs its date.
+with dated_products as (
+    select * from {{ ref('int_products') }}
+    where has_dated_cost
+),
+
+lines as (
+    select
+        lines.*,
+        {{ without_tax('lines.line_amount', 'lines.price_includes_tax', 'products.effective_tax_rate') }} as amount_ex_tax,
+        products.margin,
+        products.margin_basis
+    from {{ ref('int_order_lines') }} as lines
+    inner join dated_products as products on lines.product_id = products.product_id
+    where lines.version = 'current' and lines.kind = 'sale'
+),
+
+dated as (
+    select
+        lines.*,
+        periods.unit_cost
+    from lines
+    inner join {{ ref('int_orders') }} as orders
+        on lines.source = orders.source and lines.order_id = orders.order_id and orders.version = 'current'
+    left join {{ ref('int_product_cost_periods') }} as periods
+        on lines.product_id = periods.product_id
+        and orders.ordered_date >= periods.valid_from
+        and (periods.last_day is null or orders.ordered_date <= periods.last_day)
+)
+
+select
+    source,
+    order_id,
+    {{ money("coalesce(sum(amount_ex_tax) filter (where unit_cost is not null), 0)") }} as costed_net,
+    {{ money("coalesce(sum(qty * unit_cost), 0)") }} as cost_amount,
+    case
+        when count(*) filter (where unit_cost is null) = count(margin) filter (where unit_cost is null)
+            then {{ money("sum(amount_ex_tax * margin) filter (where unit_cost is null)") }}
+    end as margin_profit,
+    count(*) filter (where unit_cost is null) as estimated_n,
+    count(*) filter (where unit_cost is null and margin_basis = 'default') as default_margin_n
+from dated
+group by source, order_id

@@ -1,0 +1,27 @@
+{{ config(materialized='table') }}
+-- One optimistic pass over the lines: every order summed as if no line came twice, and the orders marked in which one
+-- did (fewer distinct bits than lines). Lines above 61 share bits, so long orders are only suspected.
+with lines as (
+    select
+        stg.*,
+        {{ without_tax('stg.line_amount', 'stg.price_includes_tax', 'products.effective_tax_rate') }} as amount_ex_tax,
+        products.is_merchandise,
+        products.unit_cost,
+        products.has_dated_cost,
+        products.margin,
+        products.margin_basis,
+        stg.was_in_force
+            and products.effective_tax_rate = products.effective_tax_rate_at_refresh as is_same_at_refresh
+    from {{ ref('stg_sales__order_lines') }} as stg
+    inner join {{ ref('int_products') }} as products on stg.product_id = products.product_id
+    where stg.is_in_force
+)
+
+select
+    source,
+    order_id,
+    {{ order_line_sums('lines', 'lines') }},
+    count(*) <> bit_count(bit_or({{ bit_of('line_no % 62') }})) as is_suspect,
+    bool_and(is_same_at_refresh) as is_same_at_refresh
+from lines
+group by source, order_id

@@ -1,0 +1,80 @@
+-- M-03. Rank cut on contribution profit; a tied group takes the class of its worst member. The classical cumulative
+-- cut stands beside it.
+with facts as (
+    select
+        *,
+        frequency_abc > 0 and profit_abc is not null as is_classified
+    from {{ ref('int_customer_facts') }}
+),
+
+totals as (
+    select
+        count(*) filter (where is_classified) as n,
+        sum(greatest(profit_abc, 0)) filter (where is_classified) as positive_profit,
+        coalesce(bool_or(has_better_than_default) filter (where is_classified), false) as has_real_profit
+    from facts
+),
+
+ranked as (
+    select
+        *,
+        count(*) over worst_first as worst_rank,
+        sum(greatest(profit_abc, 0)) over worst_first as cumulative_profit
+    from facts
+    where is_classified
+    window worst_first as (
+        order by profit_abc desc nulls last range between unbounded preceding and current row
+    )
+),
+
+classed as (
+    select
+        ranked.customer_key,
+        ranked.worst_rank,
+        {{ rate('ranked.cumulative_profit', 'totals.positive_profit') }} as cum_profit_share,
+        case
+            when ranked.profit_abc <= 0 then 'C'
+            when ranked.worst_rank <= ceil(policy.abc_a_share * totals.n) then 'A'
+            when ranked.worst_rank <= ceil(policy.abc_b_share * totals.n) then 'B'
+            else 'C'
+        end as abc_class,
+        -- The share reached before this customer, were it the last of its tied group.
+        case
+            when ranked.profit_abc <= 0 then 'C'
+            when ranked.cumulative_profit - ranked.profit_abc
+                < policy.abc_cumulative_a_share * totals.positive_profit then 'A'
+            when ranked.cumulative_profit - ranked.profit_abc
+                < policy.abc_cumulative_b_share * totals.positive_profit then 'B'
+            else 'C'
+        end as abc_cum_class
+    from ranked
+    cross join totals
+    cross join {{ ref('int_run_policy') }} as policy
+)
+
+select
+    facts.customer_key,
+    facts.as_of_date,
+    facts.profit_abc as profit_365,
+    facts.revenue_abc as revenue_365,
+    cast(classed.worst_rank as bigint) as worst_rank,
+    cast(totals.n as bigint) as n,
+    case
+        when facts.frequency_abc = 0 then 'no_purchase_in_window'
+        when facts.profit_abc is null then 'unclassified'
+        else classed.abc_class
+    end as abc_class,
+    classed.cum_profit_share,
+    classed.abc_cum_class,
+    coalesce(facts.is_classified and facts.profit_abc <= 0, false) as is_unprofitable,
+    facts.profit_is_estimated,
+    case when totals.has_real_profit then 'profit' else 'revenue' end as abc_basis,
+    case
+        when facts.frequency_abc = 0 and facts.purchase_days_n = 0 then 'never_bought'
+        when facts.frequency_abc = 0 then 'no_purchase_in_window'
+        when facts.profit_abc is null then 'profit_unknown'
+    end as unclassified_reason,
+    facts.policy_version
+from facts
+cross join totals
+left join classed using (customer_key)

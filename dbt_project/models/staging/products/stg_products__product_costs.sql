@@ -1,0 +1,32 @@
+with source as (
+    select * from {{ source('raw', 'product_costs') }}
+),
+
+deliveries as (
+    select * from {{ ref('deliveries_in_force') }}
+),
+
+renamed as (
+    select
+        -- ids
+        deliveries.source,
+        source.product_id,
+
+        -- money
+        source.unit_cost,
+
+        -- dates
+        source.valid_from,
+        source.valid_to,
+
+        -- delivery
+        deliveries.dt,
+        deliveries.rev,
+        source._delivery as delivery,
+        source._row as delivery_row
+    from source
+    inner join deliveries on source._delivery = deliveries.delivery
+    where deliveries.is_in_force
+)
+
+select * from renamed

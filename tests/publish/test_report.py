@@ -1,0 +1,767 @@
+"""The page of a release: what it says, what it hides, and that it asks nobody for anything."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import shutil
+import subprocess
+from datetime import date, timedelta
+from decimal import Decimal
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.publish.report import PAGE_TABLES, charts, distribution, feedback, render_page, segments
+from pipeline.publish.report import numbers as fmt
+from pipeline.publish.report.release import Release
+
+AS_OF = date(2026, 4, 1)
+SEGMENTS = {
+    "champions": ("重要价值客户", "Champions", "高端服务，专人联系", "High-end service, dedicated contact"),
+    "loyal": ("忠诚客户", "Loyal", "会员权益与积分，邀请推荐", "Member benefits, referral invitation"),
+    "potential_loyalist": (
+        "潜力忠诚客户",
+        "Potential loyalists",
+        "体验活动，提高频次",
+        "Experience activities, raise frequency",
+    ),
+    "new": ("新客户", "New", "首单关怀与第二单优惠", "First-order care, second-order offer"),
+    "promising": ("有希望客户", "Promising", "第二单优惠", "Second-order offer"),
+    "need_attention": ("需要关注", "Need attention", "限时组合优惠", "Time-limited bundles"),
+    "about_to_sleep": ("即将沉睡", "About to sleep", "低成本提醒", "Low-cost reminder"),
+    "at_risk": ("流失风险", "At risk", "一对一沟通，回归礼遇", "One-to-one call, return benefit"),
+    "cant_lose": ("不可流失", "Can't lose", "专人挽留，了解原因", "Personal win-back, ask the reason"),
+    "hibernating": ("沉睡客户", "Hibernating", "仅自动化触达", "Automation only"),
+    "lapsed": (
+        "已流失（窗口外）",
+        "Lapsed (outside window)",
+        "值得时发回归券",
+        "Return coupon where worth it",
+    ),
+    "prospects": ("潜在客户", "Prospects", "内容与试用，取得同意", "Content and trial, get consent"),
+}
+STAGES = {
+    "prospect": ("潜在期", "Prospect"),
+    "new": ("新客期", "New"),
+    "growing": ("成长期", "Growing"),
+    "mature": ("成熟期", "Mature"),
+    "declining": ("衰退期", "Declining"),
+    "churned": ("流失期", "Churned"),
+}
+
+
+def grid(r: int, f: int) -> str:
+    """The rf25 grid of domain.md M-02b."""
+    if r <= 2:
+        return "cant_lose" if f == 5 else "at_risk" if f >= 3 else "hibernating"
+    if r == 3:
+        return "about_to_sleep" if f <= 2 else "need_attention" if f == 3 else "loyal"
+    if r == 4:
+        return "promising" if f == 1 else "potential_loyalist" if f <= 3 else "loyal"
+    return "new" if f == 1 else "potential_loyalist" if f <= 3 else "champions"
+
+
+def money(values: np.ndarray) -> list[Decimal]:
+    return [Decimal(int(v * 100)).scaleb(-2) for v in values]
+
+
+def company(n: int = 4000) -> tuple[dict[str, pd.DataFrame], dict]:
+    """Tables and manifest of a small synthetic chain; a fixed seed, the same on every machine."""
+    rng = np.random.default_rng(7)
+    bought = rng.random(n) < 0.78
+    days = np.where(bought, 1 + rng.geometric(0.28, n) - 1, 0)
+    recency = np.where(
+        bought, np.minimum(364, 1 + rng.exponential(95 / np.maximum(days, 1) ** 0.5, n)).astype(int), 0
+    )
+    spend = np.where(bought, rng.lognormal(4.6, 0.8, n) * np.maximum(days, 1), 0)
+    f = np.clip(np.searchsorted([2, 3, 4, 6], days, side="right") + 1, 1, 5)
+    r = 5 - np.searchsorted([12, 33, 72, 160], recency)
+    segment = [
+        grid(int(a), int(b)) if ok else ("lapsed" if i % 3 else "prospects")
+        for i, (a, b, ok) in enumerate(zip(r, f, bought, strict=True))
+    ]
+    rfm = pd.DataFrame(
+        {
+            "customer_key": [f"{i:032x}" for i in range(n)],
+            "frequency_days": days,
+            "orders_n": days + (rng.random(n) < 0.2) * bought,
+            "monetary": money(spend),
+            "r_score": pd.array(np.where(bought, r, -1), dtype="Int64"),
+            "f_score": pd.array(np.where(bought, f, -1), dtype="Int64"),
+            "rfm_segment": segment,
+            "scoring_mode": ["quantile" if ok else None for ok in bought],
+        }
+    )
+    rfm.loc[~bought, ["r_score", "f_score"]] = pd.NA
+    profit = spend * rng.normal(0.24, 0.12, n)
+    rank = (-profit).argsort().argsort() + 1
+    buyers = int(bought.sum())
+    cls = np.where(
+        ~bought,
+        "no_purchase_in_window",
+        np.where(rank <= 0.2 * buyers, "A", np.where(rank <= 0.5 * buyers, "B", "C")),
+    )
+    abc = pd.DataFrame(
+        {
+            "profit_365": [p if ok else None for p, ok in zip(money(profit), bought, strict=True)],
+            "abc_class": cls,
+            "profit_is_estimated": rng.random(n) < 0.06,
+            "abc_basis": "profit",
+        }
+    )
+    positive = profit[bought & (profit > 0)].sum()
+    check = pd.DataFrame(
+        [
+            {
+                "abc_class": c,
+                "customers": int((cls == c).sum()),
+                "customer_share": float((cls == c).sum() / buyers),
+                "profit_share": float(profit[cls == c].sum() / profit[bought].sum()),
+                "positive_profit_share": float(np.maximum(profit[cls == c], 0).sum() / positive),
+                "gini": 0.6134,
+            }
+            for c in "ABC"
+        ]
+    )
+    stage = np.where(~bought, "prospect", rng.choice(list(STAGES)[1:], n, p=[0.14, 0.27, 0.31, 0.16, 0.12]))
+    summary = []
+    value = {"A": "high", "B": "mid", "C": "low", "no_purchase_in_window": "unknown"}
+    schemes = {
+        "rfm": (segment, SEGMENTS),
+        "abc": (
+            cls,
+            {
+                "A": ("A 类", "Class A", "专属经理，优先服务", "Dedicated manager, served first"),
+                "B": ("B 类", "Class B", "良好服务，寻找潜力", "Good service, look for potential"),
+                "C": ("C 类", "Class C", "自动邮件，降低成本", "Automated mail, lower cost"),
+                "no_purchase_in_window": (
+                    "窗口内未购买",
+                    "No purchase in window",
+                    "见生命周期",
+                    "See lifecycle",
+                ),
+            },
+        ),
+        "value": (
+            [value[c] for c in cls],
+            {
+                "high": ("高价值", "High value"),
+                "mid": ("中价值", "Mid value"),
+                "low": ("低价值", "Low value"),
+                "unknown": ("未知", "Unknown"),
+            },
+        ),
+        "lifecycle": (stage, STAGES),
+    }
+    for scheme, (codes, labels) in schemes.items():
+        frame = pd.DataFrame({"class": list(codes), "revenue": spend, "days": days})
+        for code, part in frame.groupby("class"):
+            zh, en, *action = labels[code]
+            summary.append(
+                {
+                    "scheme": scheme,
+                    "class": code,
+                    "class_label_zh": zh,
+                    "class_label_en": en,
+                    "customers": len(part),
+                    "share": len(part) / n,
+                    "revenue": Decimal(int(part["revenue"].sum())),
+                    "revenue_share": float(part["revenue"].sum() / spend.sum()),
+                    "profit": None,
+                    "repurchase_rate": float((part["days"] >= 2).sum() / max((part["days"] >= 1).sum(), 1)),
+                    "recommended_action_zh": action[0] if action else "按生命周期关怀",
+                    "recommended_action_en": action[1] if action else "Care by lifecycle stage",
+                    "is_suppressed": False,
+                }
+            )
+    calendar = [AS_OF - timedelta(days=i) for i in range(1, 420)]
+    performance = pd.DataFrame(
+        [
+            {
+                "channel_name": name,
+                "date": day,
+                "sessions": int(size * 3) if online else None,
+                "orders": int(size / 40),
+                "net_revenue": Decimal(int(size * (1 + 0.3 * np.sin(i / 20)) * 100)).scaleb(-2),
+                "profit": Decimal(int(size * 22)).scaleb(-2),
+                "cost": Decimal(int(size * 4)).scaleb(-2) if online else None,
+            }
+            for name, size, online in [
+                ("门店 Stores", 1800, False),
+                ("App", 950, True),
+                ("小程序 Mini-program", 620, True),
+                ("Marketplace", 540, True),
+                ("经销商 Dealers", 210, False),
+            ]
+            for i, day in enumerate(calendar)
+        ]
+    )
+    tables = {
+        "segments.customer_rfm": rfm,
+        "segments.customer_abc": abc,
+        "segments.pareto_check": check,
+        "segments.customer_lifecycle": pd.DataFrame({"stage": stage}),
+        "audiences.segment_summary": pd.DataFrame(summary),
+        "audiences.segment_membership": pd.DataFrame({"scheme": ["rfm"] * 2210}),
+        "marts.nps": pd.DataFrame(
+            [
+                {
+                    "scope": "all",
+                    "n": 412,
+                    "promoters": 201,
+                    "passives": 118,
+                    "detractors": 93,
+                    "nps": 26.2,
+                    "se": 3.9,
+                    "lo": 18.6,
+                    "hi": 33.8,
+                    "is_low_n": False,
+                },
+                {
+                    "scope": "app",
+                    "n": 24,
+                    "promoters": 8,
+                    "passives": 6,
+                    "detractors": 10,
+                    "nps": -8.3,
+                    "se": 17.6,
+                    "lo": -42.8,
+                    "hi": 26.2,
+                    "is_low_n": True,
+                },
+                {
+                    "scope": "dealers",
+                    "n": 6,
+                    "promoters": 5,
+                    "passives": 1,
+                    "detractors": 0,
+                    "nps": 83.3,
+                    "se": 15.2,
+                    "lo": 53.5,
+                    "hi": 100.0,
+                    "is_low_n": True,
+                },
+            ]
+        ),
+        "marts.csat": pd.DataFrame(
+            [{"scope": "all", "n": 655, "csat": 0.7725, "mean": 4.081, "is_low_n": False}]
+        ),
+        "marts.channel_performance": performance,
+        "operations.row_balance": pd.DataFrame(
+            [
+                ("online_retail", "sale", 530104, Decimal("10666684.5440")),
+                ("online_retail", "return", 9288, Decimal("-896812.4900")),
+                ("online_retail", "adjustment", 3, Decimal("-22124.1200")),
+                ("online_retail", "stock_movement", 2514, Decimal("0.0000")),
+                ("store_pos", "sale", 20411, Decimal("812004.1500")),
+                ("store_pos", "return", 402, Decimal("-14210.0000")),
+            ],
+            columns=["source", "kind", "rows_n", "amount"],
+        ),
+        "operations.ingest_ledger": pd.DataFrame(
+            [
+                {
+                    "source": source,
+                    "feed": feed,
+                    "dt": AS_OF - timedelta(days=1 + d),
+                    "status": status,
+                    "reject_code": code,
+                    "rows_read": rows,
+                    "rows_loaded": rows - bad if status == "loaded" else 0,
+                    "rows_rejected": bad if status == "loaded" else 0,
+                    "rows_duplicate": rows if status == "duplicate" else 0,
+                }
+                for source, feed, rows, bad in [
+                    ("store_pos", "orders", 410, 2),
+                    ("store_pos", "order_lines", 1220, 7),
+                    ("app", "customers", 33, 0),
+                    ("crm", "survey_responses", 21, 1),
+                ]
+                for d in range(5)
+                for status, code in (
+                    [("loaded", None), ("rejected", "E_ENCODING")]
+                    if (feed, d) == ("orders", 3)
+                    else [("loaded", None), ("duplicate", None)]
+                    if d == 4
+                    else [("loaded", None)]
+                )
+            ]
+        ),
+    }
+    manifest = {
+        "release": "2026-04-01",
+        "as_of_date": "2026-04-01",
+        "policy_version": "2026.1",
+        "currency": "CNY",
+        "previous_release": "2026-03-31",
+        "tables": {
+            name: {
+                "rows": len(frame),
+                "sha256": f"{i:02x}" * 32,
+                "bytes": 1000 + 77 * len(frame),
+                "status": "published",
+            }
+            for i, (name, frame) in enumerate(tables.items())
+        },
+        "checks": [
+            {
+                "table": name,
+                "check": check,
+                "level": "block",
+                "passed": True,
+                "observed": 0,
+                "limit": 0,
+                "description": "",
+            }
+            for name in tables
+            for check in ("unique_key", "not_null_key", "accepted_values")
+        ],
+        "feeds": {
+            "store_pos/orders": {"files": 6, "latest_dt": "2026-03-31", "status": "enabled"},
+            "store_pos/order_lines": {"files": 6, "latest_dt": "2026-03-31", "status": "enabled"},
+            "app/customers": {"files": 6, "latest_dt": "2026-03-31", "status": "enabled"},
+            "crm/survey_responses": {"files": 6, "latest_dt": "2026-03-23", "status": "enabled"},
+            "crm/consents": {"files": 0, "latest_dt": None, "status": "not_enabled"},
+        },
+    }
+    return tables, manifest
+
+
+WARNING = {
+    "feed": "crm/survey_responses",
+    "check": "freshness_8_days",
+    "level": "warn",
+    "passed": False,
+    "observed": 9,
+    "limit": 8,
+    "description": "No survey answers for more than a week: NPS describes an older mood, not today's.",
+}
+
+
+@pytest.fixture
+def release() -> tuple[dict[str, pd.DataFrame], dict]:
+    return company()
+
+
+class Page(HTMLParser):
+    """Text, tags and every place where HTML can name an address."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[tuple[str, str]] = []
+        self.styles: list[str] = []
+        self.words: list[str] = []
+        self.tables: list[list[str]] = []
+        self._inside: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in {"meta", "link", "input", "br"}:
+            self._inside.append(tag)
+        for name, value in attrs:
+            if name in {
+                "src",
+                "href",
+                "srcset",
+                "action",
+                "formaction",
+                "data",
+                "poster",
+                "xlink:href",
+                "background",
+                "ping",
+            }:
+                self.addresses.append((f"{tag}@{name}", value or ""))
+            if name == "style":
+                self.styles.append(value or "")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if self._inside and self._inside[-1] == tag:
+            self._inside.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._inside:
+            while self._inside.pop() != tag:
+                pass
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self._inside:
+            self.styles.append(data)
+        elif data.strip():
+            self.words.append(data.strip())
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+
+def heat_cells(html: str) -> list[str]:
+    body = re.search(r'<table class="heat">.*?</table>', html, re.S).group(0)
+    return re.findall(r'<td class="h\d[^"]*"><b>([^<]*)</b>', body)
+
+
+# the document
+
+
+def test_same_input_gives_same_bytes_whatever_the_row_order(release):
+    tables, manifest = release
+    shuffled = {name: frame.sample(frac=1, random_state=3) for name, frame in tables.items()}
+    assert render_page(tables, manifest) == render_page(copy.deepcopy(tables), copy.deepcopy(manifest))
+    assert render_page(tables, manifest) == render_page(shuffled, manifest)
+
+
+def test_the_declared_columns_are_all_the_page_reads(release):
+    tables, manifest = release
+    narrow = {
+        name: frame[list(PAGE_TABLES[name])] if PAGE_TABLES[name] else frame for name, frame in tables.items()
+    }
+    assert render_page(narrow, manifest) == render_page(tables, manifest)
+
+
+def test_no_address_but_data_and_fragments(release):
+    page = Page(render_page(*release))
+    outside = [(where, to) for where, to in page.addresses if not to.startswith(("data:", "#"))]
+    assert outside == []
+    css = "".join(page.styles)
+    assert "url(" not in css.replace(" ", "") and "@import" not in css and "http" not in css
+    assert not {"script", "iframe", "object", "embed", "base", "form", "img", "foreignobject"} & set(
+        page.tags
+    )
+
+
+def test_policy_forbids_every_request(release):
+    policy = re.search(
+        r'http-equiv="Content-Security-Policy" content="([^"]*)"', render_page(*release)
+    ).group(1)
+    assert policy.replace("&#39;", "'") == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def test_page_stays_small(release):
+    assert len(render_page(*release).encode()) < 150_000
+
+
+@pytest.mark.parametrize(
+    "label", ["<script>alert(1)</script>", "{{ 7 * 7 }}{% raw %}", '"><img src=x onerror=1>', "a & b"]
+)
+def test_a_label_from_the_data_is_text(release, label):
+    tables, manifest = release
+    summary = tables["audiences.segment_summary"]
+    for column in ("class_label_zh", "class_label_en", "recommended_action_zh", "recommended_action_en"):
+        summary[column] = label
+    tables["marts.channel_performance"]["channel_name"] = label
+    tables["operations.row_balance"]["source"] = label
+    manifest["release"] = label
+    manifest["checks"] = [WARNING | {"description": label, "observed": label, "check": label, "feed": label}]
+    page = Page(render_page(tables, manifest))
+    assert not {"script", "img"} & set(page.tags)
+    assert page.words.count(label) > 10
+
+
+def test_both_languages_stand_in_the_markup(release):
+    html = render_page(*release)
+    zh = re.findall(r'<span lang="zh-Hans">', html)
+    en = re.findall(r'<span lang="en">', html)
+    assert len(zh) > 100 and len(zh) == len(en)
+
+
+# what it says
+
+
+def test_green_only_when_every_check_passed(release):
+    tables, manifest = release
+    assert 'class="quality ok"' in render_page(tables, manifest)
+    manifest["checks"].append(WARNING)
+    html = render_page(tables, manifest)
+    assert 'class="quality warn"' in html and "freshness_8_days" in html and "an older mood" in html
+    manifest["checks"].append(WARNING | {"level": "block", "check": "orders_present"})
+    assert 'class="quality fail"' in render_page(tables, manifest)
+
+
+def test_no_checks_is_not_green(release):
+    tables, manifest = release
+    manifest["checks"] = []
+    html = render_page(tables, manifest)
+    assert 'class="quality none"' in html and "unverified" in html
+
+
+def test_a_table_that_is_not_enabled_says_so_in_words(release):
+    tables, manifest = release
+    name = "audiences.segment_membership"
+    tables[name] = tables[name].iloc[:0]
+    manifest["tables"][name]["status"] = "not_enabled"
+    text = Page(render_page(tables, manifest)).text
+    assert "Without consent nobody may be addressed" in text and "未经同意不得触达客户" in text
+
+
+def test_tiles_equal_the_input(release):
+    tables, manifest = release
+    rfm = tables["segments.customer_rfm"]
+    buyers = rfm[rfm["frequency_days"] > 0]
+    revenue, orders = sum(buyers["monetary"]), int(buyers["orders_n"].sum())
+    shown = [tile["value"] for tile in segments.tiles(Release(tables, manifest))["tiles"]]
+    assert shown == [
+        f"{len(rfm):,}",
+        f"{len(buyers):,}",
+        f"¥{revenue:,.0f}",
+        f"{orders:,}",
+        f"¥{revenue / orders:,.2f}",
+        f"{(buyers['frequency_days'] >= 2).mean():.1%}",
+        "+26.2",
+    ]
+
+
+def test_nps_tile_shows_interval_and_low_n_mark(release):
+    tables, manifest = release
+    tables["marts.nps"] = tables["marts.nps"].iloc[[1]]
+    (tile,) = feedback.nps_tile(Release(tables, manifest))
+    assert tile["value"] == "−8.3" and "−42.8 … +26.2" in tile["note"].en and "30" in tile["mark"].en
+
+
+def test_row_balance_is_not_rounded(release):
+    text = Page(render_page(*release)).text
+    assert "¥9,747,747.934" in text and "−¥896,812.49" in text
+
+
+def test_classes_by_revenue_say_so(release):
+    tables, manifest = release
+    assert "follow net revenue" not in render_page(tables, manifest)
+    tables["segments.customer_abc"]["abc_basis"] = "revenue"
+    assert "No real cost is known: the classes follow net revenue." in render_page(tables, manifest)
+
+
+def test_without_customer_profits_the_curve_has_three_corners_and_says_so(release):
+    tables, manifest = release
+    del tables["segments.customer_abc"]
+    html = render_page(tables, manifest)
+    line = re.search(r'class="line" points="([^"]*)"', html).group(1)
+    assert len(line.split()) == 4 and "has no table segments.customer_abc" in html
+
+
+def test_an_unlisted_scheme_and_class_still_appear(release):
+    tables, manifest = release
+    extra = (
+        tables["audiences.segment_summary"].iloc[[0]].assign(scheme="custom:tea", **{"class": "tea_lovers"})
+    )
+    tables["audiences.segment_summary"] = pd.concat([tables["audiences.segment_summary"], extra])
+    assert "custom:tea" in render_page(tables, manifest)
+
+
+# heat map and suppression
+
+
+def test_heat_map_cells_add_up_to_the_scored_customers(release):
+    tables, manifest = release
+    manifest["k_anon_min"] = 1
+    scored = int(tables["segments.customer_rfm"]["r_score"].notna().sum())
+    cells = heat_cells(html := render_page(tables, manifest))
+    assert len(cells) == 25 and sum(int(cell.replace(",", "")) for cell in cells) == scored
+    assert f"{scored:,} customers who bought in the window" in html
+
+
+def test_heat_map_cell_equals_the_input(release):
+    tables, manifest = release
+    rfm = tables["segments.customer_rfm"]
+    heat = distribution.heat_map(Release(tables, manifest | {"k_anon_min": 1}))
+    shown = {(row["r"], c["f"]): c["text"] for row in heat["rows"] for c in row["cells"]}
+    for (r, f), text in shown.items():
+        assert text == f"{int(((rfm['r_score'] == r) & (rfm['f_score'] == f)).sum()):,}"
+
+
+def scored(cells: dict[tuple[int, int], int]) -> pd.DataFrame:
+    rows = [(r, f, grid(r, f)) for (r, f), n in cells.items() for _ in range(n)]
+    return pd.DataFrame(rows, columns=["r_score", "f_score", "rfm_segment"])
+
+
+def test_a_lone_small_cell_takes_a_second_one_with_it(release):
+    _, manifest = release
+    rfm = scored({(5, 4): 40, (5, 5): 7, (1, 1): 30, (1, 2): 25, (2, 1): 50})
+    rows = distribution.heat_map(Release({"segments.customer_rfm": rfm}, manifest))["rows"]
+    text = {(row["r"], c["f"]): c["text"] for row in rows for c in row["cells"]}
+    assert text[5, 5] == "<10" and text[5, 4] == "≥10"  # champions total minus 40 would have told the 7
+    assert text[1, 1] == "30" and text[3, 3] == "0"
+
+
+@pytest.mark.parametrize("change", [{"is_suppressed": True}, {"customers": None}, {"customers": 4}])
+def test_suppressed_class_shows_no_figure(release, change):
+    tables, manifest = release
+    summary = tables["audiences.segment_summary"].astype({"customers": object, "revenue": object})
+    place = summary.index[(summary["scheme"] == "rfm") & (summary["class"] == "cant_lose")][0]
+    for column, value in ({"revenue": Decimal("31337"), "repurchase_rate": 0.31337} | change).items():
+        summary.at[place, column] = value
+    tables["audiences.segment_summary"] = summary
+    html = render_page(tables, manifest)
+    rows = re.findall(r"<tr class=\"masked\">.*?</tr>", html, re.S)
+    (row,) = [row for row in rows if "&lt;10" in row]
+    assert "Can&#39;t lose" in row
+    assert sum("≥10" in row for row in rows) == len(rows) - 1 == 1  # a lone one could be subtracted
+    assert "31,337" not in html and "31.3%" not in row
+
+
+def test_small_survey_shows_no_score(release):
+    text = Page(render_page(*release)).text
+    assert "+83.3" not in text and "dealers <10" in text
+
+
+# missing and empty
+
+
+@pytest.mark.parametrize("name", sorted(PAGE_TABLES))
+def test_a_missing_or_empty_table_leaves_a_reason(release, name):
+    tables, manifest = release
+    without = {other: frame for other, frame in tables.items() if other != name}
+    assert f"has no table {name}" in render_page(without, manifest)
+    assert f"{name} has no rows" in render_page(tables | {name: tables[name].iloc[:0]}, manifest)
+    assert f"{name} has no rows" in render_page(tables | {name: pd.DataFrame()}, manifest)
+
+
+@pytest.mark.parametrize("name", sorted(set(PAGE_TABLES) - {"audiences.segment_membership"}))
+def test_a_table_without_its_columns_leaves_a_reason(release, name):
+    tables, manifest = release
+    assert f"{name} lacks the column" in render_page(tables | {name: pd.DataFrame({"x": [1]})}, manifest)
+
+
+def test_nothing_at_all_is_still_a_page():
+    html = render_page({}, {"release": "r", "as_of_date": "2026-04-01"})
+    assert html.count('class="gap"') >= 10
+
+
+def test_all_null_measures_do_not_break_the_page(release):
+    tables, manifest = release
+    for name, column in [
+        ("segments.customer_abc", "profit_365"),
+        ("segments.customer_rfm", "monetary"),
+        ("segments.customer_rfm", "r_score"),
+        ("marts.channel_performance", "cost"),
+    ]:
+        tables[name][column] = None
+    text = Page(render_page(tables, manifest)).text
+    assert "no positive profit" in text and "Nobody bought in the window" in text
+
+
+# formats and curves
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (fmt.count(1234567), "1,234,567"),
+        (fmt.count(float("nan")), "–"),
+        (fmt.count(pd.NA), "–"),
+        (fmt.percent(0.12345), "12.3%"),
+        (fmt.percent(0.0001), "<0.1%"),
+        (fmt.percent(0), "0.0%"),
+        (fmt.percent(1), "100.0%"),
+        (fmt.signed(12.34), "+12.3"),
+        (fmt.signed(-5), "−5.0"),
+        (fmt.signed(0.01), "0.0"),
+        (fmt.signed(-0.01), "0.0"),
+        (fmt.money(Decimal("-1234.5"), "GBP"), "−£1,234.50"),
+        (fmt.money(1234.5, "JPY"), "JP¥1,235"),
+        (fmt.money(1, "XTS"), "XTS\u00a01.00"),
+        (fmt.money_exact(Decimal("9747747.9340"), "GBP"), "£9,747,747.934"),
+        (fmt.money_exact(Decimal("1000.0000"), "CNY"), "¥1,000.00"),
+    ],
+)
+def test_number_formats(shown, expected):
+    assert shown == expected
+
+
+def test_curve_never_shows_fewer_than_k_customers_in_a_step():
+    curve = charts.cumulative_curve(pd.Series([float(v) for v in range(45)]), k=10)
+    assert [round(x * 45) for x, _ in curve] == [0, 10, 20, 30, 40, 45]
+    assert curve[-1] == (1.0, 1.0)
+
+
+def test_curve_falls_where_customers_cost_money():
+    curve = charts.cumulative_curve(pd.Series([60.0, 40.0, -30.0, None]), k=1)
+    assert [round(y, 3) for _, y in curve] == [0.0, 0.6, 1.0, 0.7]
+    assert charts.cumulative_curve(pd.Series([-1.0, 0.0]), k=1) == []
+
+
+# in a real browser
+
+
+def open_in_chromium(file: Path, scratch: Path) -> tuple[str, list[str]]:
+    """(DOM after rendering, addresses that the page asked for).
+
+    The browser's own errands (clock, updates) also show in its network log; they have no page as initiator.
+    """
+    program = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None
+    )
+    if program is None:
+        reason = "no Chromium on PATH (chromium, chromium-browser, google-chrome): the page was not opened"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    scratch.mkdir()
+    log = scratch / "net.json"
+    done = subprocess.run(
+        [
+            program,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-extensions",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            f"--user-data-dir={scratch / 'profile'}",
+            f"--log-net-log={log}",
+            "--dump-dom",
+            file.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+        check=True,
+    )
+    events = json.loads(log.read_text(encoding="utf-8"))["events"]
+    requests = [event["params"] for event in events if {"url", "initiator"} <= set(event.get("params", {}))]
+    return done.stdout, [request["url"] for request in requests if request["initiator"] != "not an origin"]
+
+
+@pytest.mark.browser
+def test_opened_from_a_file_it_reads_in_both_languages_and_asks_nobody(release, tmp_path):
+    html = render_page(*release)
+    outside = ["http://outside.invalid/pixel.png", "https://fonts.invalid/font.css"]
+    control = tmp_path / "control.html"
+    control.write_text(
+        f'<!doctype html><img src="{outside[0]}"><link rel="stylesheet" href="{outside[1]}">', "utf-8"
+    )
+    assert sorted(open_in_chromium(control, tmp_path / "control")[1]) == outside, (
+        "a request must show when there is one"
+    )
+
+    page = tmp_path / "index.html"
+    page.write_text(html, "utf-8")
+    dom, asked = open_in_chromium(page, tmp_path / "page")
+    assert asked == []
+    text = Page(dom).text
+    for words in (
+        "客户分层报告",
+        "Customer segment report",
+        "近度 × 频度",
+        "Recency × frequency",
+        "重要价值客户",
+        "Champions",
+    ):
+        assert words in text
+
+    # The policy of the page stops what slips in: the same two requests, planted in the page, are never sent.
+    planted = html.replace(
+        "<main>", f'<main><img src="{outside[0]}"><link rel="stylesheet" href="{outside[1]}">'
+    )
+    page.write_text(planted, "utf-8")
+    assert open_in_chromium(page, tmp_path / "planted")[1] == []
