@@ -1,7 +1,9 @@
-"""Are two result tables the same work? Totals first, because they tell what differs, then a hash over all rows.
+"""Are two result tables the same work? Totals first, because they tell what differs, then a hash over all
+rows.
 
-Our customers are tokens, so rows are compared as multisets of (recency, frequency, monetary, scores, segment, ABC
-class, stage) without the customer. Money is compared at the currency's minor unit, in which we publish it.
+Our customers are tokens, so rows are compared as multisets of (recency, frequency, monetary, scores, segment,
+ABC class, stage) without the customer. Money is compared at the currency's minor unit, in which we publish
+it.
 """
 
 from __future__ import annotations
@@ -21,14 +23,14 @@ def _quoted(path: Path) -> str:
 def peer_rows(result: Path) -> str:
     """SQL of a peer's rows in the compared form."""
     return f"""select recency::integer as recency, frequency::integer as frequency,
-        round(monetary, 2)::decimal(18, 2) as monetary, r_score::integer as r_score, f_score::integer as f_score,
-        m_score::integer as m_score, rfm_segment, abc_class, stage
+        round(monetary, 2)::decimal(18, 2) as monetary, r_score::integer as r_score,
+        f_score::integer as f_score, m_score::integer as m_score, rfm_segment, abc_class, stage
     from read_parquet({_quoted(result)})"""
 
 
 def our_rows(release: Path) -> str:
-    """SQL of the same from our release. Outside the window nothing but segment and stage is compared: there we
-    publish reasons, the peers NULL."""
+    """SQL of the same from our release. Outside the window nothing but segment and stage is compared: there
+    we publish reasons, the peers NULL."""
 
     def table(name: str) -> str:
         return f"read_parquet({_quoted(release / 'tables' / 'segments' / (name + '.parquet'))})"
@@ -44,7 +46,8 @@ def our_rows(release: Path) -> str:
         case when in_window then abc_class end as abc_class,
         stage
     from (
-        select rfm.recency_days, frequency_days, monetary, r_score, f_score, m_score, rfm_segment, abc_class, stage,
+        select rfm.recency_days, frequency_days, monetary, r_score, f_score, m_score,
+               rfm_segment, abc_class, stage,
                coalesce(rfm_segment not in ('prospects', 'lapsed'), false) as in_window
         from {table("customer_rfm")} rfm
         full join {table("customer_abc")} abc using (customer_key)
@@ -58,7 +61,8 @@ def totals(rows: str) -> dict[str, object]:
         connection.execute(f"create temp table r as {rows}")
         customers, buyers, monetary, digest = connection.execute(
             # A sum of hashes sees repeated rows, which an exclusive-or would cancel.
-            f"select count(*), count(recency), sum(monetary), sum(hash({COLUMNS})::hugeint) % 18446744073709551557 from r"
+            f"select count(*), count(recency), sum(monetary), "
+            f"sum(hash({COLUMNS})::hugeint) % 2305843009213693951 from r"
         ).fetchone()
         found = {"customers": customers, "buyers": buyers, "monetary": str(monetary)}
         for column in COUNTED:

@@ -1,7 +1,7 @@
 """Generated landing folder of one source, `bench`: three years of orders, order lines and returns.
 
-Every value is a keyed hash (SplitMix64) of (seed, attribute, row number) in integer arithmetic, so that a seed gives
-the same bytes on every machine, whatever the number of rows written at a time.
+Every value is a keyed hash (SplitMix64) of (seed, attribute, row number) in integer arithmetic, so that a
+seed gives the same bytes on every machine, whatever the number of rows written at a time.
 
     python -m benchmarks.data --rows 1000000 --out landing
 """
@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 
 SOURCE = "bench"
 FEEDS = ("orders", "order_lines", "returns")
-# The first day of a month: our job freezes the cut points of that day, so all systems score as of the same day.
+# The first day of a month: our job freezes the cut points of that day, so all systems score as of the same
+# day.
 AS_OF = dt.date(2026, 1, 1)
 DAYS = 1096
 VERSION = 1
@@ -31,7 +32,8 @@ VERSION = 1
 LINES_PER_ORDER = 4
 CHUNK_ORDERS = 50_000
 PRODUCTS = 20_000
-# Equal mass per doubling of the rank is Zipf's law with exponent 1; nine doublings give the head about 280 orders.
+# Equal mass per doubling of the rank is Zipf's law with exponent 1; nine doublings give the head about 280
+# orders.
 OCTAVES = 9
 UTC_OFFSET_S = 8 * 3600
 DAY_S = 86_400
@@ -205,16 +207,17 @@ def _none(n: int) -> pa.Array:
 
 
 def chunk(plan: Plan, low: int, high: int) -> dict[str, pa.Table]:
-    """The rows of orders low … high−1 in the three feeds. Planted beside the clean rows: cancelled orders 2 %, unpaid
-    0.5 %, test orders 0.1 %, guests 5 %, an older state of the order 0.5 %; lines delivered twice 1 %, quantity 0
-    (rejected) 0.1 %, stock movements 0.05 %, negative prices 0.02 %; whole orders back 1 %, single lines back 1.2 %,
-    one return in ten without its order."""
+    """The rows of orders low … high−1 in the three feeds. Planted beside the clean rows: cancelled
+    orders 2 %, unpaid 0.5 %, test orders 0.1 %, guests 5 %, an older state of the order 0.5 %; lines
+    delivered twice 1 %, quantity 0 (rejected) 0.1 %, stock movements 0.05 %, negative prices 0.02 %; whole
+    orders back 1 %, single lines back 1.2 %, one return in ten without its order."""
     draw = _Draw(plan.seed)
     ids = np.arange(low, high, dtype=np.int64)
     n = len(ids)
     position = ids * DAYS
     day = position // plan.orders_n
-    # 06:00 to 23:30 local: some instants fall on the day before in UTC, and payment stays on the day of the order.
+    # 06:00 to 23:30 local: some instants fall on the day before in UTC, and payment stays on the day of the
+    # order.
     ordered = (plan.first_day + day) * DAY_S + 21_600 + (position % plan.orders_n) * 63_000 // plan.orders_n
     paid = ordered + draw(30, ids, 900)
     last_second = (plan.first_day + DAYS) * DAY_S - 1
@@ -226,7 +229,7 @@ def chunk(plan: Plan, low: int, high: int) -> dict[str, pa.Table]:
     updated = np.minimum(paid + 60 + draw(33, ids, 5 * DAY_S), last_second)
     test = draw(34, ids, 1_000) == 0
 
-    # Lines ------------------------------------------------------------------------------------------------------
+    # Lines
     lines_n = 1 + draw(40, ids, 2 * LINES_PER_ORDER - 1)
     of = np.repeat(np.arange(n), lines_n)
     line_no = np.arange(len(of)) - np.repeat(np.cumsum(lines_n) - lines_n, lines_n) + 1
@@ -263,7 +266,7 @@ def chunk(plan: Plan, low: int, high: int) -> dict[str, pa.Table]:
         schema=ORDER_LINES,
     ).take(pa.array(delivered))
 
-    # Orders -----------------------------------------------------------------------------------------------------
+    # Orders
     channel = draw(36, ids, 4)
     orders_table = pa.table(
         [
@@ -296,7 +299,7 @@ def chunk(plan: Plan, low: int, high: int) -> dict[str, pa.Table]:
     older = older.set_column(7, "paid_at", _instant(paid[restated]))
     older = older.set_column(18, "updated_at", _instant(paid[restated] + 30))
 
-    # Returns: on a later day than the sale, in full or one piece, at the price paid after the order's discount ------
+    # Returns: on a later day than the sale, whole or in part, at the price paid less the order's discount
     whole = draw(60, ids, 100) == 0
     single = draw(61, line, 1_000) < 12
     back_day = day[of] + 1 + draw(62, ids[of], 30)
@@ -339,8 +342,8 @@ def chunks(plan: Plan) -> Iterator[dict[str, pa.Table]]:
 
 
 def write(plan: Plan, landing: Path, progress=lambda done, total: None) -> dict[str, int]:
-    """Write landing/bench/<feed>/<day>.parquet and return the rows per feed. A folder that already holds this very
-    plan is kept. Other contents of landing/bench are replaced."""
+    """Write landing/bench/<feed>/<day>.parquet and return the rows per feed. A folder that already holds this
+    very plan is kept. Other contents of landing/bench are replaced."""
     root = landing / SOURCE
     note = landing.with_name(landing.name + ".json")
     if note.exists() and (kept := json.loads(note.read_text()))["plan"] == plan.manifest():

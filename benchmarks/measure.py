@@ -24,8 +24,9 @@ class CommandFailed(Exception):
 
 @dataclass(frozen=True)
 class Sample:
-    """One run. cpu_s is user + system over all waited-for children; peak_mb the largest sum of resident memory over
-    the process tree (MB = 10^6 bytes), where pages shared between processes count once for each."""
+    """One run. cpu_s is user + system over all waited-for children; peak_mb the largest sum of resident
+    memory over the process tree (MB = 10^6 bytes), where pages shared between processes count once for
+    each."""
 
     wall_s: float
     cpu_s: float
@@ -57,8 +58,8 @@ def _memory_bytes(pid: int) -> tuple[int, int]:
 
 
 def _peak_bytes(root: int) -> int:
-    """The larger of what the tree holds now and the most that one of its processes has held. ru_maxrss will not do
-    for the second: it starts with the size of the process that forked."""
+    """The larger of what the tree holds now and the most that one of its processes has held. ru_maxrss will
+    not do for the second: it starts with the size of the process that forked."""
     now, most = zip(*(_memory_bytes(pid) for pid in _tree(root)), strict=True)
     return max(sum(now), *most)
 
@@ -66,7 +67,8 @@ def _peak_bytes(root: int) -> int:
 def measure(
     command: list[str], log: Path, env: dict[str, str] | None = None, cwd: Path | None = None
 ) -> Sample:
-    """Run the command to its end. Its stderr goes to `log`.err, its stdout to `log`.out. Raises CommandFailed."""
+    """Run the command to its end. Its stderr goes to `log`.err, its stdout to `log`.out. Raises
+    CommandFailed."""
     out_path, err_path = log.with_suffix(".out"), log.with_suffix(".err")
     peak = 0
     ended = threading.Event()

@@ -1,5 +1,6 @@
-"""The same work as script.py, as a good pandas user writes it: only the needed columns, no row loops, no `apply` per
-group, floats for money and rounded to four digits where equality matters (after each sum that is ranked or cut).
+"""The same work as script.py, as a good pandas user writes it: only the needed columns, no row loops, no
+`apply` per group, floats for money and rounded to four digits where equality matters (after each sum that is
+ranked or cut).
 
     python -m benchmarks.pandas_peer --landing DIR --as-of 2026-01-01 --out FILE
 """
@@ -63,8 +64,8 @@ def score(values: pd.Series) -> pd.Series:
 
 
 def order_facts(landing: Path, d: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(orders: customer, day, net, is_purchase; refunds: customer, day, net). Orders that do not count keep their
-    customer and have no day."""
+    """(orders: customer, day, net, is_purchase; refunds: customer, day, net). Orders that do not count keep
+    their customer and have no day."""
     lines = read(landing / "order_lines", LINE_COLUMNS)
     lines = lines[(lines["qty"] > 0) & (lines["unit_price_paid"] >= 0) & (lines["line_no"] >= 0)]
     lines = lines.drop_duplicates(["order_id", "line_no"])

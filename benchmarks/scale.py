@@ -2,8 +2,9 @@
 
     python -m benchmarks.scale --rows 1000000 [--runs 3] [--peers script,pandas] [--json OUT]
 
-Every system is a process of its own; rounds are interleaved, so that a slow minute of the machine hits all of them.
-Each result must equal ours (see compare.py), or the exit code is 1 and the totals that differ are printed.
+Every system is a process of its own; rounds are interleaved, so that a slow minute of the machine hits all of
+them. Each result must equal ours (see compare.py), or the exit code is 1 and the totals that differ are
+printed.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import statistics
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from benchmarks import compare, data
@@ -26,7 +29,8 @@ README = Path(__file__).with_name("README.md")
 TABLE_START, TABLE_END = "<!-- last table -->", "<!-- end of last table -->"
 PEERS = {"script": "benchmarks.script", "pandas": "benchmarks.pandas_peer"}
 FLOOR_ROWS = 1_000
-# Bytes a line needs, measured at 1 M and 10 M with room to spare: a size that would swap or fill the disk says nothing.
+# Bytes a line needs, measured at 1 M and 10 M with room to spare: a size that would swap or fill the disk
+# says nothing.
 MEMORY_PER_LINE = {"pandas": 420, "script": 40, "ours": 60}
 SPILLS_ABOVE = 2_000_000_000
 DISK_PER_LINE = 500
@@ -61,12 +65,14 @@ def available_bytes() -> int:
 
 
 def why_not(system: str, rows: int, available: int) -> str | None:
-    """The reason to leave a system out at this size, if there is one. DuckDB spills, so its need is bounded."""
+    """The reason to leave a system out at this size, if there is one. DuckDB spills, so its need is
+    bounded."""
     need = MEMORY_PER_LINE.get(system, 0) * rows
     if system != "pandas":
         need = min(need, SPILLS_ABOVE)
     if need > 0.8 * available:
-        return f"{system} at {rows:,} lines needs about {need / 1e9:.1f} GB, {available / 1e9:.1f} GB are available"
+        have = f"{available / 1e9:.1f} GB are available"
+        return f"{system} at {rows:,} lines needs about {need / 1e9:.1f} GB, {have}"
     return None
 
 
@@ -75,8 +81,8 @@ def strata() -> Path:
 
 
 def run_ours(landing: Path, home: Path, log: Path) -> tuple[Sample, Path]:
-    """`strata run` in a fresh home; returns the sample and the folder of its release. Raises CommandFailed with the
-    checks that failed when a gate stops it."""
+    """`strata run` in a fresh home; returns the sample and the folder of its release. Raises CommandFailed
+    with the checks that failed when a gate stops it."""
     shutil.rmtree(home, ignore_errors=True)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("STRATA_", "DAGSTER_", "DBT_"))}
     environment |= {"STRATA_HOME": str(home), "STRATA_CURRENCY": "CNY", "PYTHONUNBUFFERED": "1"}
@@ -104,23 +110,36 @@ def _json_of(output: str) -> dict:
         return {}
 
 
-def dbt_breakdown(home: Path) -> dict | None:
-    """Seconds that dbt reports: the whole invocation, by resource type, and the ten slowest nodes."""
+def phases(progress: str, wall_s: float) -> dict[str, float]:
+    """Seconds from each progress line of `strata run` ("[  5.2 s] text") to the next, and of the last to the
+    end; what comes before the first is the start of the command. A text that comes again adds up."""
+    lines = re.findall(r"^\[\s*([\d.]+) s\] (.+)$", progress, re.MULTILINE)
+    marks = [(0.0, "starting"), *((float(at), text) for at, text in lines), (wall_s, "end")]
+    seconds: dict[str, float] = {}
+    for (at, text), (until, _) in pairwise(marks):
+        seconds[text] = round(seconds.get(text, 0.0) + until - at, 1)
+    return seconds
+
+
+def breakdown(home: Path, progress: str, wall_s: float) -> dict:
+    """Where our last run spent its seconds: its own phases; of dbt the whole, by resource type and the ten
+    slowest nodes (sums over threads)."""
+    found: dict = {"phases_s": phases(progress, wall_s)}
     path = home / "dbt" / "target" / "run_results.json"
-    if not path.exists():
-        return None
-    report = json.loads(path.read_text())
-    by_type: dict[str, float] = {}
-    for node in report["results"]:
-        kind = node["unique_id"].split(".")[0]
-        by_type[kind] = by_type.get(kind, 0.0) + node["execution_time"]
-    slowest = sorted(report["results"], key=lambda n: -n["execution_time"])[:10]
-    return {
-        "dbt_s": round(report["elapsed_time"], 3),
-        "nodes_n": len(report["results"]),
-        "by_type_s": {kind: round(s, 3) for kind, s in by_type.items()},
-        "slowest_s": {n["unique_id"].split(".")[2]: round(n["execution_time"], 3) for n in slowest},
-    }
+    if path.exists():
+        nodes = json.loads(path.read_text())
+        by_type: dict[str, float] = {}
+        for node in nodes["results"]:
+            kind = node["unique_id"].split(".")[0]
+            by_type[kind] = by_type.get(kind, 0.0) + node["execution_time"]
+        slowest = sorted(nodes["results"], key=lambda node: -node["execution_time"])[:10]
+        found |= {
+            "dbt_s": round(nodes["elapsed_time"], 3),
+            "nodes_n": len(nodes["results"]),
+            "by_type_s": {kind: round(seconds, 3) for kind, seconds in by_type.items()},
+            "slowest_s": {n["unique_id"].split(".")[2]: round(n["execution_time"], 3) for n in slowest},
+        }
+    return found
 
 
 def bench(rows: int, runs: int, peers: list[str], with_ours: bool, work: Path, keep: bool) -> Round | None:
@@ -130,7 +149,8 @@ def bench(rows: int, runs: int, peers: list[str], with_ours: bool, work: Path, k
     if rows * DISK_PER_LINE > 0.9 * free:
         need = rows * DISK_PER_LINE / 1e9
         say(
-            f"SKIPPED: {rows:,} lines need about {need:.1f} GB of disk, {free / 1e9:.1f} GB are free in {work}"
+            f"SKIPPED: {rows:,} lines need about {need:.1f} GB of disk, "
+            f"{free / 1e9:.1f} GB are free in {work}"
         )
         return None
 
@@ -194,7 +214,9 @@ def bench(rows: int, runs: int, peers: list[str], with_ours: bool, work: Path, k
         if lines := compare.differences(peer, compare.peer_rows(result(peer)), reference):
             state.differing[peer] = lines
     if release:
-        state.breakdown = dbt_breakdown(home)
+        state.breakdown = breakdown(
+            home, (work / f"log-ours-{rows}.err").read_text(), state.samples["ours"][-1].wall_s
+        )
     if not keep:
         for path in (home, work / f"home-{FLOOR_ROWS}"):
             shutil.rmtree(path, ignore_errors=True)
@@ -211,7 +233,8 @@ def ratio(above: float | None, below: float | None) -> float | None:
 
 
 def ratios(state: Round) -> dict[str, float | None]:
-    """Of wall medians, gross but for ours_over_script, which leaves out the fixed cost of a run on 1,000 lines."""
+    """Of wall medians, gross but for ours_over_script, which leaves out the fixed cost of a run on 1,000
+    lines."""
     ours, floor, script = (median(state, s) for s in ("ours", "floor", "script"))
     return {
         "ours_over_script": ratio(ours - floor, script) if ours is not None and floor is not None else None,
@@ -253,7 +276,8 @@ def markdown(facts: dict) -> str:
     """One size as a table with its ratios below."""
     host = facts["machine"]
     lines = [
-        f"**{facts['rows']:,} order lines**, as of {facts['as_of']} ({host['cores']} cores, {host['memory']} GB)",
+        f"**{facts['rows']:,} order lines**, as of {facts['as_of']} "
+        f"({host['cores']} cores, {host['memory']} GB)",
         "",
         "| system | wall s | CPU s | peak MB | runs |",
         "|---|---:|---:|---:|---:|",
@@ -268,12 +292,12 @@ def markdown(facts: dict) -> str:
     lines += ["", "Ratios: " + " · ".join(told) if told else ""]
     lines += [f"SKIPPED: {reason}" for reason in facts["skipped"]]
     if facts["ours_breakdown"]:
-        seconds = facts["ours_breakdown"]
-        slowest = " · ".join(f"{name} {s:.2f}" for name, s in seconds["slowest_s"].items())
-        lines += [
-            "",
-            f"Of ours, dbt took {seconds['dbt_s']:.2f} s over {seconds['nodes_n']} nodes; slowest: {slowest}",
-        ]
+        spent = facts["ours_breakdown"]
+        told = [f"{text} {seconds:.1f}" for text, seconds in spent["phases_s"].items() if seconds >= 0.5]
+        lines += ["", "Seconds of our last run: " + " · ".join(told)]
+        if "dbt_s" in spent:
+            slowest = " · ".join(f"{name} {seconds:.2f}" for name, seconds in spent["slowest_s"].items())
+            lines += ["", f"dbt: {spent['dbt_s']:.1f} s over {spent['nodes_n']} nodes; slowest: {slowest}"]
     return "\n".join(lines) + "\n"
 
 
@@ -296,8 +320,11 @@ def main() -> int:
     parser.add_argument(
         "--without-ours", action="store_true", help="peers only; they are compared with one another"
     )
-    parser.add_argument("--json", type=Path, help="write the figures there; with several sizes the largest is on top "
-                        "and all are under `sizes`")  # fmt: skip
+    parser.add_argument(
+        "--json",
+        type=Path,
+        help="write the figures there: the largest size, all under `sizes`",
+    )
     parser.add_argument(
         "--work", type=Path, default=Path("var/bench"), help="landing, homes, logs (default var/bench)"
     )
@@ -324,6 +351,7 @@ def main() -> int:
             print(markdown(reports[-1]), flush=True)
     if args.json and reports:
         largest = max(reports, key=lambda r: r["rows"])
+        args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(
             json.dumps(largest | ({"sizes": reports} if len(reports) > 1 else {}), indent=1) + "\n"
         )

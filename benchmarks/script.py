@@ -1,15 +1,17 @@
 """The peer to beat: the core path as one hand-written DuckDB script, straight from the landing Parquet.
 
-clean → de-duplicate (order_id, line_no) → order facts → customer facts over [D−365, D) → RFM scores (M-01, cut points
-as of D) → RF25 segment (M-02b) → ABC (M-03, profit = 30 % of net revenue) → lifecycle stage (M-05) → one Parquet file,
-one row per customer id: customer, rfm_segment, abc_class, stage, recency, frequency, monetary, r_score, f_score,
-m_score. Without a purchase in the window all but the segment and the stage are NULL.
+clean → de-duplicate (order_id, line_no) → order facts → customer facts over [D−365, D) → RFM scores (M-01,
+cut points as of D) → RF25 segment (M-02b) → ABC (M-03, profit = 30 % of net revenue) → lifecycle stage
+(M-05) → one Parquet file, one row per customer id: customer, rfm_segment, abc_class, stage, recency,
+frequency, monetary, r_score, f_score, m_score. Without a purchase in the window all but the
+segment and the stage are NULL.
 
     python -m benchmarks.script --landing DIR --as-of 2026-01-01 --out FILE
 
 No full-size relation is sorted and no window runs over one:
- * one hash aggregate turns lines into order totals; a line delivered twice shows as count(*) ≠ the number of different
-   line numbers, and only the orders so caught, and those whose every line has a return, are settled line by line;
+ * one hash aggregate turns lines into order totals; a line delivered twice shows as count(*) ≠ the number of
+   different line numbers, and only the orders so caught, and those whose every line has a return, are
+   settled line by line;
  * orders delivered twice are found by their key alone;
  * purchase days are lists of days, at customer level; scores and ABC come from cut points.
 """
@@ -151,8 +153,8 @@ select (select m365 * 0.30 from facts where f365 > 0 order by 1 desc
 copy (
     with scored as (
         select f.*,
-               1 + (r_cuts[1] < -r)::int + (r_cuts[2] < -r)::int + (r_cuts[3] < -r)::int + (r_cuts[4] < -r)::int
-                   as r_score,
+               1 + (r_cuts[1] < -r)::int + (r_cuts[2] < -r)::int + (r_cuts[3] < -r)::int
+                   + (r_cuts[4] < -r)::int as r_score,
                1 + (f_cuts[1] < f365)::int + (f_cuts[2] < f365)::int + (f_cuts[3] < f365)::int
                    + (f_cuts[4] < f365)::int as f_score,
                case when m365 <= 0 then 1

@@ -1,6 +1,6 @@
 """May the summary of the segments leave? Judged on the released file itself."""
 
-from pipeline.quality.policy import classes, schemes
+from pipeline.quality.policy import classes, k_anonymity, schemes
 from pipeline.quality.suites import Expect, Suite
 
 SUITE = Suite(
@@ -32,14 +32,14 @@ SUITE = Suite(
         ),
         Expect(
             "no_small_cells",
-            "ExpectColumnValuesToBeBetween",
-            {"column": "customers", "min_value": 10},
+            "ExpectColumnValuesToNotBeInSet",
+            {"column": "customers", "value_set": list(range(1, k_anonymity()))},
             "A group of fewer than 10 people could be recognised; such cells must be suppressed.",
         ),
         Expect(
             "every_class_has_an_action",
             "ExpectColumnValuesToNotBeNull",
-            {"column": "recommended_action_zh"},
+            {"column": "action_zh"},
             "A class without an action tells a marketer nothing; add it to the playbook seed.",
         ),
     ),

@@ -18,3 +18,9 @@ def schemes() -> list[str]:
 def classes() -> list[str]:
     """Classes with labels over all schemes, sorted."""
     return _column("segment_labels", "class")
+
+
+def k_anonymity() -> int:
+    """Smallest group that a shared summary may show (P-30)."""
+    with (POLICY_DIR / "thresholds.csv").open(encoding="utf-8") as file:
+        return max(int(float(row["value"])) for row in csv.DictReader(file) if row["key"] == "k_anon_min")

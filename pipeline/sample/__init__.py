@@ -1,4 +1,4 @@
-"""The sample company: a regional supermarket chain whose systems deliver files as real ones do, truth beside them."""
+"""The sample company: a regional supermarket chain. Its systems deliver files; the truth lies beside them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def generate(
 ) -> dict:
     """Write the sample to <out>/<source>/<feed>/<YYYY-MM-DD>.<ext> and the truth to <out>/_truth/.
 
-    customers: persons known to at least one source (10 …) · days: delivery days that end on 2026-06-30 (1 … 2007).
+    customers: persons known to at least one source (10 …) · days: delivery days up to 2026-06-30 (1 … 2007).
     The files depend on (customers, days, seed) only. Returns counts. ValueError: parameters out of range;
     FileExistsError: <out> holds a sample of other parameters.
     """
@@ -44,18 +44,26 @@ def generate(
     totals = truth.write_truth(out, company, log, tables, parameters)
     counts = totals["files"].values()
     summary = {
-        "out": str(out), "first_day": totals["first_day"], "last_day": totals["last_day"], "customers": customers,
-        "files": sum(c["files"] for c in counts), "records": sum(c["records"] for c in counts), "bytes": size,
-        "orders": len(company.orders.day), "order_lines": len(company.lines.order),
-        "bad_rows": len(log.bad), "rejected": sum(c["rejected"] for c in counts),
+        "out": str(out),
+        "first_day": totals["first_day"],
+        "last_day": totals["last_day"],
+        "customers": customers,
+        "files": sum(c["files"] for c in counts),
+        "records": sum(c["records"] for c in counts),
+        "bytes": size,
+        "orders": len(company.orders.day),
+        "order_lines": len(company.lines.order),
+        "bad_rows": len(log.bad),
+        "rejected": sum(c["rejected"] for c in counts),
         "churned": totals["persons"]["churned"],
-    }  # fmt: skip
+    }
     say(f"wrote {summary['files']} files, {summary['records']} records, {size / 1e6:.1f} MB")
     return summary
 
 
-def _simulate(customers: int, cal: co.Calendar, draws: Draws, say: Callable[[str], None]
-              ) -> tuple[truth.Company, list[Table]]:  # fmt: skip
+def _simulate(
+    customers: int, cal: co.Calendar, draws: Draws, say: Callable[[str], None]
+) -> tuple[truth.Company, list[Table]]:
     products = co.make_products(cal, draws)
     people = name_people(make_people(customers, cal, draws), draws)
     visits, stopped = trade.simulate_visits(people, cal, draws)
@@ -68,23 +76,41 @@ def _simulate(customers: int, cal: co.Calendar, draws: Draws, say: Callable[[str
     answers = voice.make_answers(o, lives, tickets, history, people, stopped, cal, draws)
     sessions = web.make_sessions(people, o, visits, cal, draws)
     tables = [
-        masters.store_table(), masters.channel_table(), masters.product_table(products, cal),
-        masters.cost_table(products, cal), *masters.customer_tables(people, cal, draws),
-        *masters.consent_tables(people, stopped, cal, draws), *orders.order_tables(o, lives, cal),
-        *orders.line_tables(o, lines, products), *orders.return_tables(returns, o, lines, products, draws),
+        masters.store_table(),
+        masters.channel_table(),
+        masters.product_table(products, cal),
+        masters.cost_table(products, cal),
+        *masters.customer_tables(people, cal, draws),
+        *masters.consent_tables(people, stopped, cal, draws),
+        *orders.order_tables(o, lives, cal),
+        *orders.line_tables(o, lines, products),
+        *orders.return_tables(returns, o, lines, products, draws),
         web.session_table(sessions, people, draws),
-        web.touchpoint_table(sessions, o, lines, products, draws, cal), web.ad_spend_table(people, cal, draws),
-        voice.survey_table(cal), voice.answer_table(answers, people, draws),
+        web.touchpoint_table(sessions, o, lines, products, draws, cal),
+        web.ad_spend_table(people, cal, draws),
+        voice.survey_table(cal),
+        voice.answer_table(answers, people, draws),
         voice.ticket_table(tickets, o, people, products, cal, draws),
-    ]  # fmt: skip
+    ]
     tables = [add_monitor(t, cal, products) for t in tables]
-    company = truth.Company(cal, products, people, o, lines, lives, returns, stopped, visits["stopped_after_bad"],
-                            answers, voice.felt_day(o, lives, cal))  # fmt: skip
+    company = truth.Company(
+        cal,
+        products,
+        people,
+        o,
+        lines,
+        lives,
+        returns,
+        stopped,
+        visits["stopped_after_bad"],
+        answers,
+        voice.felt_day(o, lives, cal),
+    )
     return company, tables
 
 
 def _refuse_other_sample(out: Path, parameters: dict, tables: list[Table]) -> None:
-    """A sample over another one would leave the other's days behind; other sources in <out> are left alone."""
+    """A sample over another one would leave the other's days behind; foreign sources do not matter."""
     if not any((out / t.source).exists() for t in tables):
         return
     totals = out / "_truth" / "totals.json"
@@ -93,12 +119,19 @@ def _refuse_other_sample(out: Path, parameters: dict, tables: list[Table]) -> No
     except (OSError, ValueError, KeyError):
         same = False
     if not same:
-        raise FileExistsError(f"{out} holds another sample or other files of its sources: delete them or choose "
-                              "another folder")  # fmt: skip
+        raise FileExistsError(
+            f"{out} holds another sample or other files of its sources: delete them or choose another folder"
+        )
 
 
-def _write_files(out: Path, tables: list[Table], cal: co.Calendar, draws: Draws, log: truth.FileLog,
-                 say: Callable[[str], None]) -> int:  # fmt: skip
+def _write_files(
+    out: Path,
+    tables: list[Table],
+    cal: co.Calendar,
+    draws: Draws,
+    log: truth.FileLog,
+    say: Callable[[str], None],
+) -> int:
     """Every delivery of every day; returns bytes written."""
     dirt = Dirt(draws)
     encoders = [Encoder(t.format) for t in tables]

@@ -44,12 +44,23 @@ CHANNELS = (
 # Store number → city index of labels.CITIES, area in m², opening day.
 STORES = tuple(
     (f"S{k + 1:02d}", city, area, opened)
-    for k, (city, area, opened) in enumerate((
-        (0, 3200, "2012-05-18"), (0, 2400, "2015-09-26"), (0, 1800, "2019-12-20"), (1, 3600, "2013-10-01"),
-        (1, 2100, "2018-04-28"), (2, 2600, "2014-06-16"), (3, 2300, "2016-11-11"), (4, 1900, "2017-05-20"),
-        (5, 3100, "2015-01-18"), (5, 1700, "2020-08-08"), (6, 2500, "2016-09-09"), (7, 2000, "2018-12-01"),
-    ))
-)  # fmt: skip
+    for k, (city, area, opened) in enumerate(
+        (
+            (0, 3200, "2012-05-18"),
+            (0, 2400, "2015-09-26"),
+            (0, 1800, "2019-12-20"),
+            (1, 3600, "2013-10-01"),
+            (1, 2100, "2018-04-28"),
+            (2, 2600, "2014-06-16"),
+            (3, 2300, "2016-11-11"),
+            (4, 1900, "2017-05-20"),
+            (5, 3100, "2015-01-18"),
+            (5, 1700, "2020-08-08"),
+            (6, 2500, "2016-09-09"),
+            (7, 2000, "2018-12-01"),
+        )
+    )
+)
 DEALERS = ("D01", "D02", "D03", "D04")
 # code, channel, keywords, clicks per day at 1,500 customers, cost per click in fen
 CAMPAIGNS = (
@@ -71,12 +82,16 @@ class Entry(NamedTuple):
 
 
 ENTRIES = (
-    Entry("direct", "none", "CH-DIRECT", None, 0.42), Entry("baidu", "organic", "CH-ORGANIC", None, 0.12),
-    Entry("baidu", "cpc", "CH-SEM", "SEM-BRAND", 0.07), Entry("baidu", "cpc", "CH-SEM", "SEM-CATEGORY", 0.05),
+    Entry("direct", "none", "CH-DIRECT", None, 0.42),
+    Entry("baidu", "organic", "CH-ORGANIC", None, 0.12),
+    Entry("baidu", "cpc", "CH-SEM", "SEM-BRAND", 0.07),
+    Entry("baidu", "cpc", "CH-SEM", "SEM-CATEGORY", 0.05),
     Entry("xiaohongshu", "social", "CH-SOCIAL", "SOC-RECIPES", 0.09),
-    Entry("douyin", "social", "CH-SOCIAL", "SOC-FESTIVAL", 0.06), Entry("sms", "sms", "CH-SMS", "SMS-WEEKLY", 0.08),
-    Entry("newsletter", "email", "CH-EMAIL", "MAIL-WEEKLY", 0.03), Entry("friend", "referral", "CH-REFER", None, 0.08),
-)  # fmt: skip
+    Entry("douyin", "social", "CH-SOCIAL", "SOC-FESTIVAL", 0.06),
+    Entry("sms", "sms", "CH-SMS", "SMS-WEEKLY", 0.08),
+    Entry("newsletter", "email", "CH-EMAIL", "MAIL-WEEKLY", 0.03),
+    Entry("friend", "referral", "CH-REFER", None, 0.08),
+)
 WEEKDAY_FACTOR = ((0.86, 0.84, 0.88, 0.92, 1.08, 1.28, 1.22), (1.02, 0.97, 0.97, 1.0, 1.05, 1.0, 1.0))
 MONTH_FACTOR = (1.10, 1.04, 0.94, 0.95, 0.98, 1.0, 0.97, 0.97, 1.02, 1.03, 1.05, 1.09)
 
@@ -132,8 +147,16 @@ def make_calendar(days: int) -> Calendar:
         factor[k] = (store * base, online * base, online * base, market * base, market * base, store * base)
         festival.append(name)
     epoch_day = np.array([(d - EPOCH).days for d in dates], dtype=np.int64)
-    return Calendar(days, start, dates, epoch_day, np.array([d.month - 1 for d in dates]),
-                    np.array([d.weekday() for d in dates]), factor, festival)  # fmt: skip
+    return Calendar(
+        days,
+        start,
+        dates,
+        epoch_day,
+        np.array([d.month - 1 for d in dates]),
+        np.array([d.weekday() for d in dates]),
+        factor,
+        festival,
+    )
 
 
 @dataclass
@@ -164,15 +187,19 @@ NEVER = 10**6
 
 
 def make_products(calendar: Calendar, draws: Draws) -> Products:
-    rows = [(g, item, price, b) for g, group in enumerate(CATALOG) for item, price in group.items
-            for b in range(len(group.brands))]  # fmt: skip
+    rows = [
+        (g, item, price, b)
+        for g, group in enumerate(CATALOG)
+        for item, price in group.items
+        for b in range(len(group.brands))
+    ]
     p, days = len(rows), calendar.days
     group = np.array([r[0] for r in rows])
     tier = np.array([r[3] for r in rows])
     units = [CATALOG[g].unit for g in group]
     portion = [PORTIONS[u][k] for u, k in zip(units, _portion_index(units, draws), strict=True)]
     brand = [CATALOG[r[0]].brands[r[3]] for r in rows]
-    base = np.array([round(r[2] * (1 + 0.28 * r[3]) * 10) * 10 for r in rows], dtype=np.int64)
+    base = np.array([r[2] * (100 + 28 * r[3]) // 1000 * 10 for r in rows], dtype=np.int64)
     launch, retire = np.full(p, -NEVER), np.full(p, NEVER)
     moves = draws.unit("product.life", p)
     when = draws.below("product.life.day", p, max(days, 1))
@@ -187,11 +214,25 @@ def make_products(calendar: Calendar, draws: Draws) -> Products:
     paid, promotion, promotions = _promotions(list_price, group, calendar, draws)
     names = [f"{brand[k]} {row[1]}" for k, row in enumerate(rows)]
     return Products(
-        np.array([f"P{k + 1:04d}" for k in range(p)], dtype=object), names, group, brand, tier, portion, launch,
-        retire, substitute, weight, np.array([u == "kg" for u in units]), np.array([u == "job" for u in units]),
-        list_price, paid, promotion, promotions, np.array([round(CATALOG[g].tax * 100) for g in group]),
+        np.array([f"P{k + 1:04d}" for k in range(p)], dtype=object),
+        names,
+        group,
+        brand,
+        tier,
+        portion,
+        launch,
+        retire,
+        substitute,
+        weight,
+        np.array([u == "kg" for u in units]),
+        np.array([u == "job" for u in units]),
+        list_price,
+        paid,
+        promotion,
+        promotions,
+        np.array([round(CATALOG[g].tax * 100) for g in group]),
         _costs(base, group, days, draws),
-    )  # fmt: skip
+    )
 
 
 _POPULARITY = np.array([round(0.25 + 1.9 * (k / 2047) ** 3, 6) for k in range(2048)])
@@ -239,7 +280,9 @@ def _promotions(
     return paid, promotion, [f"PR-{n}" for n in names]
 
 
-def _costs(base: np.ndarray, group: np.ndarray, days: int, draws: Draws) -> list[tuple[int, int, int | None, int]]:
+def _costs(
+    base: np.ndarray, group: np.ndarray, days: int, draws: Draws
+) -> list[tuple[int, int, int | None, int]]:
     """Costs hold from a day to the day before the next; 3 % of the products have none."""
     p = len(base)
     has_cost = ~draws.hits("cost.missing", p, 0.03)
@@ -263,5 +306,7 @@ def _costs(base: np.ndarray, group: np.ndarray, days: int, draws: Draws) -> list
 
 def season_weight(products: Products, affinity: np.ndarray, month: int) -> np.ndarray:
     """Popularity of each product for one household type (affinity per product) and month 0 … 11."""
-    season = np.array([SEASON[CATALOG[g].l1][month] if CATALOG[g].l1 in SEASON else 1.0 for g in products.group])
+    season = np.array(
+        [SEASON[CATALOG[g].l1][month] if CATALOG[g].l1 in SEASON else 1.0 for g in products.group]
+    )
     return products.weight * affinity * season

@@ -17,8 +17,8 @@ REJECT, DUPLICATE, LOAD = "reject", "duplicate", "load"
 class Defect(NamedTuple):
     """One kind of bad row.
 
-    rate: share of the feed's rows · value: text put into `column` · how: copy = a further row with a key of its
-    own, so that no true row is lost; edit = a true row is changed; twice = the row is written again.
+    rate: share of the feed's rows · value: text put into `column` · how: copy = a further row with a key of
+    its own, so that no true row is lost; edit = a true row is changed; twice = the row is written again.
     """
 
     reason: str
@@ -51,15 +51,32 @@ DEFECTS = (
     Defect("unknown_action", "consents", 0.0006, REJECT, "action", "maybe"),
     Defect("impossible_date", "tickets", 0.002, REJECT, "created_at", "2026-13-01T09:00:00"),
     Defect("wrong_type", "survey_responses", 0.002, REJECT, "score", "很好"),
-    Defect("unknown_score", "survey_responses", 0.004, LOAD, "score", "99"),
+    Defect("unknown_score", "survey_responses", 0.002, REJECT, "score", "99"),
+    Defect("score_off_scale", "survey_responses", 0.005, LOAD, "score", "9"),
     Defect("negative_spend", "ad_spend", 0.001, REJECT, "spend", "-12.00"),
     Defect("masked_phone", "customers", 0.04, LOAD, "phone", how="edit", sources=("marketplace",)),
-    Defect("placeholder_birthday", "customers", 0.02, LOAD, "birth_date", "1900-01-01", how="edit", sources=("crm",)),
+    Defect(
+        "placeholder_birthday",
+        "customers",
+        0.02,
+        LOAD,
+        "birth_date",
+        "1900-01-01",
+        how="edit",
+        sources=("crm",),
+    ),
 )
 REJECT_LIMIT, ORPHAN_LIMIT = 0.005, 0.0004
 # A planted copy gets a key of its own: column of the key, by feed.
-KEY = {"orders": "order_id", "web_sessions": "session_id", "touchpoints": "event_id", "consents": "consent_id",
-       "tickets": "ticket_id", "survey_responses": "response_id", "ad_spend": "keyword"}  # fmt: skip
+KEY = {
+    "orders": "order_id",
+    "web_sessions": "session_id",
+    "touchpoints": "event_id",
+    "consents": "consent_id",
+    "tickets": "ticket_id",
+    "survey_responses": "response_id",
+    "ad_spend": "keyword",
+}
 
 
 class Dirt:
@@ -72,8 +89,9 @@ class Dirt:
         self.orphans: Counter[str] = Counter()
         self.serial = 0
 
-    def plant(self, table: Table, encoder: Encoder, rows: list[tuple[str, ...]], day: int, end: int
-              ) -> tuple[list[tuple[str, ...]], list[tuple[int, Defect]]]:  # fmt: skip
+    def plant(
+        self, table: Table, encoder: Encoder, rows: list[tuple[str, ...]], day: int, end: int
+    ) -> tuple[list[tuple[str, ...]], list[tuple[int, Defect]]]:
         """The file's rows with their defects; end: local seconds of the end of the delivery day."""
         scope, source = f"{table.source}/{table.feed}", table.source
         n = len(rows)
@@ -82,7 +100,11 @@ class Dirt:
         inserts: list[tuple[int, tuple[str, ...], Defect]] = []
         edits: dict[int, tuple[tuple[str, ...], Defect]] = {}
         for k, defect in enumerate(DEFECTS):
-            if defect.feed not in ("*", table.feed) or (defect.sources and source not in defect.sources) or not n:
+            if (
+                defect.feed not in ("*", table.feed)
+                or (defect.sources and source not in defect.sources)
+                or not n
+            ):
                 continue
             u = self.draws.unit(f"dirt.{scope}.{k}", 1, day)[0]
             for i in range(int(n * defect.rate + u)):
@@ -164,7 +186,8 @@ class Dirt:
             if len(digits) < 11:
                 return None
             value = f"{digits[:3]}****{digits[7:]}"
-        elif defect.reason == "unknown_score" and not row[names.index("score")]:
+        elif defect.reason == "score_off_scale" and row[names.index("question_id")] != "CSAT":
+            # 9 is a score of the contract but none of a question from 1 to 5.
             return None
         elif defect.reason == "negative_quantity" and _is_zero(row[names.index("unit_price_paid")]):
             # At price 0 a negative quantity is a stock movement, which is valid.

@@ -17,17 +17,21 @@ NULL = -(2**62)
 OFFSET = "+08:00"
 # Extension, text encoding and line end of each format.
 FORMATS = {
-    "csv": ("csv", "utf-8", "\n"), "csv_bom": ("csv", "utf-8-sig", "\n"), "csv_gb18030": ("csv", "gb18030", "\r\n"),
-    "jsonl": ("jsonl", "utf-8", "\n"), "xlsx": ("xlsx", "", ""), "parquet": ("parquet", "", ""),
-}  # fmt: skip
+    "csv": ("csv", "utf-8", "\n"),
+    "csv_bom": ("csv", "utf-8-sig", "\n"),
+    "csv_gb18030": ("csv", "gb18030", "\r\n"),
+    "jsonl": ("jsonl", "utf-8", "\n"),
+    "xlsx": ("xlsx", "", ""),
+    "parquet": ("parquet", "", ""),
+}
 
 
 @dataclass
 class Column:
     """One column of a feed.
 
-    kind: s text (object array, None = empty) · j JSON text · i integer · b 0/1 · ts local seconds since 1970 ·
-    d days since 1970 · m money in fen · q quantity in 1/1000. Integer kinds use NULL for empty.
+    kind: s text (object array, None = empty) · j JSON text · i integer · b 0/1 · ts local seconds
+    since 1970 · d days since 1970 · m money in fen · q quantity in 1/1000. Integer kinds use NULL for empty.
     """
 
     name: str
@@ -64,12 +68,16 @@ class Table:
 
 def timestamps(values: np.ndarray) -> list[str | None]:
     """YYYY-MM-DDTHH:MM:SS of local seconds."""
-    text = np.datetime_as_string(np.where(values == NULL, 0, values).astype("datetime64[s]"), unit="s").tolist()
+    text = np.datetime_as_string(
+        np.where(values == NULL, 0, values).astype("datetime64[s]"), unit="s"
+    ).tolist()
     return [None if v == NULL else t for v, t in zip(values.tolist(), text, strict=True)]
 
 
 def dates(values: np.ndarray) -> list[str | None]:
-    text = np.datetime_as_string(np.where(values == NULL, 0, values).astype("datetime64[D]"), unit="D").tolist()
+    text = np.datetime_as_string(
+        np.where(values == NULL, 0, values).astype("datetime64[D]"), unit="D"
+    ).tolist()
     return [None if v == NULL else t for v, t in zip(values.tolist(), text, strict=True)]
 
 
@@ -224,8 +232,9 @@ def _xlsx(headers: list[str], rows: list[tuple[str, ...]]) -> bytes:
         lines.append(f'<row r="{k}">{cells}</row>')
     sheet = (
         '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
-        + "".join(lines) + "</sheetData></worksheet>"
-    )  # fmt: skip
+        + "".join(lines)
+        + "</sheetData></worksheet>"
+    )
     buffer = io.BytesIO()
     # Stored, not deflated: zlib's output differs between its versions.
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
@@ -237,8 +246,16 @@ def _xlsx(headers: list[str], rows: list[tuple[str, ...]]) -> bytes:
     return buffer.getvalue()
 
 
-ARROW_TYPES = {"s": pa.string(), "j": pa.string(), "i": pa.int64(), "b": pa.bool_(), "d": pa.date32(),
-               "ts": pa.timestamp("us"), "m": pa.decimal128(18, 4), "q": pa.decimal128(18, 3)}  # fmt: skip
+ARROW_TYPES = {
+    "s": pa.string(),
+    "j": pa.string(),
+    "i": pa.int64(),
+    "b": pa.bool_(),
+    "d": pa.date32(),
+    "ts": pa.timestamp("us"),
+    "m": pa.decimal128(18, 4),
+    "q": pa.decimal128(18, 3),
+}
 
 
 def arrow_column(column: Column, rows: slice = slice(None)) -> pa.Array:

@@ -16,14 +16,24 @@ from .people import People, address, email_spelling, phone_spelling
 UPDATED_PER_YEAR = 0.12
 # purpose, channel, share that grants it on joining; service is the contract itself.
 APP_CONSENTS = (
-    ("service", "all", 0.99), ("profiling", "all", 0.86), ("marketing", "push", 0.78), ("marketing", "sms", 0.58),
-    ("marketing", "wechat", 0.62), ("marketing", "email", 0.25), ("marketing", "ads", 0.30), ("survey", "all", 0.50),
+    ("service", "all", 0.99),
+    ("profiling", "all", 0.86),
+    ("marketing", "push", 0.78),
+    ("marketing", "sms", 0.58),
+    ("marketing", "wechat", 0.62),
+    ("marketing", "email", 0.25),
+    ("marketing", "ads", 0.30),
+    ("survey", "all", 0.50),
     ("third_party", "all", 0.10),
-)  # fmt: skip
+)
 CRM_CONSENTS = (
-    ("service", "all", 0.99), ("profiling", "all", 0.75), ("marketing", "sms", 0.66), ("marketing", "call", 0.15),
-    ("marketing", "email", 0.20), ("survey", "all", 0.60),
-)  # fmt: skip
+    ("service", "all", 0.99),
+    ("profiling", "all", 0.75),
+    ("marketing", "sms", 0.66),
+    ("marketing", "call", 0.15),
+    ("marketing", "email", 0.20),
+    ("survey", "all", 0.60),
+)
 WITHDRAWN, WITHDRAWN_BY_LEAVERS, GRANTED_AGAIN, WITHDRAWS_ALL_MARKETING = 0.06, 0.22, 0.15, 0.03
 
 
@@ -40,12 +50,16 @@ def registration_second(people: People, kind: int, cal: Calendar, draws: Draws) 
 
 
 def customer_tables(people: People, cal: Calendar, draws: Draws) -> list[Table]:
-    return [_customers("app", "jsonl", (0,), people, cal, draws),
-            _customers("marketplace", "csv_bom", (2, 3), people, cal, draws),
-            _customers("crm", "csv", (1,), people, cal, draws)]  # fmt: skip
+    return [
+        _customers("app", "jsonl", (0,), people, cal, draws),
+        _customers("marketplace", "csv_bom", (2, 3), people, cal, draws),
+        _customers("crm", "csv", (1,), people, cal, draws),
+    ]
 
 
-def _customers(source: str, format: str, kinds: Sequence[int], people: People, cal: Calendar, draws: Draws) -> Table:
+def _customers(
+    source: str, format: str, kinds: Sequence[int], people: People, cal: Calendar, draws: Draws
+) -> Table:
     """First row on the day of registration (old accounts: first day), a second row when something changed."""
     parts = []
     for kind in kinds:
@@ -54,25 +68,48 @@ def _customers(source: str, format: str, kinds: Sequence[int], people: People, c
         at = registration_second(people, kind, cal, draws)
         first = np.maximum(registered, 0)
         change = draws.unit(f"account.change.{kind}", 2 * people.n).reshape(2, -1)
-        changed_day = first + 1 + (change[0] / (UPDATED_PER_YEAR * cal.days / 365) * (cal.days - first)).astype(int)
+        changed_day = (
+            first + 1 + (change[0] / (UPDATED_PER_YEAR * cal.days / 365) * (cal.days - first)).astype(int)
+        )
         changed = np.flatnonzero((registered < cal.days) & (changed_day < cal.days))
         later = cal.seconds(changed_day) + 9 * 3600 + (change[1] * 36000).astype(np.int64)
-        parts.append((np.full(len(rows), kind), rows, first[rows], at[rows], at[rows], np.zeros(len(rows), int)))
-        parts.append((np.full(len(changed), kind), changed, changed_day[changed], at[changed], later[changed],
-                      np.ones(len(changed), int)))  # fmt: skip
-    kind, person, day, registered_at, updated_at, version = (np.concatenate(x) for x in zip(*parts, strict=True))
+        parts.append(
+            (np.full(len(rows), kind), rows, first[rows], at[rows], at[rows], np.zeros(len(rows), int))
+        )
+        parts.append(
+            (
+                np.full(len(changed), kind),
+                changed,
+                changed_day[changed],
+                at[changed],
+                later[changed],
+                np.ones(len(changed), int),
+            )
+        )
+    kind, person, day, registered_at, updated_at, version = (
+        np.concatenate(x) for x in zip(*parts, strict=True)
+    )
     columns = _customer_columns(source, people, person, kind, version, draws)
     columns["registered_at"] = Column("registered_at", "ts", registered_at)
     columns["updated_at"] = Column("updated_at", "ts", updated_at)
     wanted = {
-        "app": ("source_customer_id name phone email birth_date gender household_size has_children province city "
-                "address postcode language registered_at updated_at is_test is_employee"),
-        "marketplace": ("source_customer_id name phone email gender province city address postcode registered_at "
-                        "updated_at"),
-        "crm": ("source_customer_id name phone email birth_date gender occupation income_band income_declared_month "
-                "education household_size has_children province city address registered_at updated_at is_employee"),
-    }[source]  # fmt: skip
-    return Table(source, "customers", format, [columns[c] for c in wanted.split()], day).sorted(kind, person, updated_at)
+        "app": (
+            "source_customer_id name phone email birth_date gender household_size has_children province city "
+            "address postcode language registered_at updated_at is_test is_employee"
+        ),
+        "marketplace": (
+            "source_customer_id name phone email gender province city address postcode registered_at "
+            "updated_at"
+        ),
+        "crm": (
+            "source_customer_id name phone email birth_date gender occupation income_band "
+            "income_declared_month education household_size has_children province city address "
+            "registered_at updated_at is_employee"
+        ),
+    }[source]
+    return Table(source, "customers", format, [columns[c] for c in wanted.split()], day).sorted(
+        kind, person, updated_at
+    )
 
 
 def _customer_columns(source, people: People, person, kind, version, draws: Draws) -> dict[str, Column]:
@@ -83,13 +120,20 @@ def _customer_columns(source, people: People, person, kind, version, draws: Draw
     for k in np.unique(kind):
         ids[kind == k] = people.account_id[k][person[kind == k]]
     # The app checks numbers on entry; the others keep what was typed.
-    phone = [phone_spelling(people.phone[p], 0 if source == "app" else s % 5) for p, s in zip(who, sty, strict=True)]
+    phone = [
+        phone_spelling(people.phone[p], 0 if source == "app" else s % 5)
+        for p, s in zip(who, sty, strict=True)
+    ]
     phone = [None if s // 8 % 100 < 4 else x for x, s in zip(phone, sty, strict=True)]
     email = [email_spelling(people.email[p], s // 1024 % 4) for p, s in zip(who, sty, strict=True)]
-    moved = [address(int(new[p]), int(people.city[p]), bool(people.english[p])) if v else people.address[p]
-             for p, v in zip(who, ver, strict=True)]  # fmt: skip
-    gender = [None if s // 4096 % 20 == 0 else ("male", "female")[people.gender[p]]
-              for p, s in zip(who, sty, strict=True)]  # fmt: skip
+    moved = [
+        address(int(new[p]), int(people.city[p]), bool(people.english[p])) if v else people.address[p]
+        for p, v in zip(who, ver, strict=True)
+    ]
+    gender = [
+        None if s // 4096 % 20 == 0 else ("male", "female")[people.gender[p]]
+        for p, s in zip(who, sty, strict=True)
+    ]
     cities = [labels.CITIES[c] for c in people.city[person].tolist()]
     birth = np.where(style[person] // np.uint64(2**20) % np.uint64(100) < 12, NULL, people.birth[person])
     number = (style[person] // np.uint64(2**30)).astype(np.int64)
@@ -98,26 +142,33 @@ def _customer_columns(source, people: People, person, kind, version, draws: Draw
     band = number // 8 % 5
     columns = [
         Column("source_customer_id", "s", ids),
-        text_column("name", [people.name[p] for p in who]), text_column("phone", phone), text_column("email", email),
-        Column("birth_date", "d", birth), text_column("gender", gender),
+        text_column("name", [people.name[p] for p in who]),
+        text_column("phone", phone),
+        text_column("email", email),
+        Column("birth_date", "d", birth),
+        text_column("gender", gender),
         text_column("occupation", [labels.OCCUPATIONS[j] for j in job]),
         text_column("income_band", [labels.INCOME_BANDS[b] for b in band]),
         Column("income_declared_month", "m", np.where(number // 64 % 3 == 0, 300000 + band * 450000, NULL)),
         text_column("education", [labels.EDUCATION[e] for e in number // 256 % 5]),
         Column("household_size", "i", people.size[person]),
         Column("has_children", "b", (household == HOUSEHOLDS.index("family")).astype(np.int64)),
-        text_column("province", [c[0] for c in cities]), text_column("city", [c[1] for c in cities]),
-        text_column("address", moved), text_column("postcode", [c[2] for c in cities]),
+        text_column("province", [c[0] for c in cities]),
+        text_column("city", [c[1] for c in cities]),
+        text_column("address", moved),
+        text_column("postcode", [c[2] for c in cities]),
         text_column("language", ["en" if people.english[p] else "zh" for p in who]),
         Column("is_test", "b", people.is_test[person].astype(np.int64)),
         Column("is_employee", "b", people.is_employee[person].astype(np.int64)),
-    ]  # fmt: skip
+    ]
     return {c.name: c for c in columns}
 
 
 def consent_tables(people: People, stopped: np.ndarray, cal: Calendar, draws: Draws) -> list[Table]:
-    return [_consents("app", "jsonl", 0, APP_CONSENTS, people, stopped, cal, draws),
-            _consents("crm", "csv", 1, CRM_CONSENTS, people, stopped, cal, draws)]  # fmt: skip
+    return [
+        _consents("app", "jsonl", 0, APP_CONSENTS, people, stopped, cal, draws),
+        _consents("crm", "csv", 1, CRM_CONSENTS, people, stopped, cal, draws),
+    ]
 
 
 def _consents(source, format, kind, pairs, people: People, stopped, cal: Calendar, draws: Draws) -> Table:
@@ -154,25 +205,50 @@ def _consents(source, format, kind, pairs, people: People, stopped, cal: Calenda
     order = np.lexsort((pair, who, at, day))
     who, pair, action, at, day = who[order], pair[order], action[order], at[order], day[order]
     m, prefix = len(who), source[0].upper()
-    return Table(source, "consents", format, [
-        text_column("consent_id", [f"CN{prefix}{k:08d}" for k in range(1, m + 1)]),
-        Column("source_customer_id", "s", people.account_id[kind][who]),
-        text_column("purpose", [names[k][0] for k in pair]), text_column("channel", [names[k][1] for k in pair]),
-        text_column("action", [("grant", "withdraw")[a] for a in action]), Column("at", "ts", at),
-        text_column("legal_basis", ["contract" if names[k][0] == "service" else "consent" for k in pair]),
-        text_column("text_version", ["2026-01" if d >= cal.days - 181 else "2024-03" for d in day]),
-        text_column("proof", [("app_form", "settings_page")[a] if kind == 0 else ("paper_form", "hotline")[a]
-                              for a in action]),
-    ], day)  # fmt: skip
+    return Table(
+        source,
+        "consents",
+        format,
+        [
+            text_column("consent_id", [f"CN{prefix}{k:08d}" for k in range(1, m + 1)]),
+            Column("source_customer_id", "s", people.account_id[kind][who]),
+            text_column("purpose", [names[k][0] for k in pair]),
+            text_column("channel", [names[k][1] for k in pair]),
+            text_column("action", [("grant", "withdraw")[a] for a in action]),
+            Column("at", "ts", at),
+            text_column("legal_basis", ["contract" if names[k][0] == "service" else "consent" for k in pair]),
+            text_column("text_version", ["2026-01" if d >= cal.days - 181 else "2024-03" for d in day]),
+            text_column(
+                "proof",
+                [
+                    ("app_form", "settings_page")[a] if kind == 0 else ("paper_form", "hotline")[a]
+                    for a in action
+                ],
+            ),
+        ],
+        day,
+    )
 
 
 def store_table() -> Table:
-    return Table("store_master", "stores", "xlsx", [
-        text_column("store_id", [s[0] for s in STORES], "门店编号"),
-        text_column("region", [labels.CITIES[s[1]][3] for s in STORES], "区域"),
-        Column("opened_on", "d", np.array([s[3] for s in STORES], dtype="datetime64[D]").astype(np.int64), "开业日期"),
-        Column("area", "q", np.array([s[2] * 1000 for s in STORES]), "面积"),
-    ], np.zeros(len(STORES), np.int64), daily=False)  # fmt: skip
+    return Table(
+        "store_master",
+        "stores",
+        "xlsx",
+        [
+            text_column("store_id", [s[0] for s in STORES], "门店编号"),
+            text_column("region", [labels.CITIES[s[1]][3] for s in STORES], "区域"),
+            Column(
+                "opened_on",
+                "d",
+                np.array([s[3] for s in STORES], dtype="datetime64[D]").astype(np.int64),
+                "开业日期",
+            ),
+            Column("area", "q", np.array([s[2] * 1000 for s in STORES]), "面积"),
+        ],
+        np.zeros(len(STORES), np.int64),
+        daily=False,
+    )
 
 
 def channel_table() -> Table:
@@ -192,23 +268,34 @@ def product_table(products: Products, cal: Calendar) -> Table:
     group = [CATALOG[g] for g in products.group[p]]
     retired = (products.retire[p] < NEVER) & (products.retire[p] <= day)
     launch = np.where(products.launch[p] > -NEVER, products.launch[p] + start, start - 900)
-    return Table("erp", "products", "parquet", [
-        Column("product_id", "s", products.ids[p]), text_column("name", [products.names[k] for k in p]),
-        text_column("brand", [products.brand[k] for k in p]), text_column("category_l1", [g.l1 for g in group]),
-        text_column("category_l2", [g.l2 for g in group]),
-        text_column("category_l3", [products.names[k].split(" ", 1)[-1] for k in p]),
-        text_column("line", ["自营服务" if g.unit == "job" else "商品" for g in group]),
-        Column("is_service", "b", products.service[p].astype(np.int64)), text_column("price_role", [g.role for g in group]),
-        Column("premium_tier", "i", products.tier[p].astype(np.int64) * 2), text_column("portion", [products.portion[k] for k in p]),
-        Column("launch_date", "d", launch),
-        Column("retire_date", "d", np.where(retired, products.retire[p] + start, NULL)),
-        text_column("status", ["retired" if r else "active" for r in retired]),
-        Column("tax_rate", "m", products.tax[p].astype(np.int64)),
-    ], day, daily=False).sorted(p)  # fmt: skip
+    return Table(
+        "erp",
+        "products",
+        "parquet",
+        [
+            Column("product_id", "s", products.ids[p]),
+            text_column("name", [products.names[k] for k in p]),
+            text_column("brand", [products.brand[k] for k in p]),
+            text_column("category_l1", [g.l1 for g in group]),
+            text_column("category_l2", [g.l2 for g in group]),
+            text_column("category_l3", [products.names[k].split(" ", 1)[-1] for k in p]),
+            text_column("line", ["自营服务" if g.unit == "job" else "商品" for g in group]),
+            Column("is_service", "b", products.service[p].astype(np.int64)),
+            text_column("price_role", [g.role for g in group]),
+            Column("premium_tier", "i", products.tier[p].astype(np.int64) * 2),
+            text_column("portion", [products.portion[k] for k in p]),
+            Column("launch_date", "d", launch),
+            Column("retire_date", "d", np.where(retired, products.retire[p] + start, NULL)),
+            text_column("status", ["retired" if r else "active" for r in retired]),
+            Column("tax_rate", "m", products.tax[p].astype(np.int64)),
+        ],
+        day,
+        daily=False,
+    ).sorted(p)
 
 
 def cost_table(products: Products, cal: Calendar) -> Table:
-    """All costs known on the first day; later a file on each day on which a cost begins (and closes the last)."""
+    """All costs known on the first day; later a file on each day a cost begins (it closes the last one)."""
     start = int(cal.epoch_day[0])
     rows = []
     for p, first, last, fen in products.costs:
@@ -219,7 +306,16 @@ def cost_table(products: Products, cal: Calendar) -> Table:
         elif last is not None:
             rows.append((last + 1, p, first, last + start, fen))
     day, p, first, last, fen = (np.array(x, dtype=np.int64) for x in zip(*rows, strict=True))
-    return Table("erp", "product_costs", "parquet", [
-        Column("product_id", "s", products.ids[p]), Column("valid_from", "d", first + start),
-        Column("valid_to", "d", last), Column("unit_cost", "m", fen),
-    ], day, daily=False).sorted(first, p)  # fmt: skip
+    return Table(
+        "erp",
+        "product_costs",
+        "parquet",
+        [
+            Column("product_id", "s", products.ids[p]),
+            Column("valid_from", "d", first + start),
+            Column("valid_to", "d", last),
+            Column("unit_cost", "m", fen),
+        ],
+        day,
+        daily=False,
+    ).sorted(first, p)

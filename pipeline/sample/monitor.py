@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .company import Calendar, Products
-from .files import NULL, Column, Table
+from .files import NULL, Table
 
 ACCOUNT = "A9999999"
 PERSON = "PERMONITOR"
@@ -25,17 +25,53 @@ def add_monitor(table: Table, cal: Calendar, products: Products) -> Table:
     ids = {"order_id": "AM", "return_id": "RM", "session_id": "WM", "event_id": "EM", "consent_id": "CNM"}
     first_price = products.list_price[0, np.arange(n)]
     values: dict[str, object] = {
-        "source_customer_id": ACCOUNT, "visitor_id": "monitor", "name": "系统巡检", "email": "monitor@example.com",
-        "registered_at": at[0] - 86400 * 365, "is_test": 1, "is_employee": 0, "language": "zh",
-        "channel_id": "CH-APP", "ordered_at": at, "paid_at": at + 5, "status": "completed", "currency": "CNY",
-        "order_discount": 0, "shipping_fee": 0, "device": "monitor", "fulfilment_type": "pickup", "updated_at": at + 60,
-        "line_no": 1, "product_id": products.ids[0], "qty": 1000, "list_price": first_price,
-        "unit_price_paid": first_price, "line_discount": 0, "is_gift": 0, "refund_amount": 0, "requested_at": at + 120,
-        "reason": "巡检", "type": "exchange", "started_at": at - 30, "ended_at": at + 90, "pageviews": 1,
-        "landing_page": "/", "source": "direct", "medium": "none", "is_bot": 1, "platform": "monitor",
-        "event_type": "page_view", "occurred_at": at - 20, "purpose": "service", "channel": "all", "action": "grant",
-        "at": at, "legal_basis": "contract", "text_version": "2026-01", "proof": "monitor",
-    }  # fmt: skip
+        "source_customer_id": ACCOUNT,
+        "visitor_id": "monitor",
+        "name": "系统巡检",
+        "email": "monitor@example.com",
+        "registered_at": at[0] - 86400 * 365,
+        "is_test": 1,
+        "is_employee": 0,
+        "language": "zh",
+        "channel_id": "CH-APP",
+        "ordered_at": at,
+        "paid_at": at + 5,
+        "status": "completed",
+        "currency": "CNY",
+        "order_discount": 0,
+        "shipping_fee": 0,
+        "device": "monitor",
+        "fulfilment_type": "pickup",
+        "updated_at": at + 60,
+        "line_no": 1,
+        "product_id": products.ids[0],
+        "qty": 1000,
+        "list_price": first_price,
+        "unit_price_paid": first_price,
+        "line_discount": 0,
+        "is_gift": 0,
+        "refund_amount": 0,
+        "requested_at": at + 120,
+        "reason": "巡检",
+        "type": "exchange",
+        "started_at": at - 30,
+        "ended_at": at + 90,
+        "pageviews": 1,
+        "landing_page": "/",
+        "source": "direct",
+        "medium": "none",
+        "is_bot": 1,
+        "platform": "monitor",
+        "event_type": "page_view",
+        "occurred_at": at - 20,
+        "purpose": "service",
+        "channel": "all",
+        "action": "grant",
+        "at": at,
+        "legal_basis": "contract",
+        "text_version": "2026-01",
+        "proof": "monitor",
+    }
     if table.feed == "touchpoints":
         # The event belongs to a session of a bot and must not look like a person's.
         values["source_customer_id"] = None

@@ -8,7 +8,19 @@ import numpy as np
 
 from . import labels
 from .catalog import CATALOG
-from .company import CHANNEL_IDS, DAY, DEALER, DEALERS, ENTRIES, MINI, SOURCES, STORE, STORES, Calendar, Products
+from .company import (
+    CHANNEL_IDS,
+    DAY,
+    DEALER,
+    DEALERS,
+    ENTRIES,
+    MINI,
+    SOURCES,
+    STORE,
+    STORES,
+    Calendar,
+    Products,
+)
 from .draws import EXPONENTIAL, Draws, read_table
 from .files import NULL, Column, Table
 from .people import People
@@ -21,12 +33,17 @@ CANCELLED_AFTER_PAYING = np.array([0.003, 0.01, 0.01, 0.015, 0.015, 0.005])
 # Chance per line that it comes back within two weeks, by channel; × by category.
 RETURNED = np.array([0.006, 0.008, 0.008, 0.03, 0.03, 0])
 RETURN_FACTOR = {"生鲜": 0.6, "家居": 2.0, "母婴": 1.2, "家政服务": 0.0}
-SOURCE_FORMAT = {"store_pos": "csv_gb18030", "app": "jsonl", "marketplace": "csv_bom", "dealer_portal": "xlsx"}
+SOURCE_FORMAT = {
+    "store_pos": "csv_gb18030",
+    "app": "jsonl",
+    "marketplace": "csv_bom",
+    "dealer_portal": "xlsx",
+}
 
 
 @dataclass
 class Lives:
-    """events: n × 4 local seconds of created, paid, shipped, completed or cancelled (NULL = does not happen)."""
+    """events: n × 4 local seconds of created, paid, shipped, completed or cancelled (NULL = never)."""
 
     events: np.ndarray
     last_state: np.ndarray  # n: COMPLETED or CANCELLED, what the fourth event means
@@ -70,8 +87,15 @@ def make_lives(orders: Orders, people: People, draws: Draws) -> Lives:
     done = np.where(is_dealer(c), paid + ((6 + 60 * u[3]) * 3600).astype(np.int64), done)
     cancelled = unpaid | refused
     stop = np.where(unpaid, t + 1800, paid + 600 + (wait[1] * 3600).astype(np.int64))
-    events = np.stack([t, np.where(unpaid, NULL, paid), np.where(cancelled, NULL, shipped),
-                       np.where(cancelled, stop, done)], axis=1)  # fmt: skip
+    events = np.stack(
+        [
+            t,
+            np.where(unpaid, NULL, paid),
+            np.where(cancelled, NULL, shipped),
+            np.where(cancelled, stop, done),
+        ],
+        axis=1,
+    )
     fulfilment = np.where(c == STORE, 2, np.where(pickup, 1, np.where(orders.service, 3, 0)))
     promise_min = np.where(is_app(c) & (fulfilment == 0), promise, NULL)
     # Half of the test account's orders carry no mark of their own: the account does.
@@ -81,7 +105,7 @@ def make_lives(orders: Orders, people: People, draws: Draws) -> Lives:
 
 
 def deliveries(events: np.ndarray, cal: Calendar) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(row of events, delivery day, updated_at): a thing is delivered on each day on which something befell it.
+    """(row of events, delivery day, updated_at): a thing is delivered on each day it changed.
 
     events: n × k local seconds, ascending within a row apart from NULL.
     """
@@ -119,36 +143,84 @@ def order_tables(orders: Orders, lives: Lives, cal: Calendar) -> list[Table]:
         "order_discount": ("m", orders.discount[order]),
         "shipping_fee": ("m", shipping_fee(orders)[order]),
         "coupon_id": ("s", _coupons(orders)[order]),
-        "campaign_code": ("s", np.array([e.campaign for e in ENTRIES] + [None], dtype=object)[orders.entry[order]]),
+        "campaign_code": (
+            "s",
+            np.array([e.campaign for e in ENTRIES] + [None], dtype=object)[orders.entry[order]],
+        ),
         "device": ("s", np.array(("android", "ios"), dtype=object)[orders.person[order] % 2]),
         "delivery_promise_min": ("i", lives.promise_min[order]),
-        "fulfilment_type": ("s", np.array(("ship", "pickup", "in_store", "install"), dtype=object)[
-            lives.fulfilment[order]]),
+        "fulfilment_type": (
+            "s",
+            np.array(("ship", "pickup", "in_store", "install"), dtype=object)[lives.fulfilment[order]],
+        ),
         "is_test": ("b", lives.is_test[order].astype(np.int64)),
         "updated_at": ("ts", updated),
-    }  # fmt: skip
-    headers = {"order_id": "单号", "source_customer_id": "会员号", "channel_id": "渠道编号", "store_id": "门店编号",
-               "ordered_at": "下单时间", "paid_at": "支付时间", "status": "状态", "currency": "币种",
-               "order_discount": "整单优惠", "fulfilment_type": "履约方式", "updated_at": "更新时间"}  # fmt: skip
+    }
+    headers = {
+        "order_id": "单号",
+        "source_customer_id": "会员号",
+        "channel_id": "渠道编号",
+        "store_id": "门店编号",
+        "ordered_at": "下单时间",
+        "paid_at": "支付时间",
+        "status": "状态",
+        "currency": "币种",
+        "order_discount": "整单优惠",
+        "fulfilment_type": "履约方式",
+        "updated_at": "更新时间",
+    }
     wanted = {
         "store_pos": list(headers),
         "app": [c for c in columns if c != "dealer_id"],
-        "marketplace": ["order_id", "source_customer_id", "channel_id", "ordered_at", "paid_at", "status", "currency",
-                        "order_discount", "shipping_fee", "coupon_id", "fulfilment_type", "updated_at"],
-        "dealer_portal": ["order_id", "source_customer_id", "channel_id", "dealer_id", "ordered_at", "paid_at",
-                          "status", "currency", "order_discount", "updated_at"],
-    }  # fmt: skip
+        "marketplace": [
+            "order_id",
+            "source_customer_id",
+            "channel_id",
+            "ordered_at",
+            "paid_at",
+            "status",
+            "currency",
+            "order_discount",
+            "shipping_fee",
+            "coupon_id",
+            "fulfilment_type",
+            "updated_at",
+        ],
+        "dealer_portal": [
+            "order_id",
+            "source_customer_id",
+            "channel_id",
+            "dealer_id",
+            "ordered_at",
+            "paid_at",
+            "status",
+            "currency",
+            "order_discount",
+            "updated_at",
+        ],
+    }
     return [
-        _part(name, "orders", source == name, day, {k: columns[k] for k in names},
-              headers if name == "store_pos" else {}).sorted(order[source == name], updated[source == name])
+        _part(
+            name,
+            "orders",
+            source == name,
+            day,
+            {k: columns[k] for k in names},
+            headers if name == "store_pos" else {},
+        ).sorted(order[source == name], updated[source == name])
         for name, names in wanted.items()
-    ]  # fmt: skip
+    ]
 
 
 def _part(source: str, feed: str, rows: np.ndarray, day: np.ndarray, columns: dict, headers: dict) -> Table:
     keep = np.flatnonzero(rows)
-    return Table(source, feed, SOURCE_FORMAT[source],
-                 [Column(k, kind, v[keep], headers.get(k, "")) for k, (kind, v) in columns.items()], day[keep])
+    return Table(
+        source,
+        feed,
+        SOURCE_FORMAT[source],
+        [Column(k, kind, v[keep], headers.get(k, "")) for k, (kind, v) in columns.items()],
+        day[keep],
+    )
 
 
 def _store_ids(orders: Orders, order: np.ndarray) -> np.ndarray:
@@ -189,13 +261,22 @@ def line_tables(orders: Orders, lines: Lines, products: Products) -> list[Table]
         "promotion_id": ("s", promotion),
         "is_gift": ("b", lines.gift.astype(np.int64)),
     }
-    headers = {"order_id": "单号", "line_no": "行号", "product_id": "商品编号", "qty": "数量", "list_price": "原价",
-               "unit_price_paid": "实付单价", "line_discount": "行优惠"}  # fmt: skip
+    headers = {
+        "order_id": "单号",
+        "line_no": "行号",
+        "product_id": "商品编号",
+        "qty": "数量",
+        "list_price": "原价",
+        "unit_price_paid": "实付单价",
+        "line_discount": "行优惠",
+    }
     tables = []
     for name in SOURCE_FORMAT:
         rows = source == name
         table = _part(name, "order_lines", rows, day, columns, headers if name == "store_pos" else {})
-        tables.append(table.sorted(lines.line_no[rows], lines.order[rows], orders.ordered_at[lines.order][rows]))
+        tables.append(
+            table.sorted(lines.line_no[rows], lines.order[rows], orders.ordered_at[lines.order][rows])
+        )
     return tables
 
 
@@ -226,7 +307,13 @@ def make_returns(
     whole = draws.hits("return.whole", len(orders.day), 0.0025)[o]
     back = draws.hits("return.line", m, chance) | whole
     # The dealers' portal has no feed of returns.
-    back &= (orders.channel[o] != DEALER) & (orders.kind[o] == SALE) & ~lines.gift & (lives.last_state[o] == COMPLETED) & ~lives.is_test[o]
+    back &= (
+        (orders.channel[o] != DEALER)
+        & (orders.kind[o] == SALE)
+        & ~lines.gift
+        & (lives.last_state[o] == COMPLETED)
+        & ~lives.is_test[o]
+    )
     line = np.flatnonzero(back)
     o, k = o[line], len(line)
     # The wait belongs to the order, so that a whole order comes back on one day.
@@ -244,19 +331,35 @@ def make_returns(
     # Refund = paid value less its share of the order discount, rounded down: never above what was paid.
     net = orders.gross_e5[o] - orders.discount[o] * 1000
     value = qty * lines.paid[line]
-    refund = np.where(kind == 0, value * (net // 1000) // np.maximum(orders.gross_e5[o] // 1000, 1) // 1000, 0)
+    refund = np.where(
+        kind == 0, value * (net // 1000) // np.maximum(orders.gross_e5[o] // 1000, 1) // 1000, 0
+    )
     settled = np.where(kind == 0, refunded, requested)
     day = local_day(settled, cal)
     keep = np.flatnonzero(day < cal.days)
     keep = keep[np.lexsort((line[keep], settled[keep], day[keep]))]
     named = np.where(whole[line] | (u[2] < 0.62), 2, np.where(u[2] < 0.8, 1, 0))
-    ids = np.array([f"R{cal.dates[d].strftime('%Y%m%d')}{i:05d}" for i, d in enumerate(day[keep].tolist(), 1)],
-                   dtype=object)  # fmt: skip
-    return Returns(ids, line[keep], o[keep], qty[keep], refund[keep], requested[keep],
-                   np.where(kind == 0, refunded, NULL)[keep], named[keep], kind[keep], day[keep])  # fmt: skip
+    ids = np.array(
+        [f"R{cal.dates[d].strftime('%Y%m%d')}{i:05d}" for i, d in enumerate(day[keep].tolist(), 1)],
+        dtype=object,
+    )
+    return Returns(
+        ids,
+        line[keep],
+        o[keep],
+        qty[keep],
+        refund[keep],
+        requested[keep],
+        np.where(kind == 0, refunded, NULL)[keep],
+        named[keep],
+        kind[keep],
+        day[keep],
+    )
 
 
-def return_tables(returns: Returns, orders: Orders, lines: Lines, products: Products, draws: Draws) -> list[Table]:
+def return_tables(
+    returns: Returns, orders: Orders, lines: Lines, products: Products, draws: Draws
+) -> list[Table]:
     n = len(returns.day)
     source = np.array(SOURCES, dtype=object)[orders.channel[returns.order]]
     reason = np.array(labels.RETURN_REASONS, dtype=object)[draws.below("return.reason", n, 7)]
@@ -276,9 +379,21 @@ def return_tables(returns: Returns, orders: Orders, lines: Lines, products: Prod
         "reason": ("s", reason),
         "type": ("s", np.array(("refund", "exchange", "repair"), dtype=object)[returns.kind]),
     }
-    headers = {"return_id": "退货单号", "order_id": "单号", "line_no": "行号", "source_customer_id": "会员号",
-               "product_id": "商品编号", "currency": "币种", "qty": "数量", "refund_amount": "退款金额",
-               "requested_at": "申请时间", "refunded_at": "退款时间", "reason": "原因", "type": "类型"}  # fmt: skip
-    return [_part(name, "returns", source == name, returns.day, columns, headers if name == "store_pos" else {})
-            for name in ("store_pos", "app", "marketplace")]  # fmt: skip
-
+    headers = {
+        "return_id": "退货单号",
+        "order_id": "单号",
+        "line_no": "行号",
+        "source_customer_id": "会员号",
+        "product_id": "商品编号",
+        "currency": "币种",
+        "qty": "数量",
+        "refund_amount": "退款金额",
+        "requested_at": "申请时间",
+        "refunded_at": "退款时间",
+        "reason": "原因",
+        "type": "类型",
+    }
+    return [
+        _part(name, "returns", source == name, returns.day, columns, headers if name == "store_pos" else {})
+        for name in ("store_pos", "app", "marketplace")
+    ]

@@ -21,9 +21,12 @@ HOUSEHOLD_BASKET = (0.6, 0.9, 1.5, 1.1, 0.8)
 BIRTH_YEARS = ((1992, 2005), (1988, 2001), (1978, 1996), (1964, 1978), (1945, 1964))
 # Preference for STORE, APP, MINI, TM, JD, DEALER by household type.
 PREFERENCE = (
-    (0.35, 1.3, 1.0, 0.7, 0.5, 0.2), (0.5, 1.1, 0.8, 0.6, 0.5, 0.3), (0.9, 0.9, 0.8, 0.5, 0.4, 0.4),
-    (1.4, 0.4, 0.7, 0.3, 0.2, 0.8), (2.0, 0.15, 0.4, 0.1, 0.1, 1.0),
-)  # fmt: skip
+    (0.35, 1.3, 1.0, 0.7, 0.5, 0.2),
+    (0.5, 1.1, 0.8, 0.6, 0.5, 0.3),
+    (0.9, 0.9, 0.8, 0.5, 0.4, 0.4),
+    (1.4, 0.4, 0.7, 0.3, 0.2, 0.8),
+    (2.0, 0.15, 0.4, 0.1, 0.1, 1.0),
+)
 
 
 @dataclass
@@ -78,12 +81,30 @@ def make_people(n: int, calendar: Calendar, draws: Draws) -> People:
     joined[is_test] = registered[is_test, 0]
     is_employee = draws.hits("person.employee", n, 0.01) & ~is_test
     return People(
-        n, np.array([f"PER{k + 1:06d}" for k in range(n)], dtype=object), household, size,
-        (u("person.gender", n) < 0.58).astype(np.int64), birth, draws.hits("person.english", n, 0.04),
-        draws.choice("person.city", n, labels.CITY_WEIGHTS), gap, basket, draws.below("person.weekday", n, 7),
-        np.array(PREFERENCE)[household] * noise, joined, registered, _account_ids(n, registered, draws),
-        ~draws.hits("person.prospect", n, 0.08), is_test, is_employee, is_minor, [], [], [], [],
-    )  # fmt: skip
+        n,
+        np.array([f"PER{k + 1:06d}" for k in range(n)], dtype=object),
+        household,
+        size,
+        (u("person.gender", n) < 0.58).astype(np.int64),
+        birth,
+        draws.hits("person.english", n, 0.04),
+        draws.choice("person.city", n, labels.CITY_WEIGHTS),
+        gap,
+        basket,
+        draws.below("person.weekday", n, 7),
+        np.array(PREFERENCE)[household] * noise,
+        joined,
+        registered,
+        _account_ids(n, registered, draws),
+        ~draws.hits("person.prospect", n, 0.08),
+        is_test,
+        is_employee,
+        is_minor,
+        [],
+        [],
+        [],
+        [],
+    )
 
 
 def _joined(n: int, days: int, draws: Draws) -> np.ndarray:
@@ -92,8 +113,9 @@ def _joined(n: int, days: int, draws: Draws) -> np.ndarray:
     inside = draws.hits("person.joins", n, share_new)
     root = np.sqrt(draws.unit("person.joined", n))
     before = -1 - (900 * (1 - root)).astype(np.int64)
-    return np.where(inside, (days * (0.35 * draws.unit("person.joined.flat", n) + 0.65 * root)).astype(np.int64),
-                    before)  # fmt: skip
+    return np.where(
+        inside, (days * (0.35 * draws.unit("person.joined.flat", n) + 0.65 * root)).astype(np.int64), before
+    )
 
 
 def _registered(joined: np.ndarray, n: int, draws: Draws) -> np.ndarray:
@@ -140,7 +162,8 @@ def name_people(people: People, draws: Draws) -> People:
         phone = f"{labels.PHONE_PREFIXES[word[1][k] % len(labels.PHONE_PREFIXES)]}{digits:08d}"
         people.phone.append(people.phone[-1] if shared[k] and k > 2 else phone)
         m = word[2][k]
-        mail = f"{labels.MAIL_WORDS[m % 12]}.{labels.MAIL_WORDS[m // 12 % 12]}{k}@{labels.MAIL_HOSTS[m // 144 % 3]}"
+        first, second = labels.MAIL_WORDS[m % 12], labels.MAIL_WORDS[m // 12 % 12]
+        mail = f"{first}.{second}{k}@{labels.MAIL_HOSTS[m // 144 % 3]}"
         people.email.append(mail if m // 432 % 10 < 6 else None)
         people.address.append(address(word[3][k], int(people.city[k]), bool(people.english[k])))
     return people
@@ -165,8 +188,13 @@ def address(word: int, city: int, english: bool) -> str:
 
 def phone_spelling(phone: str, style: int) -> str:
     """The same number as different systems keep it."""
-    return (phone, f"+86 {phone[:3]} {phone[3:7]} {phone[7:]}", f"{phone[:3]}-{phone[3:7]}-{phone[7:]}",
-            f"0086{phone}", f" {phone} ")[style]  # fmt: skip
+    return (
+        phone,
+        f"+86 {phone[:3]} {phone[3:7]} {phone[7:]}",
+        f"{phone[:3]}-{phone[3:7]}-{phone[7:]}",
+        f"0086{phone}",
+        f" {phone} ",
+    )[style]
 
 
 def email_spelling(email: str | None, style: int) -> str | None:

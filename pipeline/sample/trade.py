@@ -31,19 +31,27 @@ YEARLY_CHURN, CHURN_AFTER_BAD = 0.20, 0.05
 SAME_DAY_SECOND = 0.03
 # Chance that an order goes wrong, by channel, and the kind (labels.EVENTS) by channel.
 BAD = np.array([0.018, 0.06, 0.06, 0.05, 0.05, 0.02])
-BAD_KIND = np.array([
-    (0, 0, 1, 3, 0.5, 3), (0, 5, 2, 1.5, 1.5, 0), (0, 5, 2, 1.5, 1.5, 0),
-    (0, 4, 3, 0.5, 1.5, 0), (0, 3, 3, 0.5, 1.5, 0), (0, 2, 1, 1, 1, 1),
-])  # fmt: skip
+BAD_KIND = np.array(
+    [
+        (0, 0, 1, 3, 0.5, 3),
+        (0, 5, 2, 1.5, 1.5, 0),
+        (0, 5, 2, 1.5, 1.5, 0),
+        (0, 4, 3, 0.5, 1.5, 0),
+        (0, 3, 3, 0.5, 1.5, 0),
+        (0, 2, 1, 1, 1, 1),
+    ]
+)
 LINES_MEAN = np.array([5.2, 3.6, 3.2, 1.3, 1.4, 1.6])
 GUESTS_PER_PERSON_DAY = 0.009
 GUEST_CHANNEL = (0.88, 0.05, 0.05, 0.0, 0.0, 0.02)
 CARD_FORGOTTEN, APP_GUEST, DEALER_UNNAMED = 0.07, 0.02, 0.2
-HOUR_WEIGHTS = np.array([
-    (0, 0, 0, 0, 0, 0, 0, 0, 3, 6, 7, 6, 4, 3, 3, 4, 6, 8, 9, 8, 5, 3, 0, 0),
-    (1.5, 0.5, 0.2, 0.1, 0.1, 0.3, 1, 3, 4, 5, 6, 6, 5, 3, 3, 4, 5, 7, 7, 7, 7, 6, 4, 2.5),
-    (2, 1, 0.3, 0.1, 0.1, 0.2, 0.5, 1, 3, 5, 6, 5, 5, 4, 4, 4, 4, 4, 5, 7, 9, 9, 7, 4),
-])  # fmt: skip
+HOUR_WEIGHTS = np.array(
+    [
+        (0, 0, 0, 0, 0, 0, 0, 0, 3, 6, 7, 6, 4, 3, 3, 4, 6, 8, 9, 8, 5, 3, 0, 0),
+        (1.5, 0.5, 0.2, 0.1, 0.1, 0.3, 1, 3, 4, 5, 6, 6, 5, 3, 3, 4, 5, 7, 7, 7, 7, 6, 4, 2.5),
+        (2, 1, 0.3, 0.1, 0.1, 0.2, 0.5, 1, 3, 5, 6, 5, 5, 4, 4, 4, 4, 4, 5, 7, 9, 9, 7, 4),
+    ]
+)
 HOUR_CLASS = np.array([0, 1, 1, 2, 2, 0])
 SALE, STOCK_MOVEMENT, ADJUSTMENT = range(3)
 # qty of a piece line 1 … 6.
@@ -162,12 +170,25 @@ def make_orders(
     order = np.lexsort((person, second, channel, day))
     day, person, channel, bad, kind = day[order], person[order], channel[order], bad[order], kind[order]
     store, second = store[order], second[order]
-    household = np.where(person >= 0, people.household[person], draws.choice("guest.household", n, (3, 3, 5, 4, 4)))
+    household = np.where(
+        person >= 0, people.household[person], draws.choice("guest.household", n, (3, 3, 5, 4, 4))
+    )
     service = (np.isin(channel, (APP, MINI)) & draws.hits("order.service", n, 0.02)) & (kind == SALE)
     entry = np.where(is_app(channel), draws.choice("order.entry", n, [e.weight for e in ENTRIES]), -1)
-    orders = Orders(day, cal.seconds(day) + second, person, channel, bad, kind, household,
-                    _customers(people, day, person, channel, draws), _order_ids(cal, day, channel, store),
-                    store, service, entry)  # fmt: skip
+    orders = Orders(
+        day,
+        cal.seconds(day) + second,
+        person,
+        channel,
+        bad,
+        kind,
+        household,
+        _customers(people, day, person, channel, draws),
+        _order_ids(cal, day, channel, store),
+        store,
+        service,
+        entry,
+    )
     lines = _make_lines(orders, people, cal, products, draws)
     orders.gross_e5 = np.add.reduceat(lines.amount_e5(), orders.first_line)
     orders.discount = _discounts(orders, draws)
@@ -175,8 +196,10 @@ def make_orders(
 
 
 def _guests(n: int, cal: Calendar, draws: Draws) -> tuple[np.ndarray, np.ndarray]:
-    counts = [draws.count("guest.count", n * GUESTS_PER_PERSON_DAY * cal.factor[d, STORE], d)
-              for d in range(cal.days)]  # fmt: skip
+    counts = [
+        draws.count("guest.count", n * GUESTS_PER_PERSON_DAY * cal.factor[d, STORE], d)
+        for d in range(cal.days)
+    ]
     day = np.repeat(np.arange(cal.days), counts)
     return day, draws.choice("guest.channel", len(day), GUEST_CHANNEL)
 
@@ -197,7 +220,9 @@ def _stores(people: People, person: np.ndarray, n: int, draws: Draws) -> np.ndar
     city = np.where(person >= 0, people.city[person], draws.choice("guest.city", n, count.tolist()))
     home = np.where(person >= 0, person, 0)
     u = draws.unit("order.store", 2 * n).reshape(2, n)
-    number = np.where((u[0] < 0.75) & (person >= 0), home % count[city], (u[1] * count[city]).astype(np.int64))
+    number = np.where(
+        (u[0] < 0.75) & (person >= 0), home % count[city], (u[1] * count[city]).astype(np.int64)
+    )
     return first[city] + number
 
 
@@ -226,8 +251,10 @@ def _order_ids(cal: Calendar, day: np.ndarray, channel: np.ndarray, store: np.nd
     number = np.arange(n) - np.repeat(starts, np.diff(np.r_[starts, n])) + 1
     stamp = [d.strftime("%Y%m%d") for d in cal.dates]
     prefix = ("", "A", "M", "TM", "JD", "DL")
-    ids = [f"{STORES[s][0] if c == STORE else prefix[c]}{stamp[d]}{k:06d}"
-           for d, c, s, k in zip(day.tolist(), channel.tolist(), store.tolist(), number.tolist(), strict=True)]
+    ids = [
+        f"{STORES[s][0] if c == STORE else prefix[c]}{stamp[d]}{k:06d}"
+        for d, c, s, k in zip(day.tolist(), channel.tolist(), store.tolist(), number.tolist(), strict=True)
+    ]
     return np.array(ids, dtype=object)
 
 
@@ -271,7 +298,9 @@ def _choose_products(
     """By popularity, household type and month; favourites and running offers come up more often."""
     m = len(order)
     household, day = orders.household[order], orders.day[order]
-    affinity = np.array([[AFFINITY[CATALOG[g].l1][h] for g in products.group] for h in range(len(HOUSEHOLDS))])
+    affinity = np.array(
+        [[AFFINITY[CATALOG[g].l1][h] for g in products.group] for h in range(len(HOUSEHOLDS))]
+    )
     u = draws.unit("basket.product", m)
     product = np.zeros(m, dtype=np.int64)
     favourites = np.zeros((persons, FAVOURITES), dtype=np.int64)

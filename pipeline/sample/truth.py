@@ -70,10 +70,16 @@ def write_truth(out: Path, company: Company, log: FileLog, tables: list[Table], 
     _write(folder / "answers.parquet", answers)
     consents = _consents(tables)
     _write(folder / "consent_states.parquet", consents)
-    totals = {"parameters": parameters, "first_day": c.cal.dates[0].isoformat(),
-              "last_day": c.cal.dates[-1].isoformat(), "files": _file_counts(log),
-              "sales": _sales(c), "nps": _nps(answers), "persons": _person_counts(c),
-              "consents_granted": _granted(consents)}  # fmt: skip
+    totals = {
+        "parameters": parameters,
+        "first_day": c.cal.dates[0].isoformat(),
+        "last_day": c.cal.dates[-1].isoformat(),
+        "files": _file_counts(log),
+        "sales": _sales(c),
+        "nps": _nps(answers),
+        "persons": _person_counts(c),
+        "consents_granted": _granted(consents),
+    }
     text = json.dumps(totals, ensure_ascii=False, indent=1)
     (folder / "totals.json").write_text(text + "\n", encoding="utf-8", newline="\n")
     return totals
@@ -101,7 +107,9 @@ def _persons(c: Company) -> dict:
         rows += [(c.people.person_id[p], source, c.people.account_id[kind][p]) for p in here]
     # Cards at the till and ids of the dealers' portal have no customers feed: only what orders show.
     seen = zip(c.orders.channel.tolist(), c.orders.person.tolist(), c.orders.customer.tolist(), strict=True)
-    rows += sorted({(c.people.person_id[p], SOURCES[ch], i) for ch, p, i in seen if i and ch in (STORE, DEALER)})
+    rows += sorted(
+        {(c.people.person_id[p], SOURCES[ch], i) for ch, p, i in seen if i and ch in (STORE, DEALER)}
+    )
     rows.append((monitor.PERSON, "app", monitor.ACCOUNT))
     rows.sort(key=lambda r: (r[1], r[2]))
     names = ("person_id", "source", "source_customer_id")
@@ -142,8 +150,14 @@ def valid_mask(c: Company) -> np.ndarray:
     o, p = c.orders, c.people
     known = np.array([x is not None for x in o.customer], dtype=bool)
     internal = (o.person >= 0) & (p.is_test[o.person] | p.is_employee[o.person])
-    return (np.isin(state, (PAID, SHIPPED, COMPLETED)) & (paid != NULL) & (o.kind == SALE) & known & ~internal
-            & ~c.lives.is_test)  # fmt: skip
+    return (
+        np.isin(state, (PAID, SHIPPED, COMPLETED))
+        & (paid != NULL)
+        & (o.kind == SALE)
+        & known
+        & ~internal
+        & ~c.lives.is_test
+    )
 
 
 def _text(values: Iterable) -> pa.Array:
@@ -155,7 +169,8 @@ def _orders(c: Company) -> dict:
     state, paid = _final(c)
     named = o.person >= 0
     return {
-        "order_id": _text(o.order_id), "source": _text(SOURCES[k] for k in o.channel.tolist()),
+        "order_id": _text(o.order_id),
+        "source": _text(SOURCES[k] for k in o.channel.tolist()),
         "person_id": _text(p.person_id[k] if k >= 0 else None for k in o.person.tolist()),
         "source_customer_id": _text(o.customer),
         "ordered_on": _day(o.ordered_at // DAY),
@@ -163,7 +178,8 @@ def _orders(c: Company) -> dict:
         "final_status": _text(STATES[s] for s in state.tolist()),
         "kind": _text(("sale", "stock_movement", "adjustment")[k] for k in o.kind.tolist()),
         "lines_n": pa.array(np.diff(np.r_[o.first_line, len(c.lines.order)]).tolist(), pa.int64()),
-        "gross": _money(o.gross_e5.tolist()), "order_discount": _money((o.discount * 1000).tolist()),
+        "gross": _money(o.gross_e5.tolist()),
+        "order_discount": _money((o.discount * 1000).tolist()),
         "shipping_fee": _money((shipping_fee(o) * 1000).tolist()),
         "is_test": pa.array((c.lives.is_test | named & p.is_test[o.person]).tolist()),
         "is_employee": pa.array((named & p.is_employee[o.person]).tolist()),
@@ -171,23 +187,26 @@ def _orders(c: Company) -> dict:
         "is_valid": pa.array(valid_mask(c).tolist()),
         "bad_event": _text(labels.EVENTS[b] if b else None for b in o.bad.tolist()),
         "bad_event_on": _day(np.where(o.bad > 0, c.felt + int(c.cal.epoch_day[0]), NULL)),
-    }  # fmt: skip
+    }
 
 
 def _internal(c: Company) -> list[str | None]:
-    """How the data tell that an order is a test's or an employee's: its own source, the card, or only identity."""
+    """Where the data show that an order is a test's or an employee's: own source, card, or identity only."""
     o, p = c.orders, c.people
     inside = (o.person >= 0) & (p.is_test[o.person] | p.is_employee[o.person])
     named = {"app": "own_source", "store_pos": "card_in_crm"}
-    return [None if not i else "nothing" if customer is None else named.get(SOURCES[ch], "identity")
-            for i, customer, ch in zip(inside.tolist(), o.customer.tolist(), o.channel.tolist(), strict=True)]
+    return [
+        None if not i else "nothing" if customer is None else named.get(SOURCES[ch], "identity")
+        for i, customer, ch in zip(inside.tolist(), o.customer.tolist(), o.channel.tolist(), strict=True)
+    ]
 
 
 def _returns(c: Company) -> dict:
     r, o = c.returns, c.orders
     valid = valid_mask(c)
     return {
-        "return_id": _text(r.return_id), "order_id": _text(o.order_id[r.order]),
+        "return_id": _text(r.return_id),
+        "order_id": _text(o.order_id[r.order]),
         "line_no": pa.array(c.lines.line_no[r.line].tolist(), pa.int64()),
         "source": _text(SOURCES[k] for k in o.channel[r.order].tolist()),
         "booked_on": _day(np.where(r.refunded_at == NULL, r.requested_at, r.refunded_at) // DAY),
@@ -196,17 +215,20 @@ def _returns(c: Company) -> dict:
         "type": _text(("refund", "exchange", "repair")[k] for k in r.kind.tolist()),
         "names": _text(("nothing", "order", "order_and_line")[k] for k in r.named.tolist()),
         "order_is_valid": pa.array(valid[r.order].tolist(), pa.bool_()),
-    }  # fmt: skip
+    }
 
 
 def _answers(c: Company) -> dict:
     a = c.answers
     return {
-        "response_id": _text(a["id"]), "survey": _text(a["survey"]), "wave": _text(a["wave"]),
+        "response_id": _text(a["id"]),
+        "survey": _text(a["survey"]),
+        "wave": _text(a["wave"]),
         "person_id": _text(c.people.person_id[a["person"]]),
         "score": pa.array(a["score"].tolist(), pa.int64()),
-        "bad_events_n": pa.array(a["bad"].tolist(), pa.int64()), "answered_on": _day(a["answered"] // DAY),
-    }  # fmt: skip
+        "bad_events_n": pa.array(a["bad"].tolist(), pa.int64()),
+        "answered_on": _day(a["answered"] // DAY),
+    }
 
 
 def _consents(tables: list[Table]) -> dict:
@@ -216,8 +238,14 @@ def _consents(tables: list[Table]) -> dict:
         if table.feed != "consents":
             continue
         cols = {c.name: c.values.tolist() for c in table.columns}
-        for key in zip(cols["source_customer_id"], cols["purpose"], cols["channel"], cols["at"], cols["action"],
-                       strict=True):  # fmt: skip
+        for key in zip(
+            cols["source_customer_id"],
+            cols["purpose"],
+            cols["channel"],
+            cols["at"],
+            cols["action"],
+            strict=True,
+        ):
             slot = (table.source, *key[:3])
             if slot not in latest or key[3] >= latest[slot][0]:
                 latest[slot] = (key[3], key[4])
@@ -227,16 +255,23 @@ def _consents(tables: list[Table]) -> dict:
 
 
 def _granted(consents: dict) -> dict[str, int]:
-    keys = zip(consents["source"].to_pylist(), consents["purpose"].to_pylist(), consents["channel"].to_pylist(),
-               consents["action"].to_pylist(), strict=True)  # fmt: skip
+    keys = zip(
+        consents["source"].to_pylist(),
+        consents["purpose"].to_pylist(),
+        consents["channel"].to_pylist(),
+        consents["action"].to_pylist(),
+        strict=True,
+    )
     count = Counter(f"{s}/{p}/{ch}" for s, p, ch, a in keys if a == "grant")
     return dict(sorted(count.items()))
 
 
 def _nps(answers: dict) -> dict:
-    """Valid answers per wave; a planted score of 99 is none."""
+    """Valid answers per wave."""
     out: dict[str, Counter] = {}
-    for survey, wave, score in zip(*(answers[k].to_pylist() for k in ("survey", "wave", "score")), strict=True):
+    for survey, wave, score in zip(
+        *(answers[k].to_pylist() for k in ("survey", "wave", "score")), strict=True
+    ):
         if survey == "NPS":
             kind = "promoters" if score >= 9 else "detractors" if score <= 6 else "passives"
             out.setdefault(wave, Counter())[kind] += 1
@@ -245,18 +280,29 @@ def _nps(answers: dict) -> dict:
 
 def _file_counts(log: FileLog) -> dict:
     return {
-        scope: {"files": n["files"], "records": n["records"], "rejected": n[REJECT], "duplicates": n[DUPLICATE],
-                "loaded": n["records"] - n[REJECT] - n[DUPLICATE], "odd_but_loaded": n[LOAD]}
+        scope: {
+            "files": n["files"],
+            "records": n["records"],
+            "rejected": n[REJECT],
+            "duplicates": n[DUPLICATE],
+            "loaded": n["records"] - n[REJECT] - n[DUPLICATE],
+            "odd_but_loaded": n[LOAD],
+        }
         for scope, n in sorted(log.counts.items())
-    }  # fmt: skip
+    }
 
 
 def _person_counts(c: Company) -> dict[str, int]:
     p, days = c.people, c.cal.days
-    return {"persons": p.n, "seen": int((p.registered < days).any(axis=1).sum()),
-            "with_valid_order": len(np.unique(c.orders.person[valid_mask(c)])),
-            "churned": int((c.stopped <= days).sum()), "test": int(p.is_test.sum()) + 1,
-            "employees": int(p.is_employee.sum()), "minors": int(p.is_minor.sum())}  # fmt: skip
+    return {
+        "persons": p.n,
+        "seen": int((p.registered < days).any(axis=1).sum()),
+        "with_valid_order": len(np.unique(c.orders.person[valid_mask(c)])),
+        "churned": int((c.stopped <= days).sum()),
+        "test": int(p.is_test.sum()) + 1,
+        "employees": int(p.is_employee.sum()),
+        "minors": int(p.is_minor.sum()),
+    }
 
 
 def _sales(c: Company) -> dict[str, dict]:
@@ -274,14 +320,19 @@ def _sales(c: Company) -> dict[str, dict]:
         name: {
             "orders": int((source == name).sum()) + (c.cal.days if name == "app" else 0),
             "valid_orders": int((valid & (source == name)).sum()),
-            "valid_purchase_days": len(np.unique((o.person * 100_000 + local_day(paid, c.cal))[
-                valid & (source == name)])),
-            "guest_orders_paid": int((paid_sale & (source == name) & np.array([x is None for x in o.customer])).sum()),
+            "valid_purchase_days": len(
+                np.unique((o.person * 100_000 + local_day(paid, c.cal))[valid & (source == name)])
+            ),
+            "guest_orders_paid": int(
+                (paid_sale & (source == name) & np.array([x is None for x in o.customer], dtype=bool)).sum()
+            ),
             "not_paid_or_cancelled": int(((state == CANCELLED) | (paid == NULL))[source == name].sum()),
             "lines": int((line_source == name).sum()) + (c.cal.days if name == "app" else 0),
             "stock_movement_lines": int((o.kind[lines.order] == STOCK_MOVEMENT)[line_source == name].sum()),
             "adjustment_lines": int((o.kind[lines.order] == ADJUSTMENT)[line_source == name].sum()),
-            "adjustments": decimal_text(int(amount[(o.kind[lines.order] == ADJUSTMENT) & (line_source == name)].sum()), 5),
+            "adjustments": decimal_text(
+                int(amount[(o.kind[lines.order] == ADJUSTMENT) & (line_source == name)].sum()), 5
+            ),
             "valid_gross": decimal_text(int(o.gross_e5[valid & (source == name)].sum()), 5),
             "valid_order_discount": decimal_text(int(o.discount[valid & (source == name)].sum()), 2),
             "refunds_of_valid_orders": decimal_text(int(refund_valid[valid & (source == name)].sum()), 2),
@@ -289,7 +340,7 @@ def _sales(c: Company) -> dict[str, dict]:
             "returns": int((source[c.returns.order] == name).sum()) + (c.cal.days if name == "app" else 0),
         }
         for name in dict.fromkeys(SOURCES)
-    }  # fmt: skip
+    }
 
 
 def _without_tax(c: Company, rows: np.ndarray) -> str:

@@ -23,13 +23,22 @@ MEMORY_DAYS = 90
 NPS_BASE, NPS_SPREAD, NPS_FIRST_BAD, NPS_MORE_BAD = 8.7, 1.25, 3.2, 1.2
 CSAT_BASE, CSAT_SPREAD, CSAT_BAD = 4.5, 0.65, 2.1
 QUESTIONS = {
-    "NPS": (("NPS", "nps", 0, 10, "您有多大可能把我们推荐给朋友？(0–10)", None), ("WHY", "open", None, None, "为什么？", None),
-            ("MOTIVE", "motive", None, None, "您来购物主要是因为？", '["need", "interest", "social"]')),
-    "CSAT": (("CSAT", "csat", 1, 5, "您对这次购物满意吗？(1–5)", None), ("COMMENT", "open", None, None, "想说点什么？", None)),
+    "NPS": (
+        ("NPS", "nps", 0, 10, "您有多大可能把我们推荐给朋友？(0–10)", None),
+        ("WHY", "open", None, None, "为什么？", None),
+        ("MOTIVE", "motive", None, None, "您来购物主要是因为？", '["need", "interest", "social"]'),
+    ),
+    "CSAT": (
+        ("CSAT", "csat", 1, 5, "您对这次购物满意吗？(1–5)", None),
+        ("COMMENT", "open", None, None, "想说点什么？", None),
+    ),
     "CES": (("CES", "ces", 1, 7, "解决问题是否轻松？(1–7)", None),),
-}  # fmt: skip
-TOUCHPOINT = {"NPS": ("relationship", "members with an order in 90 days"), "CSAT": ("order", "random orders"),
-              "CES": ("ticket", "all resolved tickets")}  # fmt: skip
+}
+TOUCHPOINT = {
+    "NPS": ("relationship", "members with an order in 90 days"),
+    "CSAT": ("order", "random orders"),
+    "CES": ("ticket", "all resolved tickets"),
+}
 TICKET_KINDS = ("question", "complaint", "repair", "return", "suggestion", "service")
 
 
@@ -56,8 +65,10 @@ def make_history(orders: Orders, lives: Lives, cal: Calendar) -> History:
     known = (orders.person >= 0) & (orders.kind == SALE)
     day = felt_day(orders, lives, cal)
     hurt = known & (orders.bad > 0)
-    return History(np.sort(orders.person[known] * 100_000 + orders.day[known]),
-                   np.sort(orders.person[hurt] * 100_000 + day[hurt]))  # fmt: skip
+    return History(
+        np.sort(orders.person[known] * 100_000 + orders.day[known]),
+        np.sort(orders.person[hurt] * 100_000 + day[hurt]),
+    )
 
 
 def crm_id(people: People, person: np.ndarray, day: np.ndarray) -> np.ndarray:
@@ -73,8 +84,9 @@ def make_tickets(
     named = (orders.person >= 0) & (orders.kind == SALE)
     complaint = np.flatnonzero(named & (orders.bad > 0) & (u[0] < COMPLAINS))
     asks = np.flatnonzero(named & (u[1] < ASKS))
-    back = np.flatnonzero((orders.person[returns.order] >= 0) & draws.hits("ticket.return", len(returns.day),
-                                                                          RETURN_TICKET))  # fmt: skip
+    back = np.flatnonzero(
+        (orders.person[returns.order] >= 0) & draws.hits("ticket.return", len(returns.day), RETURN_TICKET)
+    )
     order = np.concatenate([complaint, asks, returns.order[back]])
     reason = np.repeat(np.arange(3), [len(complaint), len(asks), len(back)])
     k = len(order)
@@ -85,26 +97,44 @@ def make_tickets(
     question = draws.below("ticket.question", k, len(labels.QUESTIONS))
     topics = [labels.COMPLAINTS.get(e, (None, 3))[:2] for e in labels.EVENTS]
     bad = orders.bad[order]
-    topic = np.where(reason == 0, np.array([t[0] for t in topics], dtype=object)[bad],
-                     np.array([q[0] for q in labels.QUESTIONS], dtype=object)[question])
-    kind = np.where(reason == 0, "complaint", np.array([q[1] for q in labels.QUESTIONS], dtype=object)[question])
+    topic = np.where(
+        reason == 0,
+        np.array([t[0] for t in topics], dtype=object)[bad],
+        np.array([q[0] for q in labels.QUESTIONS], dtype=object)[question],
+    )
+    kind = np.where(
+        reason == 0, "complaint", np.array([q[1] for q in labels.QUESTIONS], dtype=object)[question]
+    )
     topic, kind = np.where(reason == 2, "product_function", topic), np.where(reason == 2, "return", kind)
     priority = np.where(reason == 0, np.array([t[1] for t in topics])[bad], 4)
     assigned = created + 120 + (v[1] * 3000).astype(np.int64)
     responded = assigned + 60 + (read_table(EXPONENTIAL, v[2]) * 3600 * priority).astype(np.int64)
     resolved = responded + 600 + (read_table(EXPONENTIAL, v[3]) * 14 * 3600).astype(np.int64)
     resolved = np.where(v[4] < RESOLVED, resolved, NULL)
-    reopened = np.where((resolved != NULL) & (v[5] < REOPENED), resolved + DAY + (v[5] / REOPENED * DAY).astype(int),
-                        NULL)  # fmt: skip
+    reopened = np.where(
+        (resolved != NULL) & (v[5] < REOPENED), resolved + DAY + (v[5] / REOPENED * DAY).astype(int), NULL
+    )
     slow = (resolved - created) / 3600 > 30
     z = read_table(NORMAL, draws.unit("ticket.csat", k))
     csat = np.clip((4.1 - 1.2 * (reason == 0) - 1.0 * slow + 0.8 * z + 0.5).astype(np.int64), 1, 5)
     answered = (resolved != NULL) & draws.hits("ticket.csat.answered", k, TICKET_CSAT)
     order_sort = np.lexsort((order, created))
-    columns = {"order": order, "person": orders.person[order], "kind": kind, "topic": topic, "priority": priority,
-               "question": question, "reason": reason, "created": created, "assigned": assigned,
-               "responded": responded, "resolved": resolved, "reopened": reopened,
-               "csat": np.where(answered, csat, NULL), "product": lines.product[orders.first_line[order]]}  # fmt: skip
+    columns = {
+        "order": order,
+        "person": orders.person[order],
+        "kind": kind,
+        "topic": topic,
+        "priority": priority,
+        "question": question,
+        "reason": reason,
+        "created": created,
+        "assigned": assigned,
+        "responded": responded,
+        "resolved": resolved,
+        "reopened": reopened,
+        "csat": np.where(answered, csat, NULL),
+        "product": lines.product[orders.first_line[order]],
+    }
     out = {c: x[order_sort] for c, x in columns.items()}
     keep = local_day(out["created"], cal) < cal.days
     out = {c: x[keep] for c, x in out.items()}
@@ -112,29 +142,46 @@ def make_tickets(
     return out
 
 
-def ticket_table(t: dict, orders: Orders, people: People, products: Products, cal: Calendar, draws: Draws) -> Table:
+def ticket_table(
+    t: dict, orders: Orders, people: People, products: Products, cal: Calendar, draws: Draws
+) -> Table:
     events = np.stack([t[c] for c in ("created", "assigned", "responded", "resolved", "reopened")], axis=1)
     row, day, updated = deliveries(events, cal)
     end = cal.seconds(day) + DAY
     shown = np.where(events[row] < end[:, None], events[row], NULL)
     picks = [int(w) for w in draws.words("ticket.text", len(t["order"]))]
-    text = np.array([_ticket_text(t, k, int(orders.bad[t["order"][k]]), people, w) for k, w in enumerate(picks)]
-                    + [None], dtype=object)[:-1]  # fmt: skip
+    text = np.array(
+        [_ticket_text(t, k, int(orders.bad[t["order"][k]]), people, w) for k, w in enumerate(picks)] + [None],
+        dtype=object,
+    )[:-1]
     channel = np.array(("call", "wechat", "app", "store"), dtype=object)
     about = np.isin(t["reason"], (0, 2)) & np.isin(t["topic"], ("product_function", "packaging"))
     product = np.where(about, products.ids[t["product"]], None)
-    return Table("crm", "tickets", "csv", [
-        Column("ticket_id", "s", t["id"][row]),
-        Column("source_customer_id", "s", crm_id(people, t["person"], local_day(t["created"], cal))[row]),
-        Column("order_id", "s", orders.order_id[t["order"]][row]), Column("product_id", "s", product[row]),
-        Column("type", "s", t["kind"][row]), Column("topic", "s", t["topic"][row]),
-        Column("priority", "i", t["priority"][row]),
-        Column("channel", "s", channel[np.array([w // 2**20 % 4 for w in picks], dtype=int)][row]),
-        *[Column(name, "ts", shown[:, k]) for k, name in enumerate(
-            ("created_at", "assigned_at", "first_response_at", "resolved_at", "reopened_at"))],
-        Column("csat", "i", np.where(shown[:, 3] != NULL, t["csat"][row], NULL)),
-        Column("text", "s", text[row]), Column("updated_at", "ts", updated),
-    ], day).sorted(row, updated)  # fmt: skip
+    return Table(
+        "crm",
+        "tickets",
+        "csv",
+        [
+            Column("ticket_id", "s", t["id"][row]),
+            Column("source_customer_id", "s", crm_id(people, t["person"], local_day(t["created"], cal))[row]),
+            Column("order_id", "s", orders.order_id[t["order"]][row]),
+            Column("product_id", "s", product[row]),
+            Column("type", "s", t["kind"][row]),
+            Column("topic", "s", t["topic"][row]),
+            Column("priority", "i", t["priority"][row]),
+            Column("channel", "s", channel[np.array([w // 2**20 % 4 for w in picks], dtype=int)][row]),
+            *[
+                Column(name, "ts", shown[:, k])
+                for k, name in enumerate(
+                    ("created_at", "assigned_at", "first_response_at", "resolved_at", "reopened_at")
+                )
+            ],
+            Column("csat", "i", np.where(shown[:, 3] != NULL, t["csat"][row], NULL)),
+            Column("text", "s", text[row]),
+            Column("updated_at", "ts", updated),
+        ],
+        day,
+    ).sorted(row, updated)
 
 
 def _ticket_text(t: dict, k: int, bad: int, people: People, word: int) -> str | None:
@@ -157,22 +204,51 @@ def quarters(cal: Calendar) -> list[tuple[str, int, int]]:
 
 
 def survey_table(cal: Calendar) -> Table:
-    rows = [(first, f"{survey}-{wave}", wave, *question, *TOUCHPOINT[survey])
-            for wave, first, _ in quarters(cal) for survey, questions in QUESTIONS.items() for question in questions]
-    day, survey, wave, question, kind, low, high, text, options, touchpoint, sampling = zip(*rows, strict=True)
+    rows = [
+        (first, f"{survey}-{wave}", wave, *question, *TOUCHPOINT[survey])
+        for wave, first, _ in quarters(cal)
+        for survey, questions in QUESTIONS.items()
+        for question in questions
+    ]
+    day, survey, wave, question, kind, low, high, text, options, touchpoint, sampling = zip(
+        *rows, strict=True
+    )
     numbers = [np.array([NULL if x is None else x for x in side], dtype=np.int64) for side in (low, high)]
-    return Table("crm", "surveys", "csv", [
-        text_column("survey_id", survey), text_column("question_id", question), text_column("wave", wave),
-        text_column("type", kind), Column("scale_min", "i", numbers[0]), Column("scale_max", "i", numbers[1]),
-        text_column("text", text), text_column("options", options), text_column("touchpoint", touchpoint),
-        text_column("sampling", sampling),
-    ], np.array(day), daily=False)  # fmt: skip
+    return Table(
+        "crm",
+        "surveys",
+        "csv",
+        [
+            text_column("survey_id", survey),
+            text_column("question_id", question),
+            text_column("wave", wave),
+            text_column("type", kind),
+            Column("scale_min", "i", numbers[0]),
+            Column("scale_max", "i", numbers[1]),
+            text_column("text", text),
+            text_column("options", options),
+            text_column("touchpoint", touchpoint),
+            text_column("sampling", sampling),
+        ],
+        np.array(day),
+        daily=False,
+    )
 
 
-def make_answers(orders: Orders, lives: Lives, tickets: dict, history: History, people: People, stopped: np.ndarray,
-                 cal: Calendar, draws: Draws) -> dict[str, np.ndarray]:  # fmt: skip
-    """One row per response: survey (NPS, CSAT, CES), person, invited and answered seconds, score, bad events."""
-    parts = [_nps(w, k, a, b, history, people, stopped, cal, draws) for k, (w, a, b) in enumerate(quarters(cal))]
+def make_answers(
+    orders: Orders,
+    lives: Lives,
+    tickets: dict,
+    history: History,
+    people: People,
+    stopped: np.ndarray,
+    cal: Calendar,
+    draws: Draws,
+) -> dict[str, np.ndarray]:
+    """One row per response: survey, wave, person, invited and answered seconds, score, bad events."""
+    parts = [
+        _nps(w, k, a, b, history, people, stopped, cal, draws) for k, (w, a, b) in enumerate(quarters(cal))
+    ]
     parts += [_csat(orders, lives, people, cal, draws), _ces(tickets, people, cal, draws)]
     out = {c: np.concatenate([p[c] for p in parts]) for c in parts[0]}
     day = local_day(out["answered"], cal)
@@ -185,7 +261,9 @@ def make_answers(orders: Orders, lives: Lives, tickets: dict, history: History, 
     return out
 
 
-def _nps(wave, number, first, end, history: History, people: People, stopped, cal: Calendar, draws: Draws) -> dict:
+def _nps(
+    wave, number, first, end, history: History, people: People, stopped, cal: Calendar, draws: Draws
+) -> dict:
     n = people.n
     u = draws.unit("nps", 4 * n, number).reshape(4, n)
     day = first + (u[0] * (end - first)).astype(np.int64)
@@ -195,15 +273,26 @@ def _nps(wave, number, first, end, history: History, people: People, stopped, ca
     answers = NPS_ANSWERED * np.where(stopped <= day, 0.4, 1.0)
     who = np.flatnonzero((u[1] < NPS_INVITED) & (u[2] < answers) & (orders_n > 0))
     z = read_table(NORMAL, draws.unit("nps.score", n, number))
-    score = (NPS_BASE + NPS_SPREAD * z + 0.05 * np.minimum(orders_n, 10)
-             - NPS_FIRST_BAD * np.minimum(bad_n, 1) - NPS_MORE_BAD * np.maximum(bad_n - 1, 0))  # fmt: skip
+    score = (
+        NPS_BASE
+        + NPS_SPREAD * z
+        + 0.05 * np.minimum(orders_n, 10)
+        - NPS_FIRST_BAD * np.minimum(bad_n, 1)
+        - NPS_MORE_BAD * np.maximum(bad_n - 1, 0)
+    )
     score = np.clip(np.floor(score + 0.5), 0, 10).astype(np.int64)
     invited = cal.seconds(day) + 10 * 3600
     wait = 600 + (u[3] * u[3] * u[3] * 5 * DAY).astype(np.int64)
     m = len(who)
-    return {"survey": np.full(m, "NPS", dtype=object), "wave": np.full(m, wave, dtype=object), "person": who,
-            "invited": invited[who], "answered": (invited + wait)[who], "score": score[who],
-            "bad": bad_n[who]}  # fmt: skip
+    return {
+        "survey": np.full(m, "NPS", dtype=object),
+        "wave": np.full(m, wave, dtype=object),
+        "person": who,
+        "invited": invited[who],
+        "answered": (invited + wait)[who],
+        "score": score[who],
+        "bad": bad_n[who],
+    }
 
 
 def _csat(orders: Orders, lives: Lives, people: People, cal: Calendar, draws: Draws) -> dict:
@@ -217,9 +306,15 @@ def _csat(orders: Orders, lives: Lives, people: People, cal: Calendar, draws: Dr
     score = np.clip(np.floor(CSAT_BASE + CSAT_SPREAD * z - CSAT_BAD * hurt + 0.5), 1, 5).astype(np.int64)
     invited = done + 1800
     answered = invited + 300 + (u[2] ** 2 * 2 * DAY).astype(np.int64)
-    return {"survey": np.full(len(row), "CSAT", dtype=object), "wave": _wave_of(invited[row], cal),
-            "person": orders.person[row], "invited": invited[row], "answered": answered[row], "score": score[row],
-            "bad": hurt[row].astype(np.int64)}  # fmt: skip
+    return {
+        "survey": np.full(len(row), "CSAT", dtype=object),
+        "wave": _wave_of(invited[row], cal),
+        "person": orders.person[row],
+        "invited": invited[row],
+        "answered": answered[row],
+        "score": score[row],
+        "bad": hurt[row].astype(np.int64),
+    }
 
 
 def _ces(t: dict, people: People, cal: Calendar, draws: Draws) -> dict:
@@ -229,9 +324,15 @@ def _ces(t: dict, people: People, cal: Calendar, draws: Draws) -> dict:
     complained = (t["reason"][row] == 0) * 1
     score = np.clip(6 - hours // 12 + (u[1][row] * 3).astype(np.int64) - 2 * complained, 1, 7)
     invited = t["resolved"][row] + 900
-    return {"survey": np.full(len(row), "CES", dtype=object), "wave": _wave_of(invited, cal), "person": t["person"][row],
-            "invited": invited, "answered": invited + 600 + (u[1][row] * DAY).astype(np.int64), "score": score,
-            "bad": complained}  # fmt: skip
+    return {
+        "survey": np.full(len(row), "CES", dtype=object),
+        "wave": _wave_of(invited, cal),
+        "person": t["person"][row],
+        "invited": invited,
+        "answered": invited + 600 + (u[1][row] * DAY).astype(np.int64),
+        "score": score,
+        "bad": complained,
+    }
 
 
 def _wave_of(seconds: np.ndarray, cal: Calendar) -> np.ndarray:
@@ -254,18 +355,34 @@ def answer_table(a: dict[str, np.ndarray], people: People, draws: Draws) -> Tabl
     part = np.repeat(np.arange(3), [n, len(texts), len(options)])
     question = np.where(part == 0, a["survey"][row], np.where(part == 2, "MOTIVE", None))
     question = np.where(part == 1, np.where(a["survey"][row] == "NPS", "WHY", "COMMENT"), question)
-    text = [_comment(bool(low[r]), int(a["bad"][r]), bool(people.english[a["person"][r]]), words[r]) if p == 1
-            else None for r, p in zip(row.tolist(), part.tolist(), strict=True)]  # fmt: skip
-    option = [labels.MOTIVES[words[r] // 1024 % 3] if p == 2 else None
-              for r, p in zip(row.tolist(), part.tolist(), strict=True)]  # fmt: skip
-    return Table("crm", "survey_responses", "csv", [
-        Column("response_id", "s", a["id"][row]), Column("question_id", "s", question),
-        Column("survey_id", "s", (a["survey"] + "-" + a["wave"])[row]),
-        Column("source_customer_id", "s", people.account_id[1][a["person"][row]]),
-        Column("answered_at", "ts", a["answered"][row]), Column("mode", "s", mode[row]),
-        Column("score", "i", np.where(part == 0, a["score"][row], NULL)), text_column("option", option),
-        text_column("text", text), Column("invited_at", "ts", a["invited"][row]),
-    ], a["day"][row]).sorted(part, row)  # fmt: skip
+    text = [
+        _comment(bool(low[r]), int(a["bad"][r]), bool(people.english[a["person"][r]]), words[r])
+        if p == 1
+        else None
+        for r, p in zip(row.tolist(), part.tolist(), strict=True)
+    ]
+    option = [
+        labels.MOTIVES[words[r] // 1024 % 3] if p == 2 else None
+        for r, p in zip(row.tolist(), part.tolist(), strict=True)
+    ]
+    return Table(
+        "crm",
+        "survey_responses",
+        "csv",
+        [
+            Column("response_id", "s", a["id"][row]),
+            Column("question_id", "s", question),
+            Column("survey_id", "s", (a["survey"] + "-" + a["wave"])[row]),
+            Column("source_customer_id", "s", people.account_id[1][a["person"][row]]),
+            Column("answered_at", "ts", a["answered"][row]),
+            Column("mode", "s", mode[row]),
+            Column("score", "i", np.where(part == 0, a["score"][row], NULL)),
+            text_column("option", option),
+            text_column("text", text),
+            Column("invited_at", "ts", a["invited"][row]),
+        ],
+        a["day"][row],
+    ).sorted(part, row)
 
 
 def _comment(low: bool, bad: int, english: bool, word: int) -> str:

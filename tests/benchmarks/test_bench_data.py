@@ -8,6 +8,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 import yaml
+
 from benchmarks import data
 
 PLAN = data.Plan(rows=20_000)
@@ -98,6 +99,7 @@ def test_nothing_happens_on_or_after_the_as_of_day_and_payment_keeps_the_day_of_
                 from '{landing}/bench/orders/*.parquet'"""
         ).fetchone()
         refunds = connection.execute(
-            f"select count(*) from '{landing}/bench/returns/*.parquet' where refunded_at::date >= '2026-01-01'"
+            f"""select count(*) from '{landing}/bench/returns/*.parquet'
+                where refunded_at::date >= '2026-01-01'"""
         ).fetchone()[0]
     assert (late, moved, refunds) == (0, 0, 0)

@@ -4,12 +4,14 @@ import json
 import sys
 
 import pytest
+
 from benchmarks import measure, scale
 from benchmarks.measure import CommandFailed, Sample
 
 PARENT = """
 import subprocess, sys
-subprocess.run([sys.executable, "-c", "import time; held = bytearray(150_000_000); time.sleep(0.5); sum(range(10**6))"])
+child = "import time; held = bytearray(150_000_000); time.sleep(0.5); sum(range(10**6))"
+subprocess.run([sys.executable, "-c", child])
 """
 
 
@@ -64,3 +66,13 @@ def test_the_table_names_every_system_and_what_was_skipped():
 def test_a_size_beyond_the_machine_is_left_out_with_its_reason():
     assert "42.0 GB" in scale.why_not("pandas", 100_000_000, available=24_000_000_000)
     assert scale.why_not("script", 100_000_000, available=24_000_000_000) is None
+
+
+def test_the_phases_of_our_run_are_read_from_its_progress():
+    progress = "warning\n[   0.5 s] loading\n[   5.0 s] building\n\x1b[32m12 of 72\n[  15.5 s] publishing\n"
+    assert scale.phases(progress, 16.0) == {
+        "starting": 0.5,
+        "loading": 4.5,
+        "building": 10.5,
+        "publishing": 0.5,
+    }

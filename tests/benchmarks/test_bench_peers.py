@@ -8,6 +8,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from benchmarks import compare, data, pandas_peer, script
 
 PEERS = {"script": script.run, "pandas": pandas_peer.run}
@@ -87,7 +88,8 @@ def refund(number: int | None, line_no: int | None, qty: int, amount: str, when:
 
 
 def facts(folder: Path, name: str, orders: list[dict], lines: list[dict], returns: list[dict] = ()) -> tuple:
-    """(rfm_segment, recency, frequency, monetary) of customer C1 among buyers who only fill the population."""
+    """(rfm_segment, recency, frequency, monetary) of customer C1 among buyers who only fill the
+    population."""
     orders = [*orders, *(order(1_000 + i, f"X{i}", NOON - dt.timedelta(days=i)) for i in range(5))]
     lines = [*lines, *(line(1_000 + i) for i in range(5))]
     for feed, content in (("orders", orders), ("order_lines", lines), ("returns", returns)):

@@ -7,9 +7,9 @@ orders as (
     select
         coalesce(channel_id, 'unknown') as channel_id,
         paid_date as day,
-        count(*) as orders_n,
-        count(*) filter (where is_guest) as guest_orders_n,
-        count(distinct customer_key) as buyers_n,
+        count(*) as orders,
+        count(*) filter (where is_guest) as guest_orders,
+        count(distinct customer_key) as buyers,
         sum(net_revenue) as sales,
         sum(profit) as profit
     from {{ ref('fct_orders') }}
@@ -48,8 +48,8 @@ spent as (
 ),
 
 visits as (
-    select coalesce(platform, 'unknown') as channel_id, session_date as day, count(*) as sessions_n,
-        count(distinct visitor_id) as visitors_n
+    select coalesce(platform, 'unknown') as channel_id, session_date as day, count(*) as sessions,
+        count(distinct visitor_id) as visitors
     from {{ ref('fct_sessions') }}
     cross join policy
     where session_date >= policy.channel_window_start
@@ -73,19 +73,19 @@ select
     channels.name as channel_name,
     channels.channel_group,
     channels.mode,
-    coalesce(visits.sessions_n, 0) as sessions_n,
-    coalesce(visits.visitors_n, 0) as visitors_n,
-    coalesce(orders.orders_n, 0) as orders_n,
-    coalesce(orders.guest_orders_n, 0) as guest_orders_n,
-    coalesce(orders.buyers_n, 0) as buyers_n,
+    coalesce(visits.sessions, 0) as sessions,
+    coalesce(visits.visitors, 0) as visitors,
+    coalesce(orders.orders, 0) as orders,
+    coalesce(orders.guest_orders, 0) as guest_orders,
+    coalesce(orders.buyers, 0) as buyers,
     {{ money('coalesce(orders.sales, 0)') }} as sales,
     {{ money('coalesce(brought_back.refunds, 0)') }} as refunds,
-    {{ money('coalesce(orders.sales, 0) - coalesce(brought_back.refunds, 0)') }} as net_revenue,
+    {{ money('coalesce(orders.sales, 0) - coalesce(brought_back.refunds, 0)') }} as revenue,
     {{ money('coalesce(orders.profit, 0) - coalesce(brought_back.profit_reversed, 0)') }} as profit,
-    {{ rate('orders.sales', 'orders.orders_n') }} as order_value_mean,
+    {{ rate('orders.sales', 'orders.orders') }} as aov,
     cast(coalesce(spent.impressions, 0) as bigint) as impressions,
     cast(coalesce(spent.clicks, 0) as bigint) as clicks,
-    {{ money('coalesce(spent.spend, 0)') }} as spend,
+    {{ money('coalesce(spent.spend, 0)') }} as cost,
     policy.policy_version
 from days
 cross join policy

@@ -1,0 +1,17 @@
+{{ config(meta={'description': "More order lines than the policy allows name an order that was never delivered (Q-05): a delivery of orders is missing or cut short, and its revenue is in no customer."}) }}
+with counted as (
+    select
+        totals.source,
+        sum(totals.lines_n) as lines_n,
+        coalesce(sum(totals.lines_n) filter (where orders.order_id is null), 0) as orphans_n
+    from {{ ref('int_order_totals') }} as totals
+    left join {{ ref('int_orders') }} as orders
+        on totals.version = orders.version and totals.source = orders.source and totals.order_id = orders.order_id
+    where totals.version = 'current'
+    group by totals.source
+)
+
+select counted.*
+from counted
+inner join {{ ref('int_run_policy') }} as policy
+    on counted.orphans_n > policy.orphan_line_share_max * counted.lines_n

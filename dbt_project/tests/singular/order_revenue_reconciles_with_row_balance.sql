@@ -1,0 +1,25 @@
+{{ config(meta={'description': "Orders do not add up to the lines that were loaded (Q-11): a join lost or doubled revenue between the lines and the orders."}) }}
+with orders as (
+    select source, sum(sale_amount) as amount from {{ ref('fct_orders') }}
+    group by source
+),
+
+orphans as (
+    select totals.source, sum(totals.sale_amount) as amount
+    from {{ ref('int_order_totals') }} as totals
+    anti join {{ ref('int_orders') }} as orders
+        on totals.version = orders.version and totals.source = orders.source and totals.order_id = orders.order_id
+    where totals.version = 'current'
+    group by totals.source
+),
+
+balance as (
+    select source, amount from {{ ref('row_balance') }}
+    where kind = 'sale'
+)
+
+select balance.source, balance.amount, orders.amount as orders_amount, orphans.amount as orphans_amount
+from balance
+left join orders using (source)
+left join orphans using (source)
+where balance.amount <> coalesce(orders.amount, 0) + coalesce(orphans.amount, 0)

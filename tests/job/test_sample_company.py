@@ -1,0 +1,139 @@
+"""The sample company through the whole line, against the truth that the generator wrote beside its files."""
+
+import json
+from datetime import date, timedelta
+from decimal import Decimal
+
+import duckdb
+import pandas as pd
+import pytest
+from tests.job.conftest import Line, make_company
+
+
+def _truth(line: Line, name: str) -> pd.DataFrame:
+    return pd.read_parquet(line.landing / "_truth" / f"{name}.parquet")
+
+
+def test_every_source_feed_and_schema_is_published(company: Line) -> None:
+    manifest = company.manifest()
+    assert {t.split(".")[0] for t in manifest["tables"]} == {"core", "segments", "marts", "audiences", "operations"}
+    assert {t["status"] for t in manifest["tables"].values()} == {"published"}
+    assert manifest["currency"] == "CNY"
+    newest = max(p.stem for p in company.landing.glob("app/orders/*"))
+    assert manifest["as_of_date"] == (date.fromisoformat(newest) + timedelta(days=1)).isoformat()
+
+
+def test_planted_bad_rows_and_only_they_are_rejected(company: Line) -> None:
+    bad = _truth(company, "bad_rows")
+    expected = {
+        (row.path, row.record_no) for row in bad.itertuples() if row.expected == "reject"
+    }
+    found = {
+        (f"{source}/{feed}/{file}", no)
+        for source, feed, file, no in duckdb.sql(
+            f"""
+            select l.source, l.feed, split_part(l.file, '/', 3), q.record_no
+            from read_parquet('{company.home}/quarantine/*/*/*/*.parquet') as q
+            join read_parquet('{company.home}/raw/_ledger/*.parquet') as l using (delivery)
+            """
+        ).fetchall()
+    }
+    assert found == expected
+
+
+def test_planted_duplicates_are_counted_and_not_sold_twice(company: Line) -> None:
+    bad = _truth(company, "bad_rows")
+    duplicates = int((bad["expected"] == "duplicate").sum())
+    assert duplicates > 0
+    assert company.query("select sum(rows_duplicate) from operations.ingest_ledger") == [(duplicates,)]
+
+
+def test_a_merged_person_is_one_person_in_truth(company: Line) -> None:
+    """Precision: no key holds two persons. Recall is the identity issue's business."""
+    persons = _truth(company, "persons")
+    links = pd.DataFrame(
+        company.query("select source, source_customer_id, customer_key from core.dim_identity_links"),
+        columns=["source", "source_customer_id", "customer_key"],
+    )
+    joined = links.merge(persons, on=["source", "source_customer_id"])
+    assert len(joined) > 100
+    wrong = joined.groupby("customer_key")["person_id"].nunique()
+    assert (wrong > 1).sum() == 0
+    assert joined["customer_key"].nunique() < len(joined), "some persons are known to several sources"
+
+
+def test_nobody_without_consent_and_no_minor_is_in_an_audience(company: Line) -> None:
+    assert company.query("select count(*) > 0 from audiences.segment_membership") == [(True,)]
+    persons = _truth(company, "persons")
+    if "is_minor" in persons:
+        minors = persons[persons["is_minor"]]
+        links = pd.DataFrame(
+            company.query(
+                "select source, source_customer_id from core.dim_identity_links "
+                "where customer_key in (select customer_key from audiences.segment_membership)"
+            ),
+            columns=["source", "source_customer_id"],
+        )
+        assert links.merge(minors, on=["source", "source_customer_id"]).empty
+
+
+def test_revenue_of_each_source_is_the_generators_own_ledger(company: Line) -> None:
+    totals = json.loads((company.landing / "_truth" / "totals.json").read_text())
+    assert totals
+    found = dict(
+        company.query(
+            "select source, sum(amount) from operations.row_balance where kind = 'sale' group by source"
+        )
+    )
+    for source, expected in totals["sale_amount_by_source"].items():
+        assert found[source] == Decimal(str(expected)), source
+
+
+def test_the_page_needs_nothing_from_outside(company: Line) -> None:
+    page = (company.release / "index.html").read_text(encoding="utf-8")
+    assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert "https://" not in page
+    assert "冠军" in page or "重要" in page
+
+
+@pytest.fixture(scope="module")
+def three_days(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Line]:
+    """The same deliveries through a backfill, day by day with the files arriving one day at a time, and in one go."""
+    folder = tmp_path_factory.mktemp("three_days")
+    source = make_company(folder / "source", 60, 12)
+    last = date.fromisoformat(max(p.stem for p in source.landing.glob("app/orders/*"))) + timedelta(days=1)
+    first = last - timedelta(days=2)
+    backfill = source.copy(folder / "backfill")
+    code, answer, errors = backfill.strata("backfill", "--from", first.isoformat(), "--to", last.isoformat())
+    assert code == 0, (answer, errors[-3000:])
+    daily = source.copy(folder / "daily")
+    held = folder / "held"
+    for path in sorted(p for p in daily.landing.glob("*/*/*") if not str(p.relative_to(daily.landing)).startswith("_")):
+        if path.name[:10] >= first.isoformat():
+            target = held / path.relative_to(daily.landing)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+    for n in range(3):
+        day = first + timedelta(days=n)
+        for path in list(held.glob("*/*/*")):
+            if path.name[:10] < day.isoformat():
+                path.rename(daily.landing / path.relative_to(held))
+        code, answer, errors = daily.run()
+        assert (code, answer["as_of_date"]) == (0, day.isoformat()), (answer, errors[-3000:])
+    once = source.copy(folder / "once")
+    code, _, errors = once.run()
+    assert code == 0, errors[-3000:]
+    return {"backfill": backfill, "daily": daily, "once": once}
+
+
+def test_backfill_and_day_by_day_give_the_same_releases(three_days: dict[str, Line]) -> None:
+    listed = {name: line.strata("releases", "list")[1] for name, line in three_days.items()}
+    ids = {name: [r["release"] for r in releases] for name, releases in listed.items()}
+    assert ids["backfill"] == ids["daily"]
+    assert len(ids["backfill"]) == 3
+    assert ids["once"] == ids["backfill"][-1:]
+
+
+def test_backfill_day_by_day_and_one_go_give_the_same_bytes(three_days: dict[str, Line]) -> None:
+    assert three_days["backfill"].table_hashes() == three_days["daily"].table_hashes()
+    assert three_days["once"].table_hashes() == three_days["daily"].table_hashes()
