@@ -27,7 +27,7 @@ FEEDS = ("orders", "order_lines", "returns")
 # day.
 AS_OF = dt.date(2026, 1, 1)
 DAYS = 1096
-VERSION = 1
+VERSION = 2
 
 LINES_PER_ORDER = 4
 CHUNK_ORDERS = 50_000
@@ -214,7 +214,8 @@ def chunk(plan: Plan, low: int, high: int) -> dict[str, pa.Table]:
     draw = _Draw(plan.seed)
     ids = np.arange(low, high, dtype=np.int64)
     n = len(ids)
-    position = ids * DAYS
+    # Counted so that the last order falls on the last day at any size: sources must be fresh.
+    position = (ids + 1) * DAYS - 1
     day = position // plan.orders_n
     # 06:00 to 23:30 local: some instants fall on the day before in UTC, and payment stays on the day of the
     # order.

@@ -16,9 +16,8 @@ class CommandFailed(Exception):
     """The command ended with another exit code than 0; carries the code and what it wrote."""
 
     def __init__(self, command: list[str], code: int, output: str, errors: str):
-        super().__init__(
-            f"{' '.join(command)} ended with exit code {code}:\n{errors[-3000:]}{output[-3000:]}"
-        )
+        said = (errors.strip() or output.strip())[-3000:]
+        super().__init__(f"{' '.join(command)} ended with exit code {code}:\n{said}")
         self.code, self.output, self.errors = code, output, errors
 
 

@@ -10,6 +10,7 @@ from pipeline.ingest.contracts import SQL_TYPES, Column, Contract
 NULL_SPELLINGS = ("", "NULL", "null", "\\N")
 _TIMESTAMP = r"^\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?\s*(Z|[+-]\d{2}:?\d{2})?$"
 _OFFSET = r"(Z|[+-]\d{2}:?\d{2})$"
+_SPACED_OFFSET = r"\s+" + _OFFSET
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 _BAD = {"i": "bad_integer", "d": "bad_date", "ts": "bad_timestamp", "b": "bad_boolean"}
 
@@ -70,7 +71,8 @@ def _from_text(column: Column, x: str) -> tuple[str, str | None]:
         return f"try_cast(case when {form} then replace(left({date_text}, 10), '/', '-') end as date)", None
     stamp = f"case when regexp_matches({date_text}, {literal(_TIMESTAMP)}) then replace({date_text}, '/', '-') end"
     zoned = f"regexp_matches({stamp}, {literal(_OFFSET)})"
-    utc_of_zoned = f"timezone('UTC', try_cast({stamp} as timestamptz))"
+    joined = f"regexp_replace({stamp}, {literal(_SPACED_OFFSET)}, '\\1')"
+    utc_of_zoned = f"timezone('UTC', try_cast({joined} as timestamptz))"
     local = f"try_cast(regexp_replace({stamp}, {literal(_OFFSET)}, '') as timestamp)"
     utc_of_local = f"timezone('UTC', timezone(_zone, {local}))"
     utc = f"case when {zoned} then {utc_of_zoned} else {utc_of_local} end"
@@ -89,6 +91,10 @@ def _typed(name: str, column: Column, delivered_type: str | None) -> tuple[str, 
         x = _text(name)
         value, offset = _from_text(column, x)
         return value, f"({x}) is not null", offset
+    if column.type == "s" and family in ("FLOAT", "DOUBLE"):
+        # An id column with gaps becomes a float on its way through a data frame: 17850.0 is the id 17850.
+        whole = f"{q} = trunc({q}) and abs({q}) < 1e15"
+        return f"case when {whole} then cast(cast({q} as bigint) as varchar) else cast({q} as varchar) end", given, None
     if column.type in "sj" or (column.type == "i" and family not in _INTEGERS):
         value, _ = _from_text(column, f"cast({q} as varchar)")
         return value, given, None
@@ -114,7 +120,7 @@ def _failed(name: str, column: Column, given: str, value: str) -> list[tuple[str
     if column.type not in "sj":
         broken.append((f"{given} and {value} is null", _BAD.get(column.type, "bad_number")))
     elif name.endswith("_id"):
-        broken.append((f"regexp_matches({value}, '^\\d(\\.\\d+)?[eE]\\+\\d+$')", "scientific_id"))
+        broken.append((f"regexp_matches({value}, '^\\d(\\.\\d+[eE]|[eE]\\+|\\.\\d+[eE]\\+)\\d+$')", "scientific_id"))
     if column.required:
         broken.append((f"{value} is null", "missing_value"))
     if column.values:
@@ -142,8 +148,11 @@ def classified_sql(contract: Contract, relation: str, delivered: Mapping[str, st
         deliveries: table of `_delivery`, `_zone`, `_dt`, `_latest` (end of the business day in UTC + 5 minutes).
 
     The result has the typed contract columns, `<ts>_offset_minutes`, `_delivery`, `_row`, `_code` (null for a good
-    row), `_column` and, for a column without personal data, `_value` as delivered.
+    row), `_column` and, in a feed without personal columns, `_value` as delivered.
     """
+    # A shifted row puts a phone into the column beside it, so a feed with personal columns shows no value at all.
+    personal = any(column.pii for column in contract.columns.values())
+    shown = [] if personal else [name for name in contract.columns if name in delivered]
     inner: list[str] = []
     conditions: list[tuple[str, str, str]] = []
     for name, column in contract.columns.items():
@@ -152,7 +161,7 @@ def classified_sql(contract: Contract, relation: str, delivered: Mapping[str, st
         inner.append(f"{given} as {quote('_given_' + name)}")
         if column.type == "ts":
             inner.append(f"{offset or 'cast(null as smallint)'} as {quote(name + '_offset_minutes')}")
-        if name in delivered and not column.pii:
+        if name in shown:
             inner.append(f"cast({quote(name)} as varchar) as {quote('_as_' + name)}")
         for condition, code in _failed(name, column, quote("_given_" + name), quote(name)):
             conditions.append((condition, code, name))
@@ -165,7 +174,6 @@ def classified_sql(contract: Contract, relation: str, delivered: Mapping[str, st
         for name, column in contract.columns.items()
         for part in ((name, name + "_offset_minutes") if column.type == "ts" else (name,))
     ]
-    shown = [name for name, column in contract.columns.items() if name in delivered and not column.pii]
     value_case = " ".join(f"when {literal(name)} then {quote('_as_' + name)}" for name in shown)
     return f"""
         with typed as (

@@ -32,10 +32,6 @@ class Delivery:
         return self.name.rsplit(".", 1)[0]
 
     @property
-    def part(self) -> str:
-        return self.stem[11:] or "data"
-
-    @property
     def ext(self) -> str:
         return self.name.rsplit(".", 1)[1]
 
@@ -75,7 +71,8 @@ def scan(landing: Path) -> tuple[list[Delivery], list[Misplaced]]:
 
 
 def _delivery(path: Path, relative: Path) -> Delivery | Misplaced:
-    file = relative.as_posix()
+    # A name that is no UTF-8 must still be told, and the ledger holds UTF-8 only.
+    file = relative.as_posix().encode("utf-8", "backslashreplace").decode()
     if len(relative.parts) != 3:
         return Misplaced(file, EXPECTED, path)
     source, feed, name = relative.parts

@@ -26,6 +26,7 @@ from pipeline.ingest.contracts import (
     Source,
     delivered_contract,
     load_contracts,
+    load_sources,
     source_of,
 )
 from pipeline.ingest.landing import Delivery, Misplaced, scan
@@ -168,7 +169,7 @@ def _refused(
     for file, path, code, detail in cases:
         stat = _stat(path)
         if (file, stat) not in seen:
-            regular = path.is_file() and not path.is_symlink()
+            regular = path.is_file() and not path.is_symlink() and os.access(path, os.R_OK)
             yield Entry(
                 delivery=f"{file}/rev=0",
                 source=None,
@@ -213,8 +214,10 @@ class _Loader:
         self.last_by_file = {e.file: e for e in mine}
         self.rev = defaultdict(int)
         self.current: dict[str, Entry] = {}
+        self.without_rows: set[str] = set()
         for entry in mine:
             self._remember(entry)
+            self._remember_counts(entry)
         declared = source.feeds.get(feed)
         self.encoding = declared.encoding if declared else "utf-8"
         self.delimiter = declared.delimiter if declared else ","
@@ -225,28 +228,58 @@ class _Loader:
         if entry.rev == self.rev[stem]:
             self.current[stem] = entry
 
+    def _remember_counts(self, entry: Entry) -> None:
+        if entry.status == "loaded" and not entry.rows_read:
+            self.without_rows.add(entry.sha256)
+
     def load(self, files: list[Delivery]) -> Iterator[list[Entry]]:
         """Entries of each committed batch."""
+        self._check_one_file_each(files)
         batch: list[Pending] = []
         size = 0
-        for delivery in files:
+        # The second round is for duplicates: the file that they repeated may have been corrected in the first.
+        for delivery in (*files, *(f for f in files if self._is_duplicate(f))):
             pending = self._pending(delivery)
             if pending is None:
                 continue
             self._remember(pending.entry)
             self.last_by_file[delivery.file] = pending.entry
+            if delivery.ext == "parquet":
+                if batch:
+                    yield self._commit(batch)
+                    batch, size = [], 0
+                yield self._commit([pending])
+                continue
             batch.append(pending)
             size += pending.entry.bytes
-            if size >= _BATCH_BYTES or delivery.ext == "parquet":
+            if size >= _BATCH_BYTES:
                 yield self._commit(batch)
                 batch, size = [], 0
         if batch:
             yield self._commit(batch)
 
+    def _check_one_file_each(self, files: list[Delivery]) -> None:
+        """Two new files of one day and part (a CSV and a workbook) would each pass for the other's correction."""
+        new: dict[str, Delivery] = {}
+        for delivery in files:
+            if delivery.file not in self.last_by_file:
+                other = new.setdefault(delivery.stem, delivery)
+                if other is not delivery:
+                    raise StrataError(
+                        f"{other.file} and {delivery.name} are one delivery in two formats: keep one of them, or name "
+                        f"them apart ({delivery.stem}.<part>.{delivery.ext})"
+                    )
+
+    def _is_duplicate(self, delivery: Delivery) -> bool:
+        last = self.last_by_file.get(delivery.file)
+        return last is not None and last.status == "duplicate"
+
     def _pending(self, delivery: Delivery) -> Pending | None:
         """The file as a pending one with its records, or None where the ledger has these bytes already."""
         stat = _stat(delivery.path)
         last = self.last_by_file.get(delivery.file)
+        if last and last.status == "duplicate" and not self._twin(delivery, last.sha256):
+            last = None
         if last and last.file_stat == stat:
             return None
         readable = delivery.path.is_file() and not delivery.path.is_symlink()
@@ -261,7 +294,7 @@ class _Loader:
         if twin:
             pending.entry = replace(
                 pending.entry, status="duplicate", reject_code="duplicate_file",
-                reject_detail=f"the same bytes as {twin.file}", rows_read=twin.rows_read, rows_duplicate=twin.rows_read,
+                reject_detail=f"the same bytes as {twin.file}",
             )
             return pending
         try:
@@ -269,33 +302,49 @@ class _Loader:
                 raise FileRejected("no_permission", "the file cannot be opened; give its reader permission")
             with delivery.path.open("rb") if readable else open(os.devnull, "rb") as file:
                 check_file(delivery.path, file.read(64), delivery.ext)
-            if delivery.ext != "parquet":
+            if delivery.ext == "parquet":
+                _check_parquet(delivery.path)
+            else:
                 data = delivery.path.read_bytes()
                 if _stat(delivery.path) != stat or hashlib.sha256(data).hexdigest() != sha:
                     raise FileRejected("changed_while_read", "the file changed while it was read; deliver by rename")
                 pending.records = read_text_file(data, delivery.ext, self.contract, self.encoding, self.delimiter)
                 self._check_source(pending.records)
+                if not pending.records.rows_read:
+                    self.without_rows.add(sha)
         except FileRejected as rejected:
-            pending.entry = replace(
-                pending.entry, status="rejected", reject_code=rejected.code, reject_detail=rejected.detail
-            )
+            self._reject(pending, rejected)
         return pending
 
     def _check_source(self, records: Records) -> None:
         for name, column in self.contract.columns.items():
             if column.same_as == "source":
-                others = {v for v in records.columns.get(name, ()) if v and v != self.source.source}
-                if others:
-                    raise FileRejected(
-                        "wrong_source", f"column {name} says {min(others)}, the folder says {self.source.source}"
-                    )
+                self._check_source_names(name, {v for v in records.columns.get(name, ()) if v})
+
+    def _check_source_names(self, column: str, found: set[str]) -> None:
+        others = found - {self.source.source}
+        if others:
+            # Only a source's own name is told: a shifted row puts a person's data here.
+            named = min(others & set(load_sources()), default="something else")
+            raise FileRejected("wrong_source", f"column {column} says {named}, the folder says {self.source.source}")
 
     def _twin(self, delivery: Delivery, sha: str) -> Entry | None:
-        """A loaded delivery of another name with the same bytes that is still in force."""
-        return next(
-            (e for s, e in self.current.items() if s != delivery.stem and e.sha256 == sha and e.status == "loaded"),
-            None,
-        )
+        """A loaded delivery of another name with the same bytes that is still in force, which this one repeats.
+
+        Two days without rows have equal bytes and are two deliveries. Where rows are states (master data, an order's
+        status) only the delivery just before can be repeated: A, B and then A again means that things are as they
+        were, not that A came twice.
+        """
+        if sha in self.without_rows:
+            return None
+        others = [e for e in self.current.values() if e.stem != delivery.stem and e.status == "loaded"]
+        if self.contract.latest_by or self.contract.cadence == "occasional":
+            before = [e for e in others if (e.dt, e.stem) < (delivery.dt, delivery.stem)]
+            others = [max(before, key=lambda e: (e.dt, e.stem))] if before else []
+        return next((e for e in others if e.sha256 == sha), None)
+
+    def _loaded_as(self, sha: str) -> Iterator[Entry]:
+        return (e for e in self.current.values() if e.sha256 == sha and e.status == "loaded")
 
     def _entry(self, delivery: Delivery, sha: str, stat: str) -> Entry:
         rev = self.rev[delivery.stem] + 1
@@ -329,15 +378,34 @@ class _Loader:
         try:
             if readable:
                 self._load_rows(con, readable)
+                _check_unchanged(readable)
+        except FileRejected as rejected:
+            self._reject(readable[0], rejected)
+        except duckdb.Error:
+            rejected = _damage(con, readable[0])
+            if rejected is None:
+                raise
+            self._reject(readable[0], rejected)
         finally:
             con.close()
         entries = [self._closed(p) for p in batch]
+        for entry in entries:
+            self._remember(entry)
+            self._remember_counts(entry)
+        entries = [self._counted(entry) for entry in entries]
         self._write_quarantine(batch)
         ledger.append(self.settings, entries)
         for entry in entries:
             self._remember(entry)
             self.last_by_file[entry.file] = entry
         return entries
+
+    def _counted(self, entry: Entry) -> Entry:
+        """A duplicate file with the rows of its twin, which may be of the same batch."""
+        if entry.status != "duplicate":
+            return entry
+        rows = next((e.rows_read for e in self._loaded_as(entry.sha256)), 0)
+        return replace(entry, rows_read=rows, rows_duplicate=rows)
 
     def _closed(self, pending: Pending) -> Entry:
         """The entry with its counts."""
@@ -408,9 +476,7 @@ class _Loader:
             pending.entry = replace(pending.entry, status="rejected", reject_code="wrong_format", reject_detail=detail)
             return None, {}
         except FileRejected as rejected:
-            pending.entry = replace(
-                pending.entry, status="rejected", reject_code=rejected.code, reject_detail=rejected.detail
-            )
+            self._reject(pending, rejected)
             return None, {}
         pending.entry = replace(pending.entry, extra_columns=", ".join(extra) or None)
         types = {name: row[1] for name, row in zip(resolved, described, strict=True) if name}
@@ -423,7 +489,21 @@ class _Loader:
             f"create temp view as_delivered as select {columns}, file_row_number + 1 as _row, "
             f"{delivery_literal} as _delivery from read_parquet({file_literal}, file_row_number = true)"
         )
+        for name, column in self.contract.columns.items():
+            if column.same_as == "source" and name in types:
+                found = con.execute(f"select distinct cast({quote(name)} as varchar) from as_delivered").fetchall()
+                try:
+                    self._check_source_names(name, {row[0] for row in found if row[0]})
+                except FileRejected as rejected:
+                    self._reject(pending, rejected)
+                    return None, {}
         return "as_delivered", types
+
+    @staticmethod
+    def _reject(pending: Pending, rejected: FileRejected) -> None:
+        pending.entry = replace(
+            pending.entry, status="rejected", reject_code=rejected.code, reject_detail=rejected.detail
+        )
 
     def _bounds(self, batch: list[Pending]) -> pa.Table:
         """Zone and last moment of each delivery: five minutes after its business day ends, in UTC."""
@@ -456,11 +536,16 @@ class _Loader:
                     for row in con.execute("describe accepted").fetchall()
                     if row[0] not in ("_row", "_code", "_column", "_value")
                 )
+                # A part of a key may be empty, and an empty part equals an empty part.
+                same = " and ".join(
+                    f"a.{quote(name)} is not distinct from again.{quote(name)}"
+                    for name in ("_delivery", *self.contract.key)
+                )
                 con.execute(
                     f"create temp table duplicates as select _delivery, _row from ("
                     f"select _delivery, _row, row_number() over (partition by {columns} order by _row) as nth "
-                    f"from accepted semi join (select _delivery, {keyed} from accepted "
-                    f"group by all having count(*) > 1) as again using (_delivery, {keyed})) where nth > 1"
+                    f"from accepted as a semi join (select _delivery, {keyed} from accepted "
+                    f"group by all having count(*) > 1) as again on {same}) where nth > 1"
                 )
                 for delivery, n in con.execute("select _delivery, count(*) from duplicates group by 1").fetchall():
                     by_delivery[delivery].duplicate_rows = n
@@ -517,9 +602,12 @@ class _Loader:
         else:
             table = con.execute(f"{select} order by _delivery, _row").to_arrow_table()
             table = table.cast(_arrow_schema(contract))
-            by_delivery = {p.entry.delivery: p for p in batch}
+            unwritten = {p.entry.delivery: self._raw_path(contract.feed, p) for p in batch}
             for delivery, part in _slices(table):
-                ledger.write_parquet(part, self._raw_path(contract.feed, by_delivery[delivery]))
+                ledger.write_parquet(part, unwritten.pop(delivery))
+            for path in unwritten.values():
+                # What a sweep that died left for a file that has no rows any more.
+                path.unlink(missing_ok=True)
         self._write_profile(con, contract, select, batch)
 
     def _tokenised(self, con: duckdb.DuckDBPyConnection, contract: Contract, relation: str) -> str:
@@ -574,7 +662,9 @@ class _Loader:
     def _raw_path(self, feed: str, pending: Pending) -> Path:
         entry, delivery = pending.entry, pending.delivery
         folder = self.settings.raw / delivery.source / feed / f"dt={delivery.dt}" / f"rev={entry.rev}"
-        return folder / f"{delivery.part}.parquet"
+        # A mapped feed may fill a feed that the source delivers as well.
+        name = delivery.stem if feed == delivery.feed else f"{delivery.feed}.{delivery.stem}"
+        return folder / f"{name}.parquet"
 
     def _write_quarantine(self, batch: list[Pending]) -> None:
         """One file a delivery, so that a sweep done again after a crash replaces what it left."""
@@ -602,6 +692,35 @@ def _streams(batch: list[Pending]) -> bool:
     """A Parquet file too large to hold in memory is streamed; it is always a batch of its own."""
     first = batch[0].delivery if batch else None
     return bool(first and first.ext == "parquet" and pq.read_metadata(first.path).num_rows > _STREAM_ROWS)
+
+
+def _check_parquet(path: Path) -> None:
+    """Raises FileRejected where the file has no readable footer."""
+    try:
+        pq.read_metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        raise FileRejected("wrong_format", f"no Parquet file: {str(error).splitlines()[0]}") from error
+
+
+def _check_unchanged(batch: list[Pending]) -> None:
+    """Raises FileRejected where a Parquet file, which is read in place, is no longer the one that was hashed."""
+    first = batch[0]
+    if first.delivery.ext == "parquet" and _stat(first.delivery.path) != first.entry.file_stat:
+        raise FileRejected("changed_while_read", "the file changed while it was read; deliver by rename")
+
+
+def _damage(con: duckdb.DuckDBPyConnection, pending: Pending) -> FileRejected | None:
+    """Why a Parquet file cannot be read to its end; None where it can, so that the error is our own."""
+    if pending.delivery.ext != "parquet":
+        return None
+    try:
+        con.execute(
+            "create temp table read_through as select max(hash(columns(*))) from read_parquet($1)",
+            [str(pending.delivery.path)],
+        )
+    except duckdb.Error as error:
+        return FileRejected("wrong_format", f"damaged Parquet file: {str(error).splitlines()[0]}")
+    return None
 
 
 def _slices(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:

@@ -10,11 +10,12 @@ import stat
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from python_calamine import CalamineError, CalamineWorkbook
+from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum
 
 from pipeline.ingest.contracts import Contract
 
@@ -96,7 +97,10 @@ def read_text_file(data: bytes, ext: str, contract: Contract, encoding: str, del
         return _read_xlsx(data, contract)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         # Spans count the transcoded bytes: UTF-16 has no byte order that a line splitter could use.
-        data, encoding = data.decode("utf-16").encode("utf-8"), "utf-8"
+        try:
+            data, encoding = data.decode("utf-16").encode("utf-8"), "utf-8"
+        except UnicodeDecodeError as error:
+            raise FileRejected("bad_encoding", f"the mark says UTF-16, the content is not: {error.reason}") from error
     return _read_jsonl(data, contract) if ext == "jsonl" else _read_csv(data, contract, encoding, delimiter)
 
 
@@ -125,6 +129,14 @@ def resolve_header(header: list[str], contract: Contract) -> tuple[list[str | No
         raise FileRejected("missing_column", f"required column {', '.join(missing)} is not in the header")
     extra = tuple(cell.strip() for cell, name in zip(header, resolved, strict=True) if not name and cell.strip())
     return resolved, extra
+
+
+def _is_header(cells: list[str], contract: Contract) -> bool:
+    try:
+        resolve_header(cells, contract)
+    except FileRejected:
+        return False
+    return True
 
 
 def _columns(
@@ -278,10 +290,21 @@ def _as_text(value: Any) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+        # A spreadsheet keeps 15 digits: what lies beyond is noise, and a longer id has lost its last digits.
+        if abs(value) >= 1e15:
+            return f"{value:e}"
+        return str(int(value)) if value.is_integer() else f"{Decimal(f'{value:.15g}'):f}"
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
     return _clean(str(value))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys differ. Raises ValueError where one stands twice: which of them is meant?"""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands more than once")
+    return found
 
 
 def _read_jsonl(data: bytes, contract: Contract) -> Records:
@@ -301,17 +324,22 @@ def _read_jsonl(data: bytes, contract: Contract) -> Records:
             record_bytes += len(raw)
             try:
                 # Numbers stay as they were written: a float would lose digits of money and of long ids.
-                record = json.loads(body.decode("utf-8"), parse_float=str, parse_int=str, parse_constant=str)
-                code = None if isinstance(record, dict) else "bad_json"
+                record = json.loads(
+                    body.decode("utf-8"), parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_object
+                )
+                if isinstance(record, dict):
+                    named = _object([(aliases[key], value) for key, value in record.items() if key in aliases])
+                    code = None
+                else:
+                    code = "bad_json"
             except UnicodeDecodeError:
                 code = "bad_encoding"
-            except ValueError:
+            except (ValueError, RecursionError):
                 code = "bad_json"
             if code:
                 rejects.append(Reject(no, code, byte_start=start, byte_end=end))
             else:
                 seen.update(record)
-                named = {aliases[key]: value for key, value in record.items() if key in aliases}
                 for name, values in columns.items():
                     values.append(_as_text(named.get(name)))
                 row_no.append(no)
@@ -329,8 +357,10 @@ def _read_xlsx(data: bytes, contract: Contract) -> Records:
     import io
 
     try:
-        rows = CalamineWorkbook.from_filelike(io.BytesIO(data)).get_sheet_by_index(0).to_python()
-    except CalamineError as error:
+        workbook = CalamineWorkbook.from_filelike(io.BytesIO(data))
+        sheets = [s.name for s in workbook.sheets_metadata if s.typ == SheetTypeEnum.WorkSheet]
+        rows, *others = [workbook.get_sheet_by_name(name).to_python() for name in sheets]
+    except (CalamineError, ValueError) as error:
         raise FileRejected("wrong_format", f"the workbook cannot be opened: {error}") from error
     if len(rows) >= _XLSX_ROW_LIMIT:
         raise FileRejected("xlsx_row_limit", "the sheet is at Excel's row limit, so rows are likely cut off")
@@ -338,6 +368,8 @@ def _read_xlsx(data: bytes, contract: Contract) -> Records:
         raise FileRejected("empty_file", "the first sheet has no rows")
     header = [str(cell) for cell in rows[0]]
     resolved, extra = resolve_header(header, contract)
+    if any(sheet and _is_header([str(cell) for cell in sheet[0]], contract) for sheet in others):
+        raise FileRejected("several_sheets", "more than one sheet holds this feed; deliver one sheet a file")
     good: list[list[str | None]] = []
     row_no: list[int] = []
     rejects: list[Reject] = []
@@ -347,8 +379,10 @@ def _read_xlsx(data: bytes, contract: Contract) -> Records:
             continue
         no += 1
         values = [_as_text(cell) for cell in cells]
-        if values == header:
+        if [value or "" for value in values] == header:
             rejects.append(Reject(no, "repeated_header"))
+        elif any(value and not name for value, name in zip(values, header, strict=True)):
+            rejects.append(Reject(no, "long_row"))
         else:
             good.append(values)
             row_no.append(no)

@@ -27,6 +27,7 @@ from pipeline.settings import Settings
 from pipeline.transform.context import POLICY_DIR, reporting_currency
 
 _WEEKS = 8
+_SHARE_ROWS_MIN = 20
 
 
 def thresholds(as_of: date) -> dict[str, float]:
@@ -251,7 +252,10 @@ _SHARES = {
 
 
 def profiles(settings: Settings, feed: str, deliveries: Iterable[Entry]) -> pd.DataFrame:
-    """One row per loaded delivery with rows: rows_n, per column nulls, min and max, and the shares of `_SHARES`."""
+    """One row per loaded delivery with rows: rows_n, per column nulls, min and max, and the shares of `_SHARES`.
+
+    A share is null where the delivery has fewer than 20 rows.
+    """
     loaded = {e.delivery: e for e in deliveries if e.status == "loaded"}
     folder = settings.raw / "_profile" / feed
     files = sorted(str(path) for path in folder.glob("*.parquet")) if folder.exists() else []
@@ -262,7 +266,8 @@ def profiles(settings: Settings, feed: str, deliveries: Iterable[Entry]) -> pd.D
     frame = frame[frame["delivery"].isin(loaded) & (frame["rows_n"] > 0)].drop_duplicates("delivery")
     frame = frame.sort_values("delivery").reset_index(drop=True)
     for share, column in _SHARES.get(feed, ()):
-        frame[share] = 1 - frame[f"{column}__nulls"] / frame["rows_n"]
+        # A share of a handful of rows says nothing.
+        frame[share] = (1 - frame[f"{column}__nulls"] / frame["rows_n"]).where(frame["rows_n"] >= _SHARE_ROWS_MIN)
     # A source that never gives list prices has nothing to lose.
     if feed == "order_lines" and len(frame):
         source = frame["delivery"].map(lambda d: loaded[d].source)

@@ -18,6 +18,8 @@ from .people import make_people, name_people
 
 __all__ = ["generate"]
 
+PARAMETERS = Path("_truth") / "parameters.json"
+
 
 def generate(
     out: Path, customers: int, days: int, seed: int, progress: Callable[[str], None] | None = None
@@ -39,6 +41,9 @@ def generate(
     say(f"sample company: {customers} customers, {days} days from {cal.start} to {co.LAST_DAY}, seed {seed}")
     company, tables = _simulate(customers, cal, Draws(seed), say)
     _refuse_other_sample(out, parameters, tables)
+    # First of all, so that an interrupted run can be repeated.
+    (out / PARAMETERS).parent.mkdir(parents=True, exist_ok=True)
+    (out / PARAMETERS).write_text(json.dumps(parameters) + "\n", encoding="utf-8", newline="\n")
     log = truth.FileLog()
     size = _write_files(out, tables, company.cal, Draws(seed), log, say)
     totals = truth.write_truth(out, company, log, tables, parameters)
@@ -113,10 +118,9 @@ def _refuse_other_sample(out: Path, parameters: dict, tables: list[Table]) -> No
     """A sample over another one would leave the other's days behind; foreign sources do not matter."""
     if not any((out / t.source).exists() for t in tables):
         return
-    totals = out / "_truth" / "totals.json"
     try:
-        same = json.loads(totals.read_text(encoding="utf-8"))["parameters"] == parameters
-    except (OSError, ValueError, KeyError):
+        same = json.loads((out / PARAMETERS).read_text(encoding="utf-8")) == parameters
+    except (OSError, ValueError):
         same = False
     if not same:
         raise FileExistsError(
@@ -155,7 +159,7 @@ def _write_files(
             path = f"{table.source}/{table.feed}/{day_name(cal.start, d)}.{encoder.suffix}"
             (out / path).write_bytes(content)
             size += len(content)
-            log.add(path, table.source, table.feed, n, bad)
+            log.add(path, content, n, bad)
         if cal.dates[d].day == 1 or d == cal.days - 1:
             say(f"{cal.dates[d]}: {d + 1} of {cal.days} days written")
     return size

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import labels
 from .company import NEVER, Calendar
-from .draws import EXPONENTIAL, Draws, lognormal, read_table
+from .draws import Draws, lognormal
 
 # Accounts of a person, in this order everywhere. TM and JD are two shops of the source marketplace.
 ACCOUNTS = ("app", "crm", "tm", "jd", "dealer")
@@ -201,8 +201,3 @@ def email_spelling(email: str | None, style: int) -> str | None:
     if email is None:
         return None
     return (email, email.upper(), email.capitalize(), f"{email} ")[style]
-
-
-def waits(draws: Draws, stream: str, n: int, mean: float) -> np.ndarray:
-    """Exponential waiting times in the unit of `mean`."""
-    return read_table(EXPONENTIAL, draws.unit(stream, n)) * mean

@@ -27,7 +27,7 @@ from .people import People
 
 # Rate of a purchase by days since the last one / own gap, in tenths: quiet after shopping, then due.
 RHYTHM = np.array([0.3, 0.35, 0.45, 0.6, 0.8, 1.0, 1.25, 1.5, 1.7, 1.8] + [1.8] * 8 + [1.5] * 12 + [1.2])
-YEARLY_CHURN, CHURN_AFTER_BAD = 0.20, 0.05
+YEARLY_CHURN, CHURN_AFTER_BAD = 0.20, 0.08
 SAME_DAY_SECOND = 0.03
 # Chance that an order goes wrong, by channel, and the kind (labels.EVENTS) by channel.
 BAD = np.array([0.018, 0.06, 0.06, 0.05, 0.05, 0.02])

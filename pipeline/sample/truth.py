@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -45,10 +46,19 @@ class FileLog:
     bad: list[tuple[str, int, Defect]] = field(default_factory=list)
     counts: dict[str, Counter] = field(default_factory=dict)
 
-    def add(self, path: str, source: str, feed: str, records: int, bad: Iterable[tuple[int, Defect]]) -> None:
-        counter = self.counts.setdefault(f"{source}/{feed}", Counter())
+    contents: set[tuple[str, bytes]] = field(default_factory=set)
+
+    def add(self, path: str, content: bytes, records: int, bad: Iterable[tuple[int, Defect]]) -> None:
+        scope = path.rsplit("/", 1)[0]
+        counter = self.counts.setdefault(scope, Counter())
         counter["files"] += 1
         counter["records"] += records
+        # Days without rows, and a product range that did not change, have the bytes of an earlier delivery.
+        key = (scope, hashlib.sha256(content).digest())
+        if key in self.contents:
+            counter["files_repeated"] += 1
+            counter["records_repeated"] += records
+        self.contents.add(key)
         for number, defect in bad:
             self.bad.append((path, number, defect))
             counter[defect.expected] += 1
@@ -287,6 +297,8 @@ def _file_counts(log: FileLog) -> dict:
             "duplicates": n[DUPLICATE],
             "loaded": n["records"] - n[REJECT] - n[DUPLICATE],
             "odd_but_loaded": n[LOAD],
+            "files_repeated": n["files_repeated"],
+            "records_repeated": n["records_repeated"],
         }
         for scope, n in sorted(log.counts.items())
     }

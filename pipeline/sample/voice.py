@@ -39,7 +39,6 @@ TOUCHPOINT = {
     "CSAT": ("order", "random orders"),
     "CES": ("ticket", "all resolved tickets"),
 }
-TICKET_KINDS = ("question", "complaint", "repair", "return", "suggestion", "service")
 
 
 @dataclass

@@ -7,12 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from delivered import Delivery, read_deliveries
+from delivered import CUSTOMERS, DAYS, SEED, Delivery, read_deliveries
 
 from pipeline.sample import generate
-
-# 150 days end on 2026-06-30: they hold 春节 (17 February) and 618.
-CUSTOMERS, DAYS, SEED = 500, 150, 11
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ from python_calamine import CalamineWorkbook
 
 import pipeline
 
+# 150 days end on 2026-06-30: they hold 春节 (17 February) and 618.
+CUSTOMERS, DAYS, SEED = 500, 150, 11
 CONTRACTS = Path(pipeline.__file__).parent / "ingest" / "contracts"
 SHANGHAI = timezone(timedelta(hours=8))
 FIRST_INSTANT = datetime(2000, 1, 1, tzinfo=SHANGHAI)

@@ -7,8 +7,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from conftest import DAYS
-from delivered import column_names, contracts
+from delivered import DAYS, column_names, contracts
 
 from pipeline.sample import company, generate
 
@@ -49,6 +48,16 @@ def test_writing_again_over_the_same_sample_changes_nothing_and_another_sample_i
     assert tree_hash(tmp_path) == before
     with pytest.raises(FileExistsError, match="another sample"):
         generate(tmp_path, 20, 5, 2)
+    assert tree_hash(tmp_path) == before
+
+
+def test_an_interrupted_run_can_be_repeated(tmp_path):
+    generate(tmp_path, 20, 5, 1)
+    before = tree_hash(tmp_path)
+    for path in (tmp_path / "_truth").glob("t*.json"):
+        path.unlink()
+    (tmp_path / "crm" / "tickets" / "2026-06-30.csv").unlink()
+    generate(tmp_path, 20, 5, 1)
     assert tree_hash(tmp_path) == before
 
 

@@ -120,9 +120,14 @@ def test_dirt_stays_below_the_gates_on_every_day(deliveries, truth):
             assert lost[source] <= 0.0005 * lines[source], (day, source)
 
 
-def test_file_counts_are_the_counts_of_the_files(deliveries, totals):
+def test_file_counts_are_the_counts_of_the_files(sample, deliveries, totals):
     counts = defaultdict(Counter)
+    repeated = Counter()
+    seen = set()
     for d in deliveries:
+        content = (d.source, d.feed, (sample / d.path).read_bytes())
+        repeated[f"{d.source}/{d.feed}"] += content in seen
+        seen.add(content)
         verdicts = Counter(
             "duplicates" if v == "duplicate" else "rejected" if v else "loaded" for v in d.verdicts
         )
@@ -130,6 +135,7 @@ def test_file_counts_are_the_counts_of_the_files(deliveries, totals):
     for scope, expected in totals["files"].items():
         got = {k: counts[scope][k] for k in ("files", "records", "rejected", "duplicates", "loaded")}
         assert got == {k: expected[k] for k in got}, scope
+        assert repeated[scope] == expected["files_repeated"], scope
     assert set(counts) == set(totals["files"])
 
 

@@ -11,6 +11,33 @@
     cast(from_utc_timestamp({{ utc_timestamp }}, {{ zone }}) as date)
 {%- endmacro %}
 
+{# UTC instant, naive, at which a local day begins in a zone. #}
+{% macro utc_of_local_midnight(local_day, zone) -%}
+    {{ return(adapter.dispatch('utc_of_local_midnight', 'strata')(local_day, zone)) }}
+{%- endmacro %}
+
+{% macro default__utc_of_local_midnight(local_day, zone) -%}
+    (cast({{ local_day }} as timestamp) at time zone {{ zone }}) at time zone 'UTC'
+{%- endmacro %}
+
+{% macro spark__utc_of_local_midnight(local_day, zone) -%}
+    to_utc_timestamp(cast({{ local_day }} as timestamp), {{ zone }})
+{%- endmacro %}
+
+{# The same date as local_date(), by the joined row of `local_days`; days outside the lookup are converted. #}
+{% macro looked_up_date(utc_timestamp, zone, days) -%}
+    case
+        when {{ utc_timestamp }} < {{ days }}.next_midnight then {{ days }}.local_day
+        when {{ utc_timestamp }} < {{ days }}.second_midnight then {{ days }}.next_local_day
+        else {{ local_date(utc_timestamp, zone) }}
+    end
+{%- endmacro %}
+
+{% macro join_local_days(utc_timestamp, zone, days) -%}
+    left join {{ ref('local_days') }} as {{ days }}
+        on {{ days }}.zone = {{ zone }} and {{ days }}.utc_day = cast({{ utc_timestamp }} as date)
+{%- endmacro %}
+
 {# Whole days from one date to a later one. #}
 {% macro days_between(from_date, to_date) -%}
     cast({{ dbt.datediff(from_date, to_date, 'day') }} as integer)

@@ -3,7 +3,7 @@
                      'city', 'language', 'registered_date'] %}
 with links as (
     select * from {{ ref('int_customer_links') }}
-    where version = 'current'
+    where is_current
 ),
 
 people as (

@@ -10,4 +10,4 @@ select
     policy.as_of_date
 from {{ ref('int_customer_links') }} as links
 cross join {{ ref('int_run_policy') }} as policy
-where links.version = 'current'
+where links.is_current

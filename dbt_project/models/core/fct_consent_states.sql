@@ -12,7 +12,7 @@ with words as (
     from {{ ref('stg_customers__consents') }} as consents
     inner join {{ ref('int_customer_links') }} as links
         on consents.source = links.source and consents.source_customer_id = links.source_customer_id
-        and links.version = 'current'
+        and links.is_current
     cross join {{ ref('int_run_policy') }} as policy
     -- A grant counts from its day on; a withdrawal that is known is heeded at once.
     where consents.consent_date < policy.as_of_date or consents.action <> 'grant'

@@ -4,4 +4,4 @@ select
     source, order_id, line_no, product_id, promotion_id, kind, is_gift, currency, price_includes_tax, qty, list_price,
     unit_price_paid, line_discount, line_amount
 from {{ ref('int_order_lines') }}
-where version = 'current'
+where is_current

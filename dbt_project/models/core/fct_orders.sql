@@ -12,7 +12,7 @@ with orders as (
             and (coalesce(costs.estimated_n, 0) = 0 or costs.margin_profit is not null) as is_profit_known
     from {{ ref('int_orders') }} as orders
     left join {{ ref('int_order_costs') }} as costs using (source, order_id)
-    where orders.version = 'current'
+    where orders.is_current
 )
 
 select
@@ -23,8 +23,6 @@ select
     orders.store_id,
     orders.dealer_id,
     orders.campaign_code,
-    orders.coupon_id,
-    orders.fulfilment_type,
     orders.status,
     orders.ordered_date,
     orders.paid_date,
@@ -56,6 +54,6 @@ select
 from orders
 cross join {{ ref('int_run_policy') }} as policy
 left join {{ ref('int_orders_fully_returned') }} as returned
-    on orders.source = returned.source and orders.order_id = returned.order_id and returned.version = 'current'
+    on orders.source = returned.source and orders.order_id = returned.order_id and returned.is_current
 left join {{ ref('int_internal_customers') }} as internal
-    on orders.customer_key = internal.customer_key and internal.version = 'current'
+    on orders.customer_key = internal.customer_key and internal.is_current

@@ -2,7 +2,7 @@
 -- Returns on their own day. `profit_reversed` is the refund less the cost of the goods that came back.
 with returns as (
     select * from {{ ref('int_returns') }}
-    where version = 'current'
+    where is_current
 ),
 
 costed as (
@@ -50,4 +50,4 @@ select
 from costed
 cross join {{ ref('int_run_policy') }} as policy
 left join {{ ref('int_internal_customers') }} as internal
-    on costed.customer_key = internal.customer_key and internal.version = 'current'
+    on costed.customer_key = internal.customer_key and internal.is_current

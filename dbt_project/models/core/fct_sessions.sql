@@ -40,4 +40,4 @@ from sessions
 inner join {{ ref('int_run_policy') }} as policy on sessions.session_date < policy.as_of_date
 left join {{ ref('int_customer_links') }} as links
     on sessions.source = links.source and sessions.source_customer_id = links.source_customer_id
-    and links.version = 'current'
+    and links.is_current

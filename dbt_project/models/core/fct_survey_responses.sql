@@ -48,7 +48,7 @@ joined as (
         and questions.nth = 1
     left join {{ ref('int_customer_links') }} as links
         on responses.source = links.source and responses.source_customer_id = links.source_customer_id
-        and links.version = 'current'
+        and links.is_current
     where responses.nth = 1
 )
 

@@ -31,5 +31,5 @@ from ranked as tickets
 inner join {{ ref('int_run_policy') }} as policy on tickets.created_date < policy.as_of_date
 left join {{ ref('int_customer_links') }} as links
     on tickets.source = links.source and tickets.source_customer_id = links.source_customer_id
-    and links.version = 'current'
+    and links.is_current
 where tickets.nth = 1

@@ -7,16 +7,19 @@ with policy as (
 
 orders as (
     select
-        orders.customer_key_at_refresh as customer_key,
+        links.customer_key,
         orders.paid_date,
         orders.net_revenue,
         orders.has_merchandise and returned.order_id is null as makes_purchase_day
     from {{ ref('int_orders') }} as orders
     inner join policy
         on orders.paid_date >= policy.rfm_window_start_at_refresh and orders.paid_date < policy.refresh_date
+    inner join {{ ref('int_customer_links') }} as links
+        on orders.source = links.source and orders.source_customer_id = links.source_customer_id
+        and not links.is_current
     left join {{ ref('int_orders_fully_returned') }} as returned
-        on orders.source = returned.source and orders.order_id = returned.order_id and returned.version = 'refresh'
-    where orders.is_known_at_refresh and orders.is_paid and orders.customer_key_at_refresh is not null
+        on orders.source = returned.source and orders.order_id = returned.order_id and not returned.is_current
+    where orders.is_known_at_refresh and orders.is_paid
 ),
 
 bought as (
@@ -34,7 +37,7 @@ brought_back as (
     from {{ ref('int_returns') }} as returns
     inner join policy
         on returns.return_date >= policy.rfm_window_start_at_refresh and returns.return_date < policy.refresh_date
-    where returns.version = 'refresh' and returns.is_countable and returns.customer_key is not null
+    where not returns.is_current and returns.is_countable and returns.customer_key is not null
     group by returns.customer_key
 )
 
@@ -46,6 +49,6 @@ select
 from bought
 cross join policy
 left join brought_back using (customer_key)
-anti join (select customer_key from {{ ref('int_internal_customers') }} where version = 'refresh') as internal
+anti join (select customer_key from {{ ref('int_internal_customers') }} where not is_current) as internal
     using (customer_key)
 where bought.frequency_days > 0

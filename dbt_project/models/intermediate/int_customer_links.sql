@@ -1,6 +1,6 @@
 -- Source ids to people as known on D (`current`) and on the refresh date (`refresh`).
 select
-    'current' as version,
+    true as is_current,
     links.source,
     links.source_customer_id,
     links.customer_key,
@@ -14,7 +14,7 @@ inner join {{ source('run', 'run_context') }} as run_context on links.known_at =
 union all
 
 select
-    'refresh' as version,
+    false as is_current,
     links.source,
     links.source_customer_id,
     links.customer_key,

@@ -6,12 +6,12 @@ with flagged as (
 ),
 
 states as (
-    select 'current' as version, customers.*
+    select true as is_current, customers.*
     from {{ ref('stg_customers__customers') }} as customers
     inner join flagged using (source, source_customer_id)
     where customers.is_in_force
     union all
-    select 'refresh' as version, customers.*
+    select false as is_current, customers.*
     from {{ ref('stg_customers__customers') }} as customers
     inner join flagged using (source, source_customer_id)
     where customers.was_in_force
@@ -21,14 +21,14 @@ ranked as (
     select
         *,
         row_number() over (
-            partition by version, source, source_customer_id
+            partition by is_current, source, source_customer_id
             order by updated_at desc nulls last, dt desc, rev desc, delivery_row desc
         ) as nth
     from states
 )
 
-select ranked.version, links.customer_key
+select ranked.is_current, links.customer_key
 from ranked
-inner join {{ ref('int_customer_links') }} as links using (version, source, source_customer_id)
+inner join {{ ref('int_customer_links') }} as links using (is_current, source, source_customer_id)
 where ranked.nth = 1 and (ranked.is_test or ranked.is_employee)
-group by ranked.version, links.customer_key
+group by ranked.is_current, links.customer_key

@@ -13,7 +13,7 @@ lines as (
         products.margin_basis
     from {{ ref('int_order_lines') }} as lines
     inner join dated_products as products on lines.product_id = products.product_id
-    where lines.version = 'current' and lines.kind = 'sale'
+    where lines.is_current and lines.kind = 'sale'
 ),
 
 dated as (
@@ -22,7 +22,7 @@ dated as (
         periods.unit_cost
     from lines
     inner join {{ ref('int_orders') }} as orders
-        on lines.source = orders.source and lines.order_id = orders.order_id and orders.version = 'current'
+        on lines.source = orders.source and lines.order_id = orders.order_id and orders.is_current
     left join {{ ref('int_product_cost_periods') }} as periods
         on lines.product_id = periods.product_id
         and orders.ordered_date >= periods.valid_from

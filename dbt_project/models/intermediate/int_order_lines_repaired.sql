@@ -2,13 +2,13 @@
 -- The latest row per line, only for orders that need the window: suspects of today, and changed orders as they were on
 -- the refresh date.
 with versions as (
-    select 'current' as version, lines.*
+    select true as is_current, lines.*
     from {{ ref('stg_sales__order_lines') }} as lines
     semi join (select source, order_id from {{ ref('int_order_sums') }} where is_suspect) as suspects
         on lines.source = suspects.source and lines.order_id = suspects.order_id
     where lines.is_in_force
     union all
-    select 'refresh' as version, lines.*
+    select false as is_current, lines.*
     from {{ ref('stg_sales__order_lines') }} as lines
     semi join {{ ref('int_orders_changed') }} as changed
         on lines.source = changed.source and lines.order_id = changed.order_id
@@ -19,14 +19,14 @@ ranked as (
     select
         *,
         row_number() over (
-            partition by version, source, order_id, line_no
+            partition by is_current, source, order_id, line_no
             order by dt desc, rev desc, delivery_row desc, delivery desc
         ) as nth
     from versions
 )
 
 select
-    version, source, order_id, line_no, product_id, promotion_id, kind, is_gift, currency, price_includes_tax,
+    is_current, source, order_id, line_no, product_id, promotion_id, kind, is_gift, currency, price_includes_tax,
     qty, list_price, unit_price_paid, line_discount, line_amount, dt, rev, delivery_row
 from ranked
 where nth = 1

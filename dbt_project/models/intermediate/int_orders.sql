@@ -1,11 +1,11 @@
 {{ config(materialized='table') }}
--- One row per version and order: the latest header with the sums of its lines. The window runs over repeated orders only.
-{% set header = ['version', 'source', 'order_id', 'source_customer_id', 'channel_id', 'store_id', 'dealer_id',
-                 'campaign_code', 'coupon_id', 'device', 'fulfilment_type', 'status', 'currency', 'ordered_date',
-                 'paid_date', 'order_discount', 'shipping_fee', 'is_test', 'was_in_force'] %}
+-- One row per order, and one more for its state on the refresh date where that was another: the latest header with the sums of its lines. The window runs over repeated orders only.
+{% set header = ['is_current', 'source', 'order_id', 'source_customer_id', 'channel_id', 'store_id', 'dealer_id',
+                 'campaign_code', 'status', 'currency', 'ordered_date', 'paid_date', 'order_discount',
+                 'shipping_fee', 'is_test', 'was_in_force'] %}
 with repeated as (
-    select version, source, order_id from {{ ref('int_order_headers') }}
-    group by version, source, order_id
+    select is_current, source, order_id from {{ ref('int_order_headers') }}
+    group by is_current, source, order_id
     having count(*) > 1
 ),
 
@@ -13,17 +13,17 @@ ranked as (
     select
         headers.*,
         row_number() over (
-            partition by headers.version, headers.source, headers.order_id
+            partition by headers.is_current, headers.source, headers.order_id
             order by headers.updated_at desc nulls last, headers.dt desc, headers.rev desc,
                 headers.delivery_row desc, headers.delivery desc
         ) as nth
     from {{ ref('int_order_headers') }} as headers
-    semi join repeated using (version, source, order_id)
+    semi join repeated using (is_current, source, order_id)
 ),
 
 headers as (
     select {{ header | join(', ') }} from {{ ref('int_order_headers') }}
-    anti join repeated using (version, source, order_id)
+    anti join repeated using (is_current, source, order_id)
     union all
     select {{ header | join(', ') }} from ranked
     where nth = 1
@@ -31,21 +31,28 @@ headers as (
 
 people as (
     select source, source_customer_id, customer_key from {{ ref('int_customer_links') }}
-    where version = 'current'
-),
-
-people_at_refresh as (
-    select source, source_customer_id, customer_key from {{ ref('int_customer_links') }}
-    where version = 'refresh'
+    where is_current
 )
 
 select
-    headers.*,
+    headers.is_current,
+    headers.source,
+    headers.order_id,
+    headers.source_customer_id,
     people.customer_key,
-    people_at_refresh.customer_key as customer_key_at_refresh,
+    headers.channel_id,
+    headers.store_id,
+    headers.dealer_id,
+    headers.campaign_code,
+    headers.status,
+    headers.ordered_date,
+    headers.paid_date,
+    headers.order_discount,
+    headers.shipping_fee,
+    headers.is_test,
     {{ is_paid_status('headers.status') }} and headers.paid_date is not null and not headers.is_test
         and headers.currency = policy.reporting_currency as is_paid,
-    headers.version = 'refresh' or (headers.was_in_force and changed.order_id is null) as is_known_at_refresh,
+    not headers.is_current or (headers.was_in_force and changed.order_id is null) as is_known_at_refresh,
     coalesce(totals.lines_n, 0) as lines_n,
     coalesce(totals.sale_n, 0) as sale_n,
     coalesce(totals.sale_qty, 0) as sale_qty,
@@ -66,7 +73,6 @@ select
     coalesce(totals.default_margin_n, 0) as default_margin_n
 from headers
 cross join {{ ref('int_run_policy') }} as policy
-left join {{ ref('int_order_totals') }} as totals using (version, source, order_id)
+left join {{ ref('int_order_totals') }} as totals using (is_current, source, order_id)
 left join people using (source, source_customer_id)
-left join people_at_refresh using (source, source_customer_id)
 left join {{ ref('int_orders_changed') }} as changed using (source, order_id)

@@ -2,33 +2,33 @@
 -- Orders of which every unit of every line came back by returns that name them, today (`current`) and as known on the
 -- refresh date. The unit total is checked first: only where it suffices are the lines read.
 with named as (
-    select returns.version, returns.source, returns.order_id, returns.line_no, returns.product_id, returns.qty
+    select returns.is_current, returns.source, returns.order_id, returns.line_no, returns.product_id, returns.qty
     from {{ ref('int_returns') }} as returns
     cross join {{ ref('int_run_policy') }} as policy
     where
         returns.type = 'refund'
         and returns.is_order_known
         and returns.return_date < case
-            when returns.version = 'current' then policy.as_of_date else policy.refresh_date
+            when returns.is_current then policy.as_of_date else policy.refresh_date
         end
 ),
 
 candidates as (
-    select named.version, named.source, named.order_id
+    select named.is_current, named.source, named.order_id
     from named
     inner join {{ ref('int_orders') }} as orders
         on named.source = orders.source and named.order_id = orders.order_id
         and (
-            (named.version = 'current' and orders.version = 'current')
-            or (named.version = 'refresh' and orders.is_known_at_refresh)
+            (named.is_current and orders.is_current)
+            or (not named.is_current and orders.is_known_at_refresh)
         )
-    group by named.version, named.source, named.order_id
+    group by named.is_current, named.source, named.order_id
     having sum(named.qty) >= max(orders.sale_qty) and max(orders.sale_qty) > 0
 ),
 
 sold as (
     select
-        candidates.version, candidates.source, candidates.order_id, lines.product_id, lines.line_no,
+        candidates.is_current, candidates.source, candidates.order_id, lines.product_id, lines.line_no,
         sum(lines.qty) as qty
     from {{ ref('int_order_lines') }} as lines
     inner join candidates
@@ -37,49 +37,47 @@ sold as (
         on lines.source = changed.source and lines.order_id = changed.order_id
     where
         lines.kind = 'sale'
-        and lines.version = case
-            when candidates.version = 'refresh' and changed.order_id is not null then 'refresh' else 'current'
-        end
-    group by candidates.version, candidates.source, candidates.order_id, lines.product_id, lines.line_no
+        and lines.is_current = (candidates.is_current or changed.order_id is null)
+    group by candidates.is_current, candidates.source, candidates.order_id, lines.product_id, lines.line_no
 ),
 
 by_line as (
-    select version, source, order_id, line_no, sum(qty) as qty from named
+    select is_current, source, order_id, line_no, sum(qty) as qty from named
     where line_no is not null
-    group by version, source, order_id, line_no
+    group by is_current, source, order_id, line_no
 ),
 
 by_product as (
-    select version, source, order_id, product_id, sum(qty) as qty from named
+    select is_current, source, order_id, product_id, sum(qty) as qty from named
     where line_no is null and product_id is not null
-    group by version, source, order_id, product_id
+    group by is_current, source, order_id, product_id
 ),
 
 unspecified as (
-    select version, source, order_id, sum(qty) as qty from named
+    select is_current, source, order_id, sum(qty) as qty from named
     where line_no is null and product_id is null
-    group by version, source, order_id
+    group by is_current, source, order_id
 ),
 
 kept_by_product as (
     select
-        sold.version, sold.source, sold.order_id, sold.product_id,
+        sold.is_current, sold.source, sold.order_id, sold.product_id,
         sum(greatest(sold.qty - coalesce(by_line.qty, 0), 0)) as qty
     from sold
-    left join by_line using (version, source, order_id, line_no)
-    group by sold.version, sold.source, sold.order_id, sold.product_id
+    left join by_line using (is_current, source, order_id, line_no)
+    group by sold.is_current, sold.source, sold.order_id, sold.product_id
 ),
 
 kept as (
     select
-        kept_by_product.version, kept_by_product.source, kept_by_product.order_id,
+        kept_by_product.is_current, kept_by_product.source, kept_by_product.order_id,
         sum(greatest(kept_by_product.qty - coalesce(by_product.qty, 0), 0)) as qty
     from kept_by_product
-    left join by_product using (version, source, order_id, product_id)
-    group by kept_by_product.version, kept_by_product.source, kept_by_product.order_id
+    left join by_product using (is_current, source, order_id, product_id)
+    group by kept_by_product.is_current, kept_by_product.source, kept_by_product.order_id
 )
 
-select kept.version, kept.source, kept.order_id
+select kept.is_current, kept.source, kept.order_id
 from kept
-left join unspecified using (version, source, order_id)
+left join unspecified using (is_current, source, order_id)
 where kept.qty <= coalesce(unspecified.qty, 0)

@@ -4,7 +4,7 @@ with events as (
     from {{ ref('stg_web__touchpoints') }} as touchpoints
     inner join {{ ref('int_customer_links') }} as links
         on touchpoints.source = links.source and touchpoints.source_customer_id = links.source_customer_id
-        and links.version = 'current'
+        and links.is_current
     cross join {{ ref('int_run_policy') }} as policy
     where touchpoints.event_date < policy.as_of_date
 )

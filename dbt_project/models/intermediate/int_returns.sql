@@ -1,12 +1,12 @@
 {{ config(materialized='table') }}
--- One row per version and return, booked on its own day, with the order it names and the customer it belongs to.
+-- One row per return, of today and of the refresh date, booked on its own day, with the order it names and the customer it belongs to.
 -- A link that the source does not give is never inferred.
 with delivered as (
-    select 'current' as version, stg.*
+    select true as is_current, stg.*
     from {{ ref('stg_sales__returns') }} as stg
     where stg.is_in_force
     union all
-    select 'refresh' as version, stg.*
+    select false as is_current, stg.*
     from {{ ref('stg_sales__returns') }} as stg
     inner join {{ ref('int_run_policy') }} as policy on policy.refresh_date < policy.as_of_date
     where stg.was_in_force
@@ -16,21 +16,25 @@ ranked as (
     select
         *,
         row_number() over (
-            partition by version, source, return_id order by dt desc, rev desc, delivery_row desc, delivery desc
+            partition by is_current, source, return_id order by dt desc, rev desc, delivery_row desc, delivery desc
         ) as nth
     from delivered
 ),
 
 orders as (
-    select version, source, order_id, customer_key, channel_id, ordered_date, is_paid, sale_amount, sale_amount_ex_tax
+    select is_current, source, order_id, customer_key, channel_id, ordered_date, is_paid, sale_amount, sale_amount_ex_tax
     from {{ ref('int_orders') }}
-    where version = 'current'
+    where is_current
     union all
     select
-        'refresh' as version, source, order_id, customer_key_at_refresh, channel_id, ordered_date, is_paid,
-        sale_amount, sale_amount_ex_tax
-    from {{ ref('int_orders') }}
-    where is_known_at_refresh
+        false as is_current, orders.source, orders.order_id, links.customer_key, orders.channel_id, orders.ordered_date,
+        orders.is_paid, orders.sale_amount, orders.sale_amount_ex_tax
+    from {{ ref('int_orders') }} as orders
+    inner join {{ ref('int_run_policy') }} as policy on policy.refresh_date < policy.as_of_date
+    left join {{ ref('int_customer_links') }} as links
+        on orders.source = links.source and orders.source_customer_id = links.source_customer_id
+        and not links.is_current
+    where orders.is_known_at_refresh
 ),
 
 joined as (
@@ -46,20 +50,20 @@ joined as (
             when products.product_id is null and orders.sale_amount > 0
                 then {{ money_share('returns.refund_amount', 'orders.sale_amount_ex_tax', 'orders.sale_amount') }}
             else {{ without_tax(
-                'returns.refund_amount', 'true', "coalesce(case when returns.version = 'current'"
+                'returns.refund_amount', 'true', "coalesce(case when returns.is_current"
                 ~ " then products.effective_tax_rate else products.effective_tax_rate_at_refresh end,"
                 ~ " policy.default_tax_rate)"
             ) }}
         end as refund_net
     from ranked as returns
     cross join {{ ref('int_run_policy') }} as policy
-    left join orders using (version, source, order_id)
-    left join {{ ref('int_customer_links') }} as links using (version, source, source_customer_id)
+    left join orders using (is_current, source, order_id)
+    left join {{ ref('int_customer_links') }} as links using (is_current, source, source_customer_id)
     left join {{ ref('int_products') }} as products on returns.product_id = products.product_id
     where returns.nth = 1
 )
 
 select
-    version, source, return_id, order_id, line_no, product_id, source_customer_id, customer_key, channel_id, type,
+    is_current, source, return_id, order_id, line_no, product_id, source_customer_id, customer_key, channel_id, type,
     reason, currency, qty, refund_amount, refund_net, return_date, cost_date, is_order_known, is_countable
 from joined

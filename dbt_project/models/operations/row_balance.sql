@@ -8,14 +8,14 @@ with lines as (
         sum(adjustment_amount) as adjustment_amount,
         sum(stock_movement_n) as stock_movement_n
     from {{ ref('int_order_totals') }}
-    where version = 'current'
+    where is_current
     group by source
 ),
 
 brought_back as (
     select source, count(*) as return_n, -sum(refund_amount) as return_amount
     from {{ ref('int_returns') }}
-    where version = 'current'
+    where is_current
     group by source
 ),
 

@@ -6,7 +6,7 @@ with words as (
     from {{ ref('stg_customers__consents') }} as consents
     inner join {{ ref('int_customer_links') }} as links
         on consents.source = links.source and consents.source_customer_id = links.source_customer_id
-        and links.version = 'current'
+        and links.is_current
 ),
 
 live as (

@@ -6,8 +6,8 @@ with counted as (
         coalesce(sum(totals.lines_n) filter (where orders.order_id is null), 0) as orphans_n
     from {{ ref('int_order_totals') }} as totals
     left join {{ ref('int_orders') }} as orders
-        on totals.version = orders.version and totals.source = orders.source and totals.order_id = orders.order_id
-    where totals.version = 'current'
+        on totals.is_current = orders.is_current and totals.source = orders.source and totals.order_id = orders.order_id
+    where totals.is_current
     group by totals.source
 )
 

@@ -8,8 +8,8 @@ orphans as (
     select totals.source, sum(totals.sale_amount) as amount
     from {{ ref('int_order_totals') }} as totals
     anti join {{ ref('int_orders') }} as orders
-        on totals.version = orders.version and totals.source = orders.source and totals.order_id = orders.order_id
-    where totals.version = 'current'
+        on totals.is_current = orders.is_current and totals.source = orders.source and totals.order_id = orders.order_id
+    where totals.is_current
     group by totals.source
 ),
 

@@ -39,8 +39,8 @@ renamed as (
         source.ordered_at,
         source.paid_at,
         source.updated_at,
-        {{ local_date('source.ordered_at', 'deliveries.zone') }} as ordered_date,
-        {{ local_date('source.paid_at', 'deliveries.zone') }} as paid_date,
+        {{ looked_up_date('source.ordered_at', 'deliveries.zone', 'ordered_days') }} as ordered_date,
+        {{ looked_up_date('source.paid_at', 'deliveries.zone', 'paid_days') }} as paid_date,
 
         -- delivery
         deliveries.dt,
@@ -51,6 +51,8 @@ renamed as (
         deliveries.was_in_force
     from source
     inner join deliveries on source._delivery = deliveries.delivery
+    {{ join_local_days('source.ordered_at', 'deliveries.zone', 'ordered_days') }}
+    {{ join_local_days('source.paid_at', 'deliveries.zone', 'paid_days') }}
 )
 
 select * from renamed

@@ -33,7 +33,7 @@ renamed as (
         source.requested_at,
         source.refunded_at,
         coalesce(
-            {{ local_date('coalesce(source.refunded_at, source.requested_at)', 'deliveries.zone') }}, deliveries.dt
+            {{ looked_up_date('coalesce(source.refunded_at, source.requested_at)', 'deliveries.zone', 'booked_days') }}, deliveries.dt
         ) as return_date,
 
         -- delivery
@@ -45,6 +45,7 @@ renamed as (
         deliveries.was_in_force
     from source
     inner join deliveries on source._delivery = deliveries.delivery
+    {{ join_local_days('coalesce(source.refunded_at, source.requested_at)', 'deliveries.zone', 'booked_days') }}
 )
 
 select * from renamed

@@ -24,7 +24,7 @@ renamed as (
 
         -- timestamps
         source.occurred_at,
-        {{ local_date('source.occurred_at', 'deliveries.zone') }} as event_date,
+        {{ looked_up_date('source.occurred_at', 'deliveries.zone', 'occurred_days') }} as event_date,
 
         -- delivery
         deliveries.dt,
@@ -33,6 +33,7 @@ renamed as (
         source._row as delivery_row
     from source
     inner join deliveries on source._delivery = deliveries.delivery
+    {{ join_local_days('source.occurred_at', 'deliveries.zone', 'occurred_days') }}
     where deliveries.is_in_force
 )
 

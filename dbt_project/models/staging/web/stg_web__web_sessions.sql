@@ -30,7 +30,7 @@ renamed as (
         -- timestamps
         source.started_at,
         source.ended_at,
-        {{ local_date('source.started_at', 'deliveries.zone') }} as session_date,
+        {{ looked_up_date('source.started_at', 'deliveries.zone', 'started_days') }} as session_date,
 
         -- delivery
         deliveries.dt,
@@ -39,6 +39,7 @@ renamed as (
         source._row as delivery_row
     from source
     inner join deliveries on source._delivery = deliveries.delivery
+    {{ join_local_days('source.started_at', 'deliveries.zone', 'started_days') }}
     where deliveries.is_in_force
 )
 
