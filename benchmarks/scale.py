@@ -112,8 +112,9 @@ def _json_of(output: str) -> dict:
 
 def phases(progress: str, wall_s: float) -> dict[str, float]:
     """Seconds from each progress line of `strata run` ("[  5.2 s] text") to the next, and of the last to the
-    end; what comes before the first is the start of the command. A text that comes again adds up."""
-    lines = re.findall(r"^\[\s*([\d.]+) s\] (.+)$", progress, re.MULTILINE)
+    end; what comes before the first is the start of the command. Indented lines belong to the one above them.
+    A text that comes again adds up."""
+    lines = re.findall(r"^\[\s*([\d.]+) s\] (\S.*)$", progress, re.MULTILINE)
     marks = [(0.0, "starting"), *((float(at), text) for at, text in lines), (wall_s, "end")]
     seconds: dict[str, float] = {}
     for (at, text), (until, _) in pairwise(marks):

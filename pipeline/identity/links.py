@@ -149,9 +149,9 @@ def _records(settings: Settings, in_force: list[ledger.Entry]) -> pd.DataFrame:
             ),
             latest as (
                 select d.source, r.source_customer_id,
-                    max_by(r.phone_token, (coalesce(r.updated_at, cast(d.dt as timestamp)), d.dt, r._row))
+                    arg_max_null(r.phone_token, (coalesce(r.updated_at, cast(d.dt as timestamp)), d.dt, r._row))
                         as phone_token,
-                    max_by(r.email_token, (coalesce(r.updated_at, cast(d.dt as timestamp)), d.dt, r._row))
+                    arg_max_null(r.email_token, (coalesce(r.updated_at, cast(d.dt as timestamp)), d.dt, r._row))
                         as email_token
                 from {_feed(settings.raw, "customers")} as r join deliveries as d using (_delivery)
                 group by d.source, r.source_customer_id

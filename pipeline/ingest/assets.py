@@ -34,7 +34,8 @@ def _spec(contract: Contract) -> AssetSpec:
     return AssetSpec(
         AssetKey(["raw", contract.feed]),
         description=f"{contract.description}\n\nContract {contract.id}; personal columns hold tokens.",
-        group_name=contract.domain,
+        group_name="raw",
+        tags={"domain": contract.domain},
         owners=[OWNER],
         kinds={"parquet"},
         metadata={"dagster/column_schema": schema, "key": ", ".join(contract.key), "cadence": contract.cadence},
@@ -49,7 +50,7 @@ def _spec(contract: Contract) -> AssetSpec:
         AssetSpec(
             LEDGER_KEY,
             description="One row per delivered file: what became of each of its rows.",
-            group_name="operations",
+            group_name="raw",
             owners=[OWNER],
             kinds={"parquet"},
             skippable=True,

@@ -84,7 +84,9 @@ def dbt_checks(manifest: dict[str, Any], run_results: dict[str, Any]) -> list[Ch
         node = manifest["nodes"].get(result["unique_id"])
         if node is None or node["resource_type"] != "test":
             continue
-        tested = node.get("attached_node") or next(iter(node["depends_on"]["nodes"]), None)
+        named = ((node["config"].get("meta") or {}).get("dagster") or {}).get("ref", {}).get("name")
+        on = [n for n in node["depends_on"]["nodes"] if n.endswith(f".{named}")] or node["depends_on"]["nodes"]
+        tested = node.get("attached_node") or next(iter(on), None)
         model = manifest["nodes"].get(tested) or manifest["sources"].get(tested, {})
         table = f"{model.get('schema', 'dbt')}.{model.get('name', node['name'])}"
         block = node["config"]["severity"].lower() == "error"

@@ -69,7 +69,10 @@ def test_a_size_beyond_the_machine_is_left_out_with_its_reason():
 
 
 def test_the_phases_of_our_run_are_read_from_its_progress():
-    progress = "warning\n[   0.5 s] loading\n[   5.0 s] building\n\x1b[32m12 of 72\n[  15.5 s] publishing\n"
+    progress = (
+        "warning\n[   0.5 s] loading\n[   5.0 s] building\n[   9.0 s]   25 of 72 nodes\n"
+        "\x1b[32m12 of 72\n[  15.5 s] publishing\n"
+    )
     assert scale.phases(progress, 16.0) == {
         "starting": 0.5,
         "loading": 4.5,

@@ -9,10 +9,12 @@ import gzip
 import io
 import json
 import os
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -277,10 +279,17 @@ class Day:
         path = self.settings.quarantine / f"{entry.delivery}.parquet"
         return pq.read_table(path).to_pylist() if path.exists() else []
 
-    def raw(self, entry: Entry, feed: str) -> list[dict[str, Any]]:
-        files = (self.settings.raw / str(entry.source) / feed).rglob("*.parquet")
-        rows = [row for file in files for row in pq.read_table(file).to_pylist()]
-        return sorted((r for r in rows if r["_delivery"] == entry.delivery), key=lambda r: r["_row"])
+    @cached_property
+    def _raw(self) -> Mapping[str, list[dict[str, Any]]]:
+        rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for file in self.settings.raw.glob("[!_]*/*/*/*/*.parquet"):
+            for row in pq.read_table(file).to_pylist():
+                rows[row["_delivery"]].append(row)
+        return rows
+
+    def raw(self, entry: Entry) -> list[dict[str, Any]]:
+        """The loaded records in file order, wherever they were written."""
+        return sorted(self._raw.get(entry.delivery, []), key=lambda row: row["_row"])
 
 
 @pytest.fixture(scope="module")
@@ -324,7 +333,7 @@ def test_outcome(case: Case, bad_day: Day) -> None:
     assert counts == case.counts
     assert tuple((q["record_no"], q["code"]) for q in bad_day.quarantine(entry)) == case.rejects
     assert entry.extra_columns == case.extra
-    raw = bad_day.raw(entry, case.feed)
+    raw = bad_day.raw(entry)
     assert len(raw) == case.counts[1]
     for column, values in case.sees.items():
         assert [row[column] for row in raw] == values

@@ -3,13 +3,11 @@
 with orders as (
     select
         orders.*,
-        coalesce(orders.costed_net, 0) + coalesce(costs.costed_net, 0)
-            + coalesce(orders.margin_profit, 0) + coalesce(costs.margin_profit, 0) as margin_before_discount,
-        coalesce(orders.cost_amount, 0) + coalesce(costs.cost_amount, 0) as total_cost,
-        orders.estimated_n + coalesce(costs.estimated_n, 0) > 0 as profit_is_estimated,
-        orders.default_margin_n + coalesce(costs.default_margin_n, 0) > 0 as profit_uses_default_margin,
-        (orders.estimated_n = 0 or orders.margin_profit is not null)
-            and (coalesce(costs.estimated_n, 0) = 0 or costs.margin_profit is not null) as is_profit_known
+        orders.contribution + coalesce(costs.contribution, 0) as total_contribution,
+        orders.cost_amount + coalesce(costs.cost_amount, 0) as total_cost,
+        orders.is_profit_estimated or coalesce(costs.is_profit_estimated, false) as profit_is_estimated,
+        orders.uses_default_margin or coalesce(costs.uses_default_margin, false) as profit_uses_default_margin,
+        not orders.is_profit_unknown and not coalesce(costs.is_profit_unknown, false) as is_profit_known
     from {{ ref('int_orders') }} as orders
     left join {{ ref('int_order_costs') }} as costs using (source, order_id)
     where orders.is_current
@@ -43,9 +41,9 @@ select
     case
         when not orders.is_profit_known then null
         when orders.net_revenue = orders.sale_amount_ex_tax
-            then {{ money('orders.margin_before_discount - orders.total_cost') }}
+            then {{ money('orders.total_contribution - orders.total_cost') }}
         else {{ money(
-            money_share('orders.margin_before_discount', 'orders.net_revenue', 'orders.sale_amount_ex_tax')
+            money_share('orders.total_contribution', 'orders.net_revenue', 'orders.sale_amount_ex_tax')
             ~ ' - orders.total_cost'
         ) }}
     end as profit,

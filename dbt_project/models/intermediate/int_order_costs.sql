@@ -32,13 +32,6 @@ dated as (
 select
     source,
     order_id,
-    {{ money("coalesce(sum(amount_ex_tax) filter (where unit_cost is not null), 0)") }} as costed_net,
-    {{ money("coalesce(sum(qty * unit_cost), 0)") }} as cost_amount,
-    case
-        when count(*) filter (where unit_cost is null) = count(margin) filter (where unit_cost is null)
-            then {{ money("sum(amount_ex_tax * margin) filter (where unit_cost is null)") }}
-    end as margin_profit,
-    count(*) filter (where unit_cost is null) as estimated_n,
-    count(*) filter (where unit_cost is null and margin_basis = 'default') as default_margin_n
+    {{ contribution_sums('true', 'amount_ex_tax', 'qty') }}
 from dated
 group by source, order_id

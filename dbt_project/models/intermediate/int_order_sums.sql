@@ -3,13 +3,10 @@
 -- did (fewer distinct bits than lines). Lines above 61 share bits, so long orders are only suspected.
 with lines as (
     select
-        stg.*,
-        {{ without_tax('stg.line_amount', 'stg.price_includes_tax', 'products.effective_tax_rate') }} as amount_ex_tax,
-        products.is_merchandise,
-        products.unit_cost,
-        products.has_dated_cost,
-        products.margin,
-        products.margin_basis,
+        stg.source,
+        stg.order_id,
+        stg.line_no,
+        {{ order_line_measures('stg', 'products', 'products.effective_tax_rate') }},
         stg.was_in_force
             and products.effective_tax_rate = products.effective_tax_rate_at_refresh as is_same_at_refresh
     from {{ ref('stg_sales__order_lines') }} as stg
@@ -20,7 +17,7 @@ with lines as (
 select
     source,
     order_id,
-    {{ order_line_sums('lines', 'lines') }},
+    {{ order_line_sums() }},
     count(*) <> bit_count(bit_or({{ bit_of('line_no % 62') }})) as is_suspect,
     bool_and(is_same_at_refresh) as is_same_at_refresh
 from lines

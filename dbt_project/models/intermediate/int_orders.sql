@@ -53,7 +53,6 @@ select
     {{ is_paid_status('headers.status') }} and headers.paid_date is not null and not headers.is_test
         and headers.currency = policy.reporting_currency as is_paid,
     not headers.is_current or (headers.was_in_force and changed.order_id is null) as is_known_at_refresh,
-    coalesce(totals.lines_n, 0) as lines_n,
     coalesce(totals.sale_n, 0) as sale_n,
     coalesce(totals.sale_qty, 0) as sale_qty,
     coalesce(totals.sale_amount, 0) as sale_amount,
@@ -66,11 +65,11 @@ select
         ) }}
     end as net_revenue,
     coalesce(totals.has_merchandise, false) as has_merchandise,
-    totals.costed_net,
-    totals.cost_amount,
-    totals.margin_profit,
-    coalesce(totals.estimated_n, 0) as estimated_n,
-    coalesce(totals.default_margin_n, 0) as default_margin_n
+    coalesce(totals.contribution, 0) as contribution,
+    coalesce(totals.cost_amount, 0) as cost_amount,
+    coalesce(totals.is_profit_estimated, false) as is_profit_estimated,
+    coalesce(totals.uses_default_margin, false) as uses_default_margin,
+    coalesce(totals.is_profit_unknown, false) as is_profit_unknown
 from headers
 cross join {{ ref('int_run_policy') }} as policy
 left join {{ ref('int_order_totals') }} as totals using (is_current, source, order_id)

@@ -1,32 +1,31 @@
 -- Every de-duplicated line and return that was loaded, whatever its order's state: the control total of the source.
-with lines as (
-    select
-        source,
-        sum(sale_n) as sale_n,
-        sum(sale_amount) as sale_amount,
-        sum(adjustment_n) as adjustment_n,
-        sum(adjustment_amount) as adjustment_amount,
-        sum(stock_movement_n) as stock_movement_n
+with sales as (
+    select source, sum(sale_n) as rows_n, sum(sale_amount) as amount
     from {{ ref('int_order_totals') }}
     where is_current
     group by source
 ),
 
+other_lines as (
+    select source, kind, count(*) as rows_n, sum(line_amount) as amount
+    from {{ ref('int_order_lines') }}
+    where is_current and kind <> 'sale'
+    group by source, kind
+),
+
 brought_back as (
-    select source, count(*) as return_n, -sum(refund_amount) as return_amount
+    select source, count(*) as rows_n, -sum(refund_amount) as amount
     from {{ ref('int_returns') }}
     where is_current
     group by source
 ),
 
 balance as (
-    select source, 'sale' as kind, sale_n as rows_n, sale_amount as amount from lines
+    select source, 'sale' as kind, rows_n, amount from sales
     union all
-    select source, 'return' as kind, return_n as rows_n, return_amount as amount from brought_back
+    select source, 'return' as kind, rows_n, amount from brought_back
     union all
-    select source, 'adjustment' as kind, adjustment_n as rows_n, adjustment_amount as amount from lines
-    union all
-    select source, 'stock_movement' as kind, stock_movement_n as rows_n, 0 as amount from lines
+    select source, kind, rows_n, amount from other_lines
 )
 
 select

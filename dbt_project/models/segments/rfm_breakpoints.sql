@@ -1,5 +1,6 @@
 -- The cut points in force on D. Frozen at the refresh date from what was known then; as of D while too few buyers were
--- known; absolute while there are too few at all.
+-- known; absolute while there are too few at all. Interpolation leaves noise in the last bit (3.9999999999999996), and a
+-- tie on the cut point would resolve upward: a fifth between two amounts has five decimals, so eight are exact.
 with policy as (
     select * from {{ ref('int_run_policy') }}
 ),
@@ -37,7 +38,7 @@ quantiles as (
     select
         '{{ measure }}' as measure,
         {%- for k in range(1, 5) %}
-        {{ quantile(measure, 'cast(0.' ~ (2 * k) ~ ' as double)') }} as cut_{{ k }}{{ ',' if not loop.last }}
+        round({{ quantile(measure, 'cast(0.' ~ (2 * k) ~ ' as double)') }}, 8) as cut_{{ k }}{{ ',' if not loop.last }}
         {%- endfor %}
     from buyers
     inner join choice using (basis)

@@ -1,4 +1,4 @@
-{{ config(meta={'description': "Revenue of the customer tables is not that of their orders less returns (Q-11): a class is built on money that the facts do not hold."}) }}
+{{ config(meta={'dagster': {'ref': {'name': 'customer_rfm'}}, 'description': "Revenue of the customer tables is not that of their orders less returns (Q-11): a class is built on money that the facts do not hold."}) }}
 with facts as (
     select coalesce(sum(sales), 0) - coalesce(sum(refunds), 0) as amount
     from (

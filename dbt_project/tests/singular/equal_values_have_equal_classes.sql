@@ -1,4 +1,4 @@
-{{ config(meta={'description': "Two customers with the same figure got different scores or classes (Q-14): something ranks by row order, and the result would change from run to run."}) }}
+{{ config(meta={'dagster': {'ref': {'name': 'customer_rfm'}}, 'description': "Two customers with the same figure got different scores or classes (Q-14): something ranks by row order, and the result would change from run to run."}) }}
 select 'recency' as measure, cast(recency_days as varchar) as value from {{ ref('customer_rfm') }}
 where r_score is not null
 group by recency_days

@@ -1,4 +1,4 @@
-{{ config(meta={'description': "A class lacks its label or its one action, a label is too long for the tools that show it, or the playbook allows a price by class (Q-20, Q-22)."}) }}
+{{ config(meta={'dagster': {'ref': {'name': 'segment_labels'}}, 'description': "A class lacks its label or its one action, a label is too long for the tools that show it, or the playbook allows a price by class (Q-20, Q-22)."}) }}
 with actions as (
     select scheme, class, count(*) as actions_n, bool_or(pricing_use_allowed) as allows_pricing
     from {{ ref('playbook') }}

@@ -1,4 +1,4 @@
-{{ config(meta={'description': "Some customer has no class, two classes or an unknown one (Q-13): class counts would not add up to the population, and no segment figure of this run can be trusted."}) }}
+{{ config(meta={'dagster': {'ref': {'name': 'customer_rfm'}}, 'description': "Some customer has no class, two classes or an unknown one (Q-13): class counts would not add up to the population, and no segment figure of this run can be trusted."}) }}
 with classes as (
     select customer_key, 'rfm' as scheme, rfm_segment as class from {{ ref('customer_rfm') }}
     union all

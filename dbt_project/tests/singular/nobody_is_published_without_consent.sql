@@ -1,4 +1,4 @@
-{{ config(meta={'description': "Someone without live consent to marketing and profiling, under age or internal is in the published segments (Q-16, Q-17, Q-19): releasing them would break the law."}) }}
+{{ config(meta={'dagster': {'ref': {'name': 'segment_membership'}}, 'description': "Someone without live consent to marketing and profiling, under age or internal is in the published segments (Q-16, Q-17, Q-19): releasing them would break the law."}) }}
 -- Read from the delivered words, not from the derived states: a grant that no withdrawal of its channel, or of all
 -- channels, follows or equals in time.
 with words as (

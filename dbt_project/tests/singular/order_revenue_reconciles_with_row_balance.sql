@@ -1,4 +1,4 @@
-{{ config(meta={'description': "Orders do not add up to the lines that were loaded (Q-11): a join lost or doubled revenue between the lines and the orders."}) }}
+{{ config(meta={'dagster': {'ref': {'name': 'row_balance'}}, 'description': "Orders do not add up to the lines that were loaded (Q-11): a join lost or doubled revenue between the lines and the orders."}) }}
 with orders as (
     select source, sum(sale_amount) as amount from {{ ref('fct_orders') }}
     group by source

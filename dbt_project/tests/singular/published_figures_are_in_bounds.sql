@@ -1,4 +1,4 @@
-{{ config(meta={'description': "A published figure is outside what it can be (Q-28, Q-21): a rate above 1, shares that do not add up to 1, an NPS beyond 100, or a cell of fewer people than may be shown."}) }}
+{{ config(meta={'dagster': {'ref': {'name': 'segment_summary'}}, 'description': "A published figure is outside what it can be (Q-28, Q-21): a rate above 1, shares that do not add up to 1, an NPS beyond 100, or a cell of fewer people than may be shown."}) }}
 with shares as (
     select scheme, sum(share) as share, sum(revenue_share) as revenue_share, bool_or(is_suppressed) as has_suppressed
     from {{ ref('segment_summary') }}

@@ -1,4 +1,4 @@
-{{ config(meta={'description': "A grid of named RFM segments leaves a cell out, names one twice, or names a segment without label and action: some customers would fall out of every segment or into two."}) }}
+{{ config(meta={'dagster': {'ref': {'name': 'rfm_grids'}}, 'description': "A grid of named RFM segments leaves a cell out, names one twice, or names a segment without label and action: some customers would fall out of every segment or into two."}) }}
 with cells as (
     select presets.preset, r.score as r_score, f.score as f_score
     from (select distinct preset from {{ ref('rfm_grids') }}) as presets
