@@ -1,7 +1,8 @@
 """Who is who, by deterministic identifiers: source ids → `customer_key`.
 
 Two records of different sources are one person when they share a phone or e-mail token that belongs to exactly one
-record in every source that has it. An identifier that two records of one source share (a household's phone, a shop's
+record in every source that has it, or when one source declares that it uses the other's customer ids; unless their
+names or birth dates contradict each other. An identifier that two records of one source share (a household's phone, a shop's
 mailbox) says nothing about who it is, so it links nobody: precision before recall, because a wrong merge shows one
 person's data to another (domain.md P-25).
 
@@ -21,7 +22,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from pipeline.ingest import ledger
-from pipeline.ingest.contracts import load_contracts
+from pipeline.ingest.contracts import load_contracts, load_sources
 from pipeline.ingest.vault import Vault, token
 from pipeline.settings import Settings
 
@@ -37,7 +38,9 @@ SCHEMA = pa.schema(
         ("last_seen", pa.date32()),
     ]
 )
-_IDENTIFIERS = ("phone_token", "email_token")
+# Two records that both state one of these, and state it differently, are two people of one household.
+_CONTRADICTS = ("name_token", "birth_date")
+_IDENTIFIERS = ("member_id", "phone_token", "email_token")
 
 
 def write_links(settings: Settings, known_at: Sequence[date]) -> dict[date, int]:
@@ -55,6 +58,7 @@ def write_links(settings: Settings, known_at: Sequence[date]) -> dict[date, int]
     with Vault(settings) as vault:
         for day in sorted(set(known_at)):
             records = _records(settings, ledger.in_force(entries, day))
+            records["member_id"] = _member_ids(records)
             records["customer_key"], records["rule"] = link(records, vault.minting_key, keys)
             records["known_at"] = day
             records["confidence"] = 1.0
@@ -82,7 +86,7 @@ def link(
     linked = np.full(n, "source_id", dtype=object)
     left: list[np.ndarray] = []
     right: list[np.ndarray] = []
-    for identifier in _IDENTIFIERS:
+    for identifier in (name for name in _IDENTIFIERS if name in records):
         edges = _edges(records, identifier)
         if len(edges):
             left.append(edges[:, 0])
@@ -112,11 +116,15 @@ def _edges(records: pd.DataFrame, identifier: str) -> np.ndarray:
     frame["position"] = np.arange(len(frame))
     frame = frame.dropna(subset=["value"])
     per_source = frame.groupby(["value", "source"])["position"].transform("size")
-    shared = frame.loc[per_source > 1, "value"].unique()
-    frame = frame[~frame["value"].isin(shared)].sort_values(["value", "source"])
-    same = frame["value"].to_numpy()[1:] == frame["value"].to_numpy()[:-1]
-    position = frame["position"].to_numpy()
-    return np.stack([position[:-1][same], position[1:][same]], axis=1) if len(frame) else np.empty((0, 2), int)
+    frame = frame[~frame["value"].isin(frame.loc[per_source > 1, "value"].unique())]
+    pairs = frame.merge(frame, on="value")
+    edges = pairs.loc[pairs["position_x"] < pairs["position_y"], ["position_x", "position_y"]].to_numpy()
+    agree = np.ones(len(edges), dtype=bool)
+    for column in (c for c in _CONTRADICTS if c in records):
+        known = records[column].to_numpy(dtype=object)
+        left, right = known[edges[:, 0]], known[edges[:, 1]]
+        agree &= pd.isna(left) | pd.isna(right) | (left == right)
+    return edges[agree]
 
 
 def _records(settings: Settings, in_force: list[ledger.Entry]) -> pd.DataFrame:
@@ -152,7 +160,11 @@ def _records(settings: Settings, in_force: list[ledger.Entry]) -> pd.DataFrame:
                     arg_max_null(r.phone_token, (coalesce(r.updated_at, cast(d.dt as timestamp)), d.dt, r._row))
                         as phone_token,
                     arg_max_null(r.email_token, (coalesce(r.updated_at, cast(d.dt as timestamp)), d.dt, r._row))
-                        as email_token
+                        as email_token,
+                    max_by(r.name_token, (coalesce(r.updated_at, cast(d.dt as timestamp)), d.dt, r._row))
+                        as name_token,
+                    max_by(r.birth_year || '-' || r.birth_month_day,
+                        (coalesce(r.updated_at, cast(d.dt as timestamp)), d.dt, r._row)) as birth_date
                 from {_feed(settings.raw, "customers")} as r join deliveries as d using (_delivery)
                 group by d.source, r.source_customer_id
             )
@@ -162,6 +174,16 @@ def _records(settings: Settings, in_force: list[ledger.Entry]) -> pd.DataFrame:
         ).df()
     finally:
         con.close()
+
+
+def _member_ids(records: pd.DataFrame) -> list[str | None]:
+    """Id in the namespace that several sources share, for records of those sources only."""
+    owner = {s.source: s.customer_ids_of or s.source for s in load_sources().values()}
+    shared = {s.customer_ids_of for s in load_sources().values() if s.customer_ids_of}
+    return [
+        f"{owner.get(source, source)}/{id_}" if owner.get(source, source) in shared else None
+        for source, id_ in zip(records["source"], records["source_customer_id"], strict=True)
+    ]
 
 
 def _feed(raw: Path, feed: str) -> str:

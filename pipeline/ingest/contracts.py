@@ -116,13 +116,18 @@ class DeliveredFeed(_Strict):
 
 
 class Source(_Strict):
-    """One source system. `closed_weekdays` (0 = Monday) and `closed_dates` are days without a delivery."""
+    """One source system.
+
+    `closed_weekdays` (0 = Monday) and `closed_dates` are days without a delivery. `customer_ids_of` names the source
+    whose customer ids this one uses, such as the card numbers that a till reads and the CRM gives out.
+    """
 
     source: str
     description: str = ""
     zone: str | None = None
     currency: str | None = None
     country: str = "CN"
+    customer_ids_of: str | None = None
     price_includes_tax: bool = False
     closed_weekdays: tuple[int, ...] = ()
     closed_dates: tuple[str, ...] = ()

@@ -109,11 +109,19 @@ def make_company(folder: Path, customers: int, days: int, seed: int = 7) -> Line
     return line
 
 
+def network_audit(line: Line) -> dict[str, str]:
+    """Environment under which every Python process notes the names that it looks up in `network.log`."""
+    return {
+        "PYTHONPATH": str(Path(__file__).with_name("audit")),
+        "NETWORK_AUDIT_LOG": str(line.home.parent / "network.log"),
+    }
+
+
 @pytest.fixture(scope="session")
 def company(tmp_path_factory: pytest.TempPathFactory) -> Line:
     """The sample company, 400 customers over 90 days, published for the day after its last delivery."""
     line = make_company(tmp_path_factory.mktemp("company"), 400, 90)
-    code, answer, errors = line.run()
+    code, answer, errors = line.run(env=network_audit(line))
     assert code == 0, (failed(answer), errors[-3000:])
     return line
 

@@ -1,0 +1,125 @@
+"""Every expectation passes on clean data and fails, by its own name, on the defect that it is there for."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from pipeline.quality.checks import Check
+from pipeline.quality.policy import classes, k_anonymity, schemes
+from pipeline.quality.suites import load_suites, run_suite
+
+MEMBERSHIP = pd.DataFrame(
+    {
+        "customer_key": [f"{n:032x}" for n in range(1, 5)],
+        "scheme": ["rfm", "rfm", "rfm", "rfm"],
+        "class": ["champions", "loyal", "new", "champions"],
+        "class_label_zh": ["冠军客户", "忠诚客户", "新客户", "冠军客户"],
+        "reason_zh": ["365 天内购买 5 天"] * 4,
+        "pricing_use_allowed": [False] * 4,
+    }
+)
+SUMMARY = pd.DataFrame(
+    {
+        "scheme": ["rfm", "rfm", "rfm"],
+        "class": ["champions", "loyal", "new"],
+        "customers": [40, k_anonymity(), 0],
+        "share": [0.8, 0.2, 0.0],
+        "action_zh": ["专人联系", "会员权益", "首单关怀"],
+    }
+)
+N = 40
+ORDERS = pd.DataFrame({"stale_days": [None] * (N - 1) + [0.0], "guest_share_shift": [None] * (N - 1) + [0.05],
+                       "paid_share": [0.9] * N})
+LINES = pd.DataFrame({"qty__max": [10.0] * N, "unit_price_paid__max": [99.0] * N, "list_price_share": [1.0] * N})
+RETURNS = pd.DataFrame({"qty__max": [10.0] * N, "refund_amount__max": [99.0] * N, "refunded_share": [1.0] * N})
+ANSWERS = pd.DataFrame({"person_share": [0.9] * N})
+CLEAN = {
+    "audiences.segment_membership": MEMBERSHIP, "audiences.segment_summary": SUMMARY, "orders": ORDERS,
+    "order_lines": LINES, "returns": RETURNS, "survey_responses": ANSWERS,
+}
+LAST, THREE = [0], [0, 1, 2]
+
+# (suite, column, rows, planted value, the check that must fail)
+DEFECTS: list[tuple[str, str, list[int], Any, str]] = [
+    ("audiences.segment_membership", "customer_key", LAST, f"{4:032x}", "one_class_per_customer_and_scheme"),
+    ("audiences.segment_membership", "customer_key", LAST, "13812345678", "keys_are_tokens"),
+    ("audiences.segment_membership", "customer_key", LAST, "A" * 32, "keys_are_tokens"),
+    ("audiences.segment_membership", "scheme", LAST, "horoscope", "known_schemes"),
+    ("audiences.segment_membership", "class", LAST, "chamipons", "known_classes"),
+    ("audiences.segment_membership", "class_label_zh", LAST, "一二三四五六七八九十一", "labels_fit_vendor_limits"),
+    ("audiences.segment_membership", "class_label_zh", LAST, "", "labels_fit_vendor_limits"),
+    ("audiences.segment_membership", "reason_zh", LAST, None, "every_row_has_a_reason"),
+    ("audiences.segment_membership", "pricing_use_allowed", LAST, True, "no_class_sets_a_price"),
+    ("audiences.segment_summary", "class", [1], "champions", "one_row_per_class"),
+    ("audiences.segment_summary", "scheme", LAST, "horoscope", "known_schemes"),
+    ("audiences.segment_summary", "class", LAST, "chamipons", "known_classes"),
+    ("audiences.segment_summary", "share", LAST, 1.01, "shares_are_fractions"),
+    ("audiences.segment_summary", "share", LAST, -0.01, "shares_are_fractions"),
+    ("audiences.segment_summary", "customers", LAST, 1, "no_small_cells"),
+    ("audiences.segment_summary", "customers", LAST, 9, "no_small_cells"),
+    ("audiences.segment_summary", "action_zh", LAST, None, "every_class_has_an_action"),
+    ("orders", "stale_days", LAST, 2.0, "newest_orders_fresh"),
+    ("orders", "guest_share_shift", LAST, 0.11, "guest_share_steady"),
+    ("orders", "paid_share", THREE, 0.1, "orders_mostly_paid"),
+    ("order_lines", "qty__max", LAST, 6_901_234_567_892.0, "quantities_plausible"),
+    ("order_lines", "unit_price_paid__max", LAST, 10_000_001.0, "prices_plausible"),
+    ("order_lines", "list_price_share", THREE, 0.1, "list_prices_present"),
+    ("returns", "qty__max", LAST, 1_000_001.0, "returned_quantities_plausible"),
+    ("returns", "refund_amount__max", LAST, 10_000_001.0, "refunds_plausible"),
+    ("returns", "refunded_share", THREE, 0.1, "refunds_dated"),
+    ("survey_responses", "person_share", THREE, 0.0, "answers_name_their_person"),
+]
+
+
+def suites() -> dict[str, Any]:
+    return {**load_suites("expectations.sources"), **load_suites("expectations.audiences")}
+
+
+def failed(checks: list[Check]) -> list[str]:
+    return [c.check for c in checks if not c.passed]
+
+
+@pytest.mark.parametrize("target", CLEAN)
+def test_clean_data_pass(target: str) -> None:
+    assert failed(run_suite(suites()[target], CLEAN[target])) == []
+
+
+@pytest.mark.parametrize(("target", "column", "rows", "value", "name"), DEFECTS, ids=[f"{d[4]}-{d[3]}" for d in DEFECTS])
+def test_a_planted_defect_fails_its_own_check_alone(
+    target: str, column: str, rows: list[int], value: Any, name: str
+) -> None:
+    frame = CLEAN[target].copy()
+    frame.loc[rows, column] = value
+    checks = run_suite(suites()[target], frame)
+    assert failed(checks) == [name]
+    check = next(c for c in checks if c.check == name)
+    assert check.description.split("\n")[0].endswith(".")
+    assert check.target == target
+
+
+def test_every_expectation_has_its_defect_here() -> None:
+    known = {(target, e.check) for target, suite in suites().items() for e in suite.expectations}
+    assert {(d[0], d[4]) for d in DEFECTS} == known
+
+
+def test_an_empty_membership_passes() -> None:
+    """A source without consents publishes nobody, which is no defect."""
+    assert failed(run_suite(suites()["audiences.segment_membership"], MEMBERSHIP.head(0))) == []
+
+
+def test_a_missing_column_fails_and_does_not_crash() -> None:
+    checks = run_suite(suites()["audiences.segment_membership"], MEMBERSHIP.drop(columns="reason_zh"))
+    assert "every_row_has_a_reason" in failed(checks)
+
+
+@pytest.mark.xfail(strict=True, reason="every expectation of the suite passes over nulls")
+@pytest.mark.parametrize("column", ["customer_key", "scheme", "class", "class_label_zh", "pricing_use_allowed"])
+def test_a_row_without_a_value_does_not_leave(column: str) -> None:
+    frame = MEMBERSHIP.astype(object).copy()
+    frame.loc[0, column] = None
+    assert failed(run_suite(suites()["audiences.segment_membership"], frame))
+
+
+def test_policy_value_sets_are_not_empty() -> None:
+    assert "rfm" in schemes() and "champions" in classes() and k_anonymity() == 10
