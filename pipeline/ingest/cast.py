@@ -4,10 +4,12 @@ Everything here is pure: column names come from contracts, values of a delivery 
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pipeline.ingest.contracts import SQL_TYPES, Column, Contract
+from pipeline.ingest.zones import offset_of_utc, utc_of_local
 
-NULL_SPELLINGS = ("", "NULL", "null", "\\N")
+_NULLS = ", ".join(f"'{spelling}'" for spelling in ("", "NULL", "null", "\\N"))
 _TIMESTAMP = r"^\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?\s*(Z|[+-]\d{2}:?\d{2})?$"
 _OFFSET = r"(Z|[+-]\d{2}:?\d{2})$"
 _SPACED_OFFSET = r"\s+" + _OFFSET
@@ -21,12 +23,6 @@ def quote(name: str) -> str:
 
 def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _text(name: str) -> str:
-    spellings = ", ".join(literal(s) for s in NULL_SPELLINGS)
-    value = f"trim({quote(name)})"
-    return f"case when {value} in ({spellings}) then null else {value} end"
 
 
 def _number_text(x: str) -> str:
@@ -46,81 +42,93 @@ def _date_text(x: str) -> str:
     return f"regexp_replace({chinese}, '^(\\d{{4}})(\\d{{2}})(\\d{{2}})$', '\\1-\\2-\\3')"
 
 
-def _from_text(column: Column, x: str) -> tuple[str, str | None]:
-    """(typed value, minutes of the original offset or null) of the text expression `x`."""
+@dataclass(frozen=True)
+class _Typed:
+    """SQL of one column: its value, a condition that says that something unreadable came, minutes of offset."""
+
+    value: str
+    unreadable: str | None = None
+    offset: str | None = None
+
+
+def _from_text(column: Column, x: str, zone: str, until_year: int) -> _Typed:
+    """The typed value of the text expression `x`."""
     kind = column.type
+    given = f"{x} is not null"
     if kind in "sj":
-        return x, None
+        return _Typed(x)
     if kind == "i":
         n = _number_text(x)
         digits = f"regexp_extract({n}, '^([+-]?\\d{{1,18}})(\\.0+)?$', 1)"
-        return f"try_cast(nullif({digits}, '') as bigint)", None
+        return _Typed(f"try_cast(nullif({digits}, '') as bigint)", given)
     if kind in "mqr":
         n = _number_text(x)
-        return f"try_cast(case when regexp_matches({n}, '^[+-]?\\d{{1,15}}(\\.\\d{{1,12}})?$') then {n} end as {SQL_TYPES[kind]})", None
+        plain = f"case when regexp_matches({n}, '^[+-]?\\d{{1,15}}(\\.\\d{{1,12}})?$') then {n} end"
+        return _Typed(f"try_cast({plain} as {SQL_TYPES[kind]})", given)
     if kind == "b":
         low = f"lower({x})"
-        return (
+        value = (
             f"case when {low} in ('true', 't', '1', 'yes', 'y', '是') then true "
-            f"when {low} in ('false', 'f', '0', 'no', 'n', '否') then false end",
-            None,
+            f"when {low} in ('false', 'f', '0', 'no', 'n', '否') then false end"
         )
+        return _Typed(value, given)
     date_text = _date_text(x)
     if kind == "d":
         form = f"regexp_matches({date_text}, '^\\d{{4}}[-/]\\d{{1,2}}[-/]\\d{{1,2}}( 00:00:00)?$')"
-        return f"try_cast(case when {form} then replace(left({date_text}, 10), '/', '-') end as date)", None
+        return _Typed(f"try_cast(case when {form} then replace(left({date_text}, 10), '/', '-') end as date)", given)
     stamp = f"case when regexp_matches({date_text}, {literal(_TIMESTAMP)}) then replace({date_text}, '/', '-') end"
     zoned = f"regexp_matches({stamp}, {literal(_OFFSET)})"
     joined = f"regexp_replace({stamp}, {literal(_SPACED_OFFSET)}, '\\1')"
-    utc_of_zoned = f"timezone('UTC', try_cast({joined} as timestamptz))"
+    utc_of_zoned = f"make_timestamp(epoch_us(try_cast({joined} as timestamptz)))"
     local = f"try_cast(regexp_replace({stamp}, {literal(_OFFSET)}, '') as timestamp)"
-    utc_of_local = f"timezone('UTC', timezone(_zone, {local}))"
-    utc = f"case when {zoned} then {utc_of_zoned} else {utc_of_local} end"
-    return utc, f"cast(date_diff('minute', {utc}, {local}) as smallint)"
+    utc = f"case when {zoned} then {utc_of_zoned} else {utc_of_local(local, zone, until_year)} end"
+    return _Typed(utc, given, f"cast(date_diff('minute', {utc}, {local}) as smallint)")
 
 
-def _typed(name: str, column: Column, delivered_type: str | None) -> tuple[str, str, str | None]:
-    """(typed value, 'was something delivered?', offset minutes) for one column as it arrives."""
+def _typed(name: str, column: Column, delivered_type: str | None, zone: str, until_year: int) -> _Typed:
+    """One column as it arrives. Text has been trimmed, and the spellings of null are null."""
+    target = SQL_TYPES[column.type]
     if delivered_type is None:
-        return f"cast(null as {SQL_TYPES[column.type]})", "false", "cast(null as smallint)"
-    q, target = quote(name), SQL_TYPES[column.type]
+        return _Typed(f"cast(null as {target})", None, "cast(null as smallint)")
+    q = quote(name)
     given = f"{q} is not null"
     family = delivered_type.split("(")[0]
-    local_offset = f"cast(date_diff('minute', {{utc}}, timezone(_zone, timezone('UTC', {{utc}}))) as smallint)"
     if family == "VARCHAR":
-        x = _text(name)
-        value, offset = _from_text(column, x)
-        return value, f"({x}) is not null", offset
+        return _from_text(column, q, zone, until_year)
     if column.type == "s" and family in ("FLOAT", "DOUBLE"):
         # An id column with gaps becomes a float on its way through a data frame: 17850.0 is the id 17850.
         whole = f"{q} = trunc({q}) and abs({q}) < 1e15"
-        return f"case when {whole} then cast(cast({q} as bigint) as varchar) else cast({q} as varchar) end", given, None
-    if column.type in "sj" or (column.type == "i" and family not in _INTEGERS):
-        value, _ = _from_text(column, f"cast({q} as varchar)")
-        return value, given, None
-    if column.type in "imqr" and (family in _INTEGERS or family in ("DECIMAL", "FLOAT", "DOUBLE", "HUGEINT")):
-        return (q if delivered_type == target else f"try_cast({q} as {target})"), given, None
+        return _Typed(f"case when {whole} then cast(cast({q} as bigint) as varchar) else cast({q} as varchar) end")
+    if column.type in "imqr" and delivered_type == target:
+        return _Typed(q)
+    if column.type in "mqr" and (family in _INTEGERS or family in ("DECIMAL", "FLOAT", "DOUBLE", "HUGEINT")):
+        return _Typed(f"try_cast({q} as {target})", given)
+    if column.type == "i" and family in _INTEGERS:
+        return _Typed(f"try_cast({q} as {target})", given)
     if column.type == "d" and family in ("DATE", "TIMESTAMP"):
-        return f"cast({q} as date)", given, None
+        return _Typed(f"cast({q} as date)")
     if column.type == "ts" and family.startswith("TIMESTAMP WITH"):
-        utc = f"timezone('UTC', {q})"
-        return utc, given, local_offset.format(utc=utc)
+        utc = f"make_timestamp(epoch_us({q}))"
+        return _Typed(utc, None, offset_of_utc(utc, zone, until_year))
     if column.type == "ts" and family.startswith(("TIMESTAMP", "DATE")):
-        utc = f"timezone('UTC', timezone(_zone, cast({q} as timestamp)))"
-        return utc, given, f"cast(date_diff('minute', {utc}, cast({q} as timestamp)) as smallint)"
+        local = f"cast({q} as timestamp)"
+        utc = utc_of_local(local, zone, until_year)
+        return _Typed(utc, None, f"cast(date_diff('minute', {utc}, {local}) as smallint)")
     if column.type == "b" and family == "BOOLEAN":
-        return q, given, None
-    value, offset = _from_text(column, f"cast({q} as varchar)")
-    return value, given, offset
+        return _Typed(q)
+    return _from_text(column, f"cast({q} as varchar)", zone, until_year)
 
 
-def _failed(name: str, column: Column, given: str, value: str) -> list[tuple[str, str]]:
+def _failed(name: str, column: Column, unreadable: bool) -> list[tuple[str, str]]:
     """(SQL condition, reject code) in the order in which a broken value is named."""
+    value = quote(name)
     broken: list[tuple[str, str]] = []
-    if column.type not in "sj":
-        broken.append((f"{given} and {value} is null", _BAD.get(column.type, "bad_number")))
-    elif name.endswith("_id"):
-        broken.append((f"regexp_matches({value}, '^\\d(\\.\\d+[eE]|[eE]\\+|\\.\\d+[eE]\\+)\\d+$')", "scientific_id"))
+    if unreadable:
+        broken.append((f"{quote('_given_' + name)} and {value} is null", _BAD.get(column.type, "bad_number")))
+    if column.type == "s" and name.endswith("_id"):
+        form = r"^\d(\.\d+[eE]|[eE]\+|\.\d+[eE]\+)\d+$"
+        exponent = f"(contains({value}, 'E') or contains({value}, 'e'))"
+        broken.append((f"{exponent} and regexp_matches({value}, {literal(form)})", "scientific_id"))
     if column.required:
         broken.append((f"{value} is null", "missing_value"))
     if column.values:
@@ -132,58 +140,58 @@ def _failed(name: str, column: Column, given: str, value: str) -> list[tuple[str
     if column.max is not None:
         broken.append((f"{value} > {column.max:g}", "out_of_range"))
     if column.event:
-        cast_to = SQL_TYPES[column.type]
         latest = "_latest" if column.type == "ts" else "_dt"
         broken.append((f"{value} > {latest}", "future_date"))
-        broken.append((f"{value} < cast('2000-01-01' as {cast_to})", "before_2000"))
+        broken.append((f"{value} < cast('2000-01-01' as {SQL_TYPES[column.type]})", "before_2000"))
     return broken
 
 
-def classified_sql(contract: Contract, relation: str, delivered: Mapping[str, str], deliveries: str) -> str:
-    """SELECT that types every row of `relation` and names what is wrong with it.
+def classified_sql(
+    contract: Contract, relation: str, delivered: Mapping[str, str], deliveries: str, zone: str, until_year: int
+) -> tuple[str, list[tuple[str, str | None]]]:
+    """SELECT that types every row of `relation` and says which rule a row breaks first.
 
     Args:
         relation: rows as delivered, with `_delivery`, `_row` and the columns of `delivered`.
         delivered: contract column → DuckDB type as it arrives.
-        deliveries: table of `_delivery`, `_zone`, `_dt`, `_latest` (end of the business day in UTC + 5 minutes).
+        deliveries: table of `_delivery`, `_dt`, `_latest` (end of the business day in UTC + 5 minutes).
+        zone: of times without an offset.
+        until_year: last year whose offset changes matter.
 
-    The result has the typed contract columns, `<ts>_offset_minutes`, `_delivery`, `_row`, `_code` (null for a good
-    row), `_column` and, in a feed without personal columns, `_value` as delivered.
+    Returns:
+        The SQL, whose result has the typed contract columns, `<ts>_offset_minutes`, `_delivery`, `_row` and `_rule`
+        (null for a good row), and the rules: (reject code, column or None) at position `_rule`.
     """
-    # A shifted row puts a phone into the column beside it, so a feed with personal columns shows no value at all.
-    personal = any(column.pii for column in contract.columns.values())
-    shown = [] if personal else [name for name in contract.columns if name in delivered]
-    inner: list[str] = []
-    conditions: list[tuple[str, str, str]] = []
-    for name, column in contract.columns.items():
-        value, given, offset = _typed(name, column, delivered.get(name))
-        inner.append(f"{value} as {quote(name)}")
-        inner.append(f"{given} as {quote('_given_' + name)}")
-        if column.type == "ts":
-            inner.append(f"{offset or 'cast(null as smallint)'} as {quote(name + '_offset_minutes')}")
-        if name in shown:
-            inner.append(f"cast({quote(name)} as varchar) as {quote('_as_' + name)}")
-        for condition, code in _failed(name, column, quote("_given_" + name), quote(name)):
-            conditions.append((condition, code, name))
-    for rule in contract.row_rules:
-        conditions.append((rule.reject_when, rule.code, ""))
-    code_case = " ".join(f"when {c} then {literal(code)}" for c, code, _ in conditions)
-    column_case = " ".join(f"when {c} then {literal(name)}" for c, _, name in conditions)
-    stored = [
-        quote(part)
-        for name, column in contract.columns.items()
-        for part in ((name, name + "_offset_minutes") if column.type == "ts" else (name,))
+    trimmed = [f"trim({quote(n)}) as {quote(n)}" if kind == "VARCHAR" else quote(n) for n, kind in delivered.items()]
+    cleaned = [
+        f"case when length({quote(n)}) <= 4 and {quote(n)} in ({_NULLS}) then null else {quote(n)} end as {quote(n)}"
+        if kind == "VARCHAR"
+        else quote(n)
+        for n, kind in delivered.items()
     ]
-    value_case = " ".join(f"when {literal(name)} then {quote('_as_' + name)}" for name in shown)
-    return f"""
-        with typed as (
-            select {", ".join(inner)}, r._delivery, r._row, _dt, _latest
-            from {relation} as r join {deliveries} as d on d._delivery = r._delivery
-        ),
-        named as (
-            select *, case {code_case} end as _code, case {column_case} end as _column from typed
+    typed: list[str] = []
+    stored: list[str] = []
+    rules: list[tuple[str, str, str | None]] = []
+    for name, column in contract.columns.items():
+        made = _typed(name, column, delivered.get(name), zone, until_year)
+        typed.append(f"{made.value} as {quote(name)}")
+        stored.append(quote(name))
+        if made.unreadable:
+            typed.append(f"{made.unreadable} as {quote('_given_' + name)}")
+        if column.type == "ts":
+            typed.append(f"{made.offset} as {quote(name + '_offset_minutes')}")
+            stored.append(quote(name + "_offset_minutes"))
+        rules += [(condition, code, name) for condition, code in _failed(name, column, made.unreadable is not None)]
+    rules += [(rule.reject_when, rule.code, None) for rule in contract.row_rules]
+    case = " ".join(f"when {condition} then {i}" for i, (condition, _, _) in enumerate(rules))
+    sql = f"""
+        with trimmed as (select {", ".join([*trimmed, "_delivery", "_row"])} from {relation}),
+        cleaned as (select {", ".join([*cleaned, "_delivery", "_row"])} from trimmed),
+        typed as (
+            select {", ".join(typed)}, r._delivery, r._row, _dt, _latest
+            from cleaned as r join {deliveries} as d on d._delivery = r._delivery
         )
-        select {", ".join(stored)}, _delivery, _row, _code, nullif(_column, '') as _column,
-            {f"case _column {value_case} end" if shown else "cast(null as varchar)"} as _value
-        from named
+        select {", ".join(stored)}, _delivery, _row, cast({f"case {case} end" if rules else "null"} as smallint) as _rule
+        from typed
     """
+    return sql, [(code, name) for _, code, name in rules]

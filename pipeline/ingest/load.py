@@ -374,6 +374,8 @@ class _Loader:
         readable = [p for p in batch if p.entry.status == "loaded"]
         con = duckdb.connect()
         con.execute("set TimeZone = 'UTC'")
+        # A batch that does not fit in memory goes on on disk.
+        con.execute("set temp_directory = $1", [str(self.settings.build / "spill")])
         con.execute("set preserve_insertion_order = false" if _streams(readable) else "set threads = 2")
         try:
             if readable:
@@ -432,13 +434,10 @@ class _Loader:
         if relation is None:
             return
         con.register("deliveries", self._bounds(batch))
-        sql = classified_sql(self.contract, relation, types, "deliveries")
-        kind = "view" if _streams(batch) else "table"
-        con.execute(f"create temp {kind} classified as {sql}")
-        for delivery, row, code, column, value in con.execute(
-            "select _delivery, _row, _code, _column, _value from classified where _code is not null"
-        ).fetchall():
-            by_delivery[delivery].rejected[row] = (code, column, value)
+        until_year = max(p.delivery.dt for p in batch).year + 1
+        sql, rules = classified_sql(self.contract, relation, types, "deliveries", self.zone, until_year)
+        con.execute(f"create temp table classified as {sql}")
+        self._note_rejects(con, by_delivery, rules, types)
         self._drop_duplicates(con, by_delivery)
         counts = con.execute("select _delivery, count(*) from good group by _delivery").fetchall()
         for delivery, n in counts:
@@ -449,6 +448,34 @@ class _Loader:
                 self._write_feed(con, load_contracts()[target], self._mapped(con, target), batch)
         else:
             self._write_feed(con, self.contract, "good", batch)
+
+    def _note_rejects(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        by_delivery: Mapping[str, Pending],
+        rules: list[tuple[str, str | None]],
+        delivered: Mapping[str, str],
+    ) -> None:
+        """Keep code, column and value of every row that breaks a rule.
+
+        A shifted row puts a phone into the column beside it, so a feed with personal columns shows no value at all.
+        """
+        rows = con.execute("select _delivery, _row, _rule from classified where _rule is not null").fetchall()
+        if not rows:
+            return
+        values: dict[tuple[str, int], dict[str, str | None]] = {}
+        shown = sorted({rules[rule][1] or "" for _, _, rule in rows} & set(delivered))
+        if shown and not any(column.pii for column in self.contract.columns.values()):
+            columns = ", ".join(f"cast(r.{quote(name)} as varchar)" for name in shown)
+            found = con.execute(
+                f"select r._delivery, r._row, {columns} from as_delivered as r semi join "
+                "(select _delivery, _row from classified where _rule is not null) as bad using (_delivery, _row)"
+            ).fetchall()
+            values = {(d, no): dict(zip(shown, rest, strict=True)) for d, no, *rest in found}
+        for delivery, no, rule in rows:
+            code, column = rules[rule]
+            value = values.get((delivery, no), {}).get(column or "")
+            by_delivery[delivery].rejected[no] = (code, column, value)
 
     def _relation(
         self, con: duckdb.DuckDBPyConnection, batch: list[Pending]
@@ -471,6 +498,8 @@ class _Loader:
         try:
             described = con.execute("describe select * from read_parquet($1)", [path]).fetchall()
             resolved, extra = resolve_header([row[0] for row in described], self.contract)
+            if "file_row_number" in (row[0].casefold() for row in described):
+                raise FileRejected("wrong_format", "column file_row_number is DuckDB's own; rename it in the export")
         except duckdb.Error as error:
             detail = str(error).splitlines()[0]
             pending.entry = replace(pending.entry, status="rejected", reject_code="wrong_format", reject_detail=detail)
@@ -506,54 +535,42 @@ class _Loader:
         )
 
     def _bounds(self, batch: list[Pending]) -> pa.Table:
-        """Zone and last moment of each delivery: five minutes after its business day ends, in UTC."""
+        """Day and last moment of each delivery: five minutes after its business day ends, in UTC."""
         zone = ZoneInfo(self.zone)
         rows = []
         for p in batch:
             midnight = datetime.combine(p.delivery.dt + timedelta(days=1), time(), zone)
             latest = midnight.astimezone(UTC).replace(tzinfo=None) + timedelta(minutes=5)
-            rows.append({"_delivery": p.entry.delivery, "_zone": self.zone, "_dt": p.delivery.dt, "_latest": latest})
+            rows.append({"_delivery": p.entry.delivery, "_dt": p.delivery.dt, "_latest": latest})
         return pa.Table.from_pylist(
-            rows,
-            pa.schema(
-                [("_delivery", pa.string()), ("_zone", pa.string()), ("_dt", pa.date32()), ("_latest", pa.timestamp("us"))]
-            ),
+            rows, pa.schema([("_delivery", pa.string()), ("_dt", pa.date32()), ("_latest", pa.timestamp("us"))])
         )
 
     def _drop_duplicates(self, con: duckdb.DuckDBPyConnection, by_delivery: Mapping[str, Pending]) -> None:
         """Leave out the second and later of equal rows of a keyed feed inside one delivery, and count them."""
-        keyed = ", ".join(quote(name) for name in self.contract.key)
-        good = "select * from classified where _code is null"
-        con.execute(f"create temp view accepted as {good}")
-        if keyed:
-            # A 64-bit hash finds every repeat; its rare false alarm only sends a file to the exact test below.
-            repeats = con.execute(
-                f"select count(*) > count(distinct hash(_delivery, {keyed})) from accepted"
-            ).fetchone()
-            if repeats and repeats[0]:
-                columns = ", ".join(
-                    quote(row[0])
-                    for row in con.execute("describe accepted").fetchall()
-                    if row[0] not in ("_row", "_code", "_column", "_value")
-                )
-                # A part of a key may be empty, and an empty part equals an empty part.
-                same = " and ".join(
-                    f"a.{quote(name)} is not distinct from again.{quote(name)}"
-                    for name in ("_delivery", *self.contract.key)
-                )
-                con.execute(
-                    f"create temp table duplicates as select _delivery, _row from ("
-                    f"select _delivery, _row, row_number() over (partition by {columns} order by _row) as nth "
-                    f"from accepted as a semi join (select _delivery, {keyed} from accepted "
-                    f"group by all having count(*) > 1) as again on {same}) where nth > 1"
-                )
-                for delivery, n in con.execute("select _delivery, count(*) from duplicates group by 1").fetchall():
-                    by_delivery[delivery].duplicate_rows = n
-                con.execute(
-                    "create temp view good as select * from accepted anti join duplicates using (_delivery, _row)"
-                )
-                return
-        con.execute("create temp view good as select * from accepted")
+        con.execute("create temp view good as select * from classified where _rule is null")
+        key = (*(("_delivery",) if len(by_delivery) > 1 else ()), *self.contract.key)
+        if not self.contract.key:
+            return
+        key_hash = f"hash({', '.join(quote(name) for name in key)})"
+        # A 64-bit hash finds every repeat; its rare false alarm is settled by the exact comparison below.
+        con.execute(
+            f"create temp table repeats as select {key_hash} as key_hash from good group by 1 having count(*) > 1"
+        )
+        found = con.execute("select count(*) from repeats").fetchone()
+        if not found or not found[0]:
+            return
+        columns = ", ".join(
+            quote(row[0]) for row in con.execute("describe good").fetchall() if row[0] not in ("_row", "_rule")
+        )
+        con.execute(
+            f"create temp table duplicates as select id, _delivery from ("
+            f"select rowid as id, _delivery, row_number() over (partition by {columns} order by _row) as nth "
+            f"from classified semi join repeats on {key_hash} = key_hash where _rule is null) where nth > 1"
+        )
+        for delivery, n in con.execute("select _delivery, count(*) from duplicates group by 1").fetchall():
+            by_delivery[delivery].duplicate_rows = n
+        con.execute("delete from classified where rowid in (select id from duplicates)")
 
     def _mapped(self, con: duckdb.DuckDBPyConnection, target: str) -> str:
         """Run the source's mapping for one contract feed; name of the resulting table."""
@@ -596,7 +613,7 @@ class _Loader:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.name}.tmp")
             target = "'" + str(temporary).replace("'", "''") + "'"
-            con.execute(f"copy ({select}) to {target} (format parquet, compression zstd)")
+            con.execute(f"copy ({select}) to {target} (format parquet, compression snappy)")
             _fsync(temporary)
             temporary.replace(path)
         else:

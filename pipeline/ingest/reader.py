@@ -327,12 +327,15 @@ def _read_jsonl(data: bytes, contract: Contract) -> Records:
                 record = json.loads(
                     body.decode("utf-8"), parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_object
                 )
+                if b"\\ud" in body.lower():
+                    # Half of a surrogate pair, written as an escape, is no text.
+                    json.dumps(record, ensure_ascii=False).encode()
                 if isinstance(record, dict):
                     named = _object([(aliases[key], value) for key, value in record.items() if key in aliases])
                     code = None
                 else:
                     code = "bad_json"
-            except UnicodeDecodeError:
+            except UnicodeError:
                 code = "bad_encoding"
             except (ValueError, RecursionError):
                 code = "bad_json"

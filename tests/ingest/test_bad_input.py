@@ -142,6 +142,7 @@ CASES = [
     refused("cut-workbook", workbook([DEALER])[:700], "wrong_format", feed="order_lines", ext="xlsx"),
     refused("cut-parquet", parquet(A_PARQUET)[:-20], "wrong_format", ext="parquet"),
     refused("damaged-parquet", bytes(DAMAGED), "wrong_format", ext="parquet"),
+    refused("row-number-column", parquet(A_PARQUET | {"file_row_number": [7, 7]}), "wrong_format", ext="parquet"),
     refused("cut-utf16", b"\xff\xfe" + ORDERS.encode("utf-16-le") + b"x", "bad_encoding"),
     refused("two-sheets", workbook([DEALER], ([DEALER, ["ts-1", 1, "p", 1, 5]],)), "several_sheets",
             feed="order_lines", ext="xlsx"),
@@ -188,6 +189,9 @@ CASES = [
     Case("json-key-twice", json_line(order_id="jk-1") + '{"order_id": "a", "order_id": "b", "status": "paid"}\n'
          + '{"order_id": "a", "订单号": "b", "status": "paid"}\n', (3, 1, 2, 0),
          rejects=((2, "bad_json"), (3, "bad_json")), ext="jsonl", counted="jsonl"),
+    Case("json-surrogate", json_line(order_id="jss-1") + '{"order_id": "\\ud800"}\n'
+         + json_line(order_id="jss-😀").replace("😀", "\\ud83d\\ude00"), (3, 2, 1, 0), rejects=((2, "bad_encoding"),),
+         ext="jsonl", counted="jsonl", sees={"order_id": ["jss-1", "jss-😀"]}),
     Case("json-bytes", json_line(order_id="jb-1").encode() + b'{"order_id": "\xff"}\n', (2, 1, 1, 0),
          rejects=((2, "bad_encoding"),), ext="jsonl", counted="jsonl"),
     Case("beyond-header", workbook([DEALER, ["bh-1", 1, "p", 1, 5, "lost"], ["bh-2", 1, "p", 1, 5]]), (2, 1, 1, 0),

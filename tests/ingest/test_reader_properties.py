@@ -81,6 +81,7 @@ def accounted(data: bytes, ext: str, contract: Contract, encoding: str) -> None:
         records = read_text_file(data, ext, contract, encoding, ",")
     except FileRejected:
         return
+    assert records.table(list(contract.columns)).num_rows == len(records.row_no)
     numbers = sorted([*records.row_no, *(r.record_no for r in records.rejects)])
     assert numbers == list(range(1, records.rows_read + 1))
     assert {len(values) for values in records.columns.values()} <= {len(records.row_no)}
@@ -99,7 +100,8 @@ def test_noise_never_breaks_the_csv_reader(data: bytes, encoding: str, with_head
 
 nearly_json = st.binary(max_size=300) | st.lists(
     st.sampled_from([b'{"id":', b'"x"', b"1", b"1e999", b"NaN", b"}", b"{", b"[", b"]", b",", b'"a":', b"\n", b"\r\n", b"\xff",
-                     b"null", b"\xef\xbb\xbf", b"\\ud800", b'"', b"\xff\xfe"]), max_size=60
+                     b"null", b"\xef\xbb\xbf", b"\\ud800", b'"', b"\xff\xfe",
+                     b'{"id": "\\ud800"}', b'{"id": "\\ud83d\\ude00"}']), max_size=60
 ).map(b"".join)
 
 

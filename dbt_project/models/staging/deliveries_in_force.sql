@@ -10,6 +10,7 @@ run_context as (
 known as (
     select
         ledger.*,
+        run_context.reporting_currency,
         ledger.dt < run_context.as_of_date and ledger.known_from <= run_context.as_of_date as is_known,
         ledger.dt < run_context.refresh_date and ledger.known_from <= run_context.refresh_date as was_known
     from ledger
@@ -34,7 +35,8 @@ in_force as (
         rev,
         known_from,
         zone,
-        currency,
+        -- A source that nobody declared delivers in the home's own currency.
+        coalesce(currency, reporting_currency) as currency,
         price_includes_tax,
         is_known and rev = last_rev as is_in_force,
         was_known and rev = last_rev_at_refresh as was_in_force
