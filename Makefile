@@ -33,11 +33,10 @@ test: .venv/.complete ## every test
 ui: .venv/.complete ## Dagster UI on 127.0.0.1
 	$(BIN)/strata ui
 
-lint: .venv-lint/.complete ## style of Python, SQL and YAML, and Dagster's own check of the definitions
+lint: .venv-lint/.complete ## style of Python and YAML, and Dagster's own check of the definitions
 	.venv-lint/bin/ruff check .
 	.venv-lint/bin/ruff format --check .
 	.venv-lint/bin/yamllint --strict .
-	.venv-lint/bin/sqlfluff lint --processes 2 dbt_project/models dbt_project/tests
 	$(BIN)/dg check defs
 
 # Linters live apart: some of them pin other versions of what the product runs on.

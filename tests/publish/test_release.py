@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -14,6 +14,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline import settings as settings_module
 from pipeline.errors import GateStopped, StrataError
 from pipeline.ingest.load import sweep
 from pipeline.publish.release import (
@@ -103,11 +104,32 @@ def table(schema: str, name: str, columns: dict[str, str]) -> str:
     return f"create table {schema}.{name} ({typed})"
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    folder = tmp_path_factory.mktemp("built")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("HOME", folder / "home"), ("LANDING", folder / "landing"), ("TOKEN_KEY", "ab" * 32)):
+            patch.setenv(f"STRATA_{name}", str(value))
+        for name in ("STRATA_CURRENCY", "STRATA_TIMEZONE"):
+            patch.delenv(name, raising=False)
+        settings = settings_module.load()
+        orders = settings.landing / "shop" / "orders" / "2024-05-06.csv"
+        orders.parent.mkdir(parents=True)
+        orders.write_text("order_id,ordered_at,status\na,2024-05-06,paid\nb,bad,paid\n")
+        sweep(settings, AS_OF, run_id="test", released=None)
+        _warehouse(Home(settings))
+        yield settings
+
+
 @pytest.fixture
-def home(settings: Settings, land: Land) -> Home:
-    land("shop/orders/2024-05-06.csv", "order_id,ordered_at,status\na,2024-05-06,paid\nb,bad,paid\n")
-    sweep(settings, AS_OF, run_id="test", released=None)
-    made = Home(settings)
+def home(built: Settings, settings: Settings) -> Home:
+    """A home of its own, before its first release."""
+    shutil.copytree(built.home, settings.home)
+    shutil.copytree(built.landing, settings.landing, dirs_exist_ok=True)
+    return Home(settings)
+
+
+def _warehouse(made: Home) -> None:
     made.sql(
         "create schema audiences", "create schema segments",
         table("audiences", "segment_membership", MEMBERSHIP), table("audiences", "segment_summary", SUMMARY),
@@ -119,7 +141,6 @@ def home(settings: Settings, land: Land) -> Home:
         "insert into segments.customer_small select md5(i::varchar), i / 10, date '2024-05-01' from range(40) t(i)",
     )
     made.build()
-    return made
 
 
 def test_only_marked_columns_of_models_leave() -> None:
