@@ -6,6 +6,7 @@ Exit codes: 0 done · 1 error · 2 stopped by a gate.
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from datetime import date, timedelta
 from functools import wraps
@@ -65,7 +66,31 @@ def _errors_in_one_line(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _OneLineErrors(click.Group):
+    """A usage error is one line and exit code 1; click would end it with 2, which here means: stopped by a gate."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **more)
+        warnings.showwarning = _say_warning
+        try:
+            sys.exit(super().main(*args, standalone_mode=False, **more))
+        except click.ClickException as error:
+            path = error.ctx.command_path if getattr(error, "ctx", None) else "strata"  # type: ignore[attr-defined]
+            click.echo(f"strata: {error.format_message()} (see `{path} --help`)", err=True)
+            sys.exit(1)
+        except click.Abort:
+            click.echo("strata: interrupted", err=True)
+            sys.exit(1)
+
+
+def _say_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    """Our own warnings as a line; those of libraries say nothing that the person at the terminal can act on."""
+    if category is UserWarning and str(message).startswith("made a new token key"):
+        click.echo(f"strata: warning: {message}", err=True)
+
+
+@click.group(cls=_OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="strata")
 def main() -> None:
     """Strata (客户分层): raw sales, channel and survey data into customer segments that marketing tools can trust."""
@@ -222,7 +247,10 @@ def sample(out: Path, customers: int, days: int, seed: int, as_json: bool) -> No
     from pipeline.progress import say
     from pipeline.sample import generate
 
-    summary = generate(out.expanduser().resolve(), customers, days, seed, say)
+    try:
+        summary = generate(out.expanduser().resolve(), customers, days, seed, say)
+    except (FileExistsError, ValueError) as error:
+        raise StrataError(str(error)) from error
     text = f"{summary.get('files', 'the')} files of {customers} customers over {days} days are in {out}"
     _answer(as_json, summary, text)
 

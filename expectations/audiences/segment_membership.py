@@ -3,9 +3,21 @@
 from pipeline.quality.policy import classes, schemes
 from pipeline.quality.suites import Expect, Suite
 
+# Most expectations pass over nulls, so what every row must state is asked for first.
+_STATED = ("customer_key", "scheme", "class", "class_label_zh", "pricing_use_allowed")
+
 SUITE = Suite(
     "audiences.segment_membership",
     (
+        *(
+            Expect(
+                f"{column}_stated",
+                "ExpectColumnValuesToNotBeNull",
+                {"column": column},
+                f"A row without {column} says nothing that a marketing tool could use.",
+            )
+            for column in _STATED
+        ),
         Expect(
             "one_class_per_customer_and_scheme",
             "ExpectCompoundColumnsToBeUnique",

@@ -12,8 +12,8 @@ SUITE = Suite(
         Expect(
             "newest_orders_fresh",
             "ExpectColumnValuesToBeBetween",
-            {"column": "stale_days", "max_value": 1},
-            "The newest delivery holds only old orders: an earlier export came again under a new date.\n\n"
+            {"column": "stale_days", "max_value": 0},
+            "The newest delivery holds nothing of its own day: an earlier export came again under a new date.\n\n"
             "Ask the source for the day's own export.",
         ),
         Expect(

@@ -84,19 +84,12 @@ def link(
     rank = np.empty(n, dtype=np.int64)
     rank[order] = np.arange(n)
     linked = np.full(n, "source_id", dtype=object)
-    left: list[np.ndarray] = []
-    right: list[np.ndarray] = []
+    edges: list[np.ndarray] = []
     for identifier in (name for name in _IDENTIFIERS if name in records):
-        edges = _edges(records, identifier)
-        if len(edges):
-            left.append(edges[:, 0])
-            right.append(edges[:, 1])
-            linked[np.unique(edges)] = identifier.removesuffix("_token")
-    cluster = np.arange(n)
-    if left:
-        a, b = np.concatenate(left), np.concatenate(right)
-        graph = coo_matrix((np.ones(len(a), dtype=bool), (a, b)), shape=(n, n))
-        cluster = connected_components(graph, directed=False)[1]
+        found = _edges(records, identifier)
+        edges.append(found)
+        linked[np.unique(found)] = identifier.removesuffix("_token")
+    cluster = _clusters(records, edges, rank)
     first = pd.Series(rank).groupby(cluster).transform("min").to_numpy()
     earliest = order[first] if n else order
     sources = records["source"].to_numpy()
@@ -108,6 +101,56 @@ def link(
             keys[pair] = token(minting_key, "customer", f"{pair[0]}\x1f{pair[1]}")
         made[i] = keys[pair]
     return made[earliest] if n else made, linked
+
+
+def _clusters(records: pd.DataFrame, edges_by_identifier: list[np.ndarray], rank: np.ndarray) -> np.ndarray:
+    """Cluster number of each record: connected components, taken apart where they hold two people.
+
+    Two people are two records of one source, or two names or birth dates. Such a component is built up again link by
+    link (surer identifier first, then earlier records), leaving out each link that would join them.
+    """
+    n = len(records)
+    edges = np.concatenate(edges_by_identifier) if edges_by_identifier else np.empty((0, 2), int)
+    graph = coo_matrix((np.ones(len(edges), dtype=bool), (edges[:, 0], edges[:, 1])), shape=(n, n))
+    cluster = connected_components(graph, directed=False)[1].astype(np.int64)
+    if not len(edges):
+        return cluster
+    marks = [c for c in ("source", *_CONTRADICTS) if c in records]
+    grouped = records[marks].reset_index(drop=True).groupby(cluster)
+    twofold = grouped["source"].size() > grouped["source"].nunique()
+    for column in marks[1:]:
+        twofold |= grouped[column].nunique() > 1
+    suspects = set(twofold.index[twofold])
+    if not suspects:
+        return cluster
+    values = {c: records[c].to_numpy(dtype=object) for c in marks}
+    members: dict[int, list[int]] = {i: [i] for i in np.flatnonzero(np.isin(cluster, list(suspects)))}
+    root = {i: i for i in members}
+    inside = [
+        (surer, *sorted((int(rank[a]), int(rank[b]))), int(a), int(b))
+        for surer, found in enumerate(edges_by_identifier)
+        for a, b in found
+        if a in root
+    ]
+    for _, _, _, a, b in sorted(inside):
+        one, other = root[a], root[b]
+        if one == other or not _one_person(values, members[one] + members[other]):
+            continue
+        for i in members[other]:
+            root[i] = one
+        members[one] += members.pop(other)
+    for i, r in root.items():
+        cluster[i] = n + r
+    return np.unique(cluster, return_inverse=True)[1]
+
+
+def _one_person(values: dict[str, np.ndarray], group: list[int]) -> bool:
+    sources = [values["source"][i] for i in group]
+    if len(set(sources)) < len(sources):
+        return False
+    return all(
+        len({values[c][i] for i in group if not pd.isna(values[c][i])}) <= 1 for c in values if c != "source"
+    )
 
 
 def _edges(records: pd.DataFrame, identifier: str) -> np.ndarray:

@@ -24,9 +24,10 @@ from pipeline.publish.release import newest_as_of
 from pipeline.quality.gate import LEDGER_KEY
 from pipeline.resources import RunLock
 from pipeline.schedule_days import as_of_date, daily_partitions
-from pipeline.transform.context import policy_refreshes, refresh_date
+from pipeline.transform.context import policy_refreshes, refresh_date, write_context
 
 OWNER = "team:data-engineering"
+CONTEXT_KEY = AssetKey(["raw", "run_context"])
 
 
 def _spec(contract: Contract) -> AssetSpec:
@@ -55,6 +56,14 @@ def _spec(contract: Contract) -> AssetSpec:
             kinds={"parquet"},
             skippable=True,
         ),
+        AssetSpec(
+            CONTEXT_KEY,
+            description="What one build is for: as-of date, day of the cut points, reporting currency. One row.",
+            group_name="raw",
+            owners=[OWNER],
+            kinds={"parquet"},
+            skippable=True,
+        ),
     ],
     can_subset=True,
     partitions_def=daily_partitions(),
@@ -64,7 +73,7 @@ def raw_feeds(context: AssetExecutionContext, run_lock: RunLock) -> Iterator[Mat
     """landing → raw: sweep every pending delivery whose day is not after the partition's."""
     settings = settings_module.load()
     as_of = as_of_date(context.partition_key)
-    wanted = {key.path[1] for key in context.selected_asset_keys} - {"ingest_ledger"}
+    wanted = {key.path[1] for key in context.selected_asset_keys} - {"ingest_ledger", "run_context"}
     say(f"taking in deliveries before {as_of}")
     swept = sweep(
         settings,
@@ -91,6 +100,12 @@ def raw_feeds(context: AssetExecutionContext, run_lock: RunLock) -> Iterator[Mat
                     "sources": ", ".join(sorted({e.source for e in own if e.source})) or "none delivers it",
                 },
             )
+    if CONTEXT_KEY in context.selected_asset_keys:
+        run = write_context(settings, as_of)
+        yield MaterializeResult(
+            asset_key=CONTEXT_KEY,
+            metadata={"refresh date": str(run.refresh_date), "currency": run.reporting_currency},
+        )
     if LEDGER_KEY in context.selected_asset_keys:
         yield MaterializeResult(
             asset_key=LEDGER_KEY,

@@ -146,6 +146,18 @@ def _failed(name: str, column: Column, unreadable: bool) -> list[tuple[str, str]
     return broken
 
 
+def broken_sql(contract: Contract, relation: str, deliveries: str) -> tuple[str, list[tuple[str, str | None]]]:
+    """SELECT of `_delivery`, `_row`, `_rule` of the typed rows of `relation` that break a rule, and the rules."""
+    rules = [(c, code, name) for name, column in contract.stored.items() for c, code in _failed(name, column, False)]
+    rules += [(rule.reject_when, rule.code, None) for rule in contract.row_rules]
+    case = " ".join(f"when {condition} then {i}" for i, (condition, _, _) in enumerate(rules))
+    sql = (
+        f"select _delivery, _row, _rule from (select _delivery, _row, cast(case {case} end as smallint) as _rule "
+        f"from {relation} join {deliveries} using (_delivery)) where _rule is not null"
+    )
+    return sql, [(code, name) for _, code, name in rules]
+
+
 def classified_sql(
     contract: Contract, relation: str, delivered: Mapping[str, str], deliveries: str, zone: str, until_year: int
 ) -> tuple[str, list[tuple[str, str | None]]]:

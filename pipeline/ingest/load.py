@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import StrataError
 from pipeline.ingest import ledger
-from pipeline.ingest.cast import classified_sql, quote
+from pipeline.ingest.cast import broken_sql, classified_sql, quote
 from pipeline.ingest.contracts import (
     SQL_TYPES,
     Contract,
@@ -439,15 +439,40 @@ class _Loader:
         con.execute(f"create temp table classified as {sql}")
         self._note_rejects(con, by_delivery, rules, types)
         self._drop_duplicates(con, by_delivery)
-        counts = con.execute("select _delivery, count(*) from good group by _delivery").fetchall()
-        for delivery, n in counts:
-            by_delivery[delivery].loaded = n
-        if self.source.feeds.get(self.feed) and self.source.feeds[self.feed].maps_to:
-            con.execute("create temp view delivered as select * from good")
-            for target in self.source.feeds[self.feed].maps_to:
-                self._write_feed(con, load_contracts()[target], self._mapped(con, target), batch)
+        declared = self.source.feeds.get(self.feed)
+        if declared and declared.maps_to:
+            mapped = self._map(con, declared.maps_to, by_delivery)
         else:
-            self._write_feed(con, self.contract, "good", batch)
+            mapped = {self.contract.feed: "good"}
+        for delivery, n in con.execute("select _delivery, count(*) from good group by _delivery").fetchall():
+            by_delivery[delivery].loaded = n
+        for feed, relation in mapped.items():
+            contract = self.contract if feed == self.contract.feed else load_contracts()[feed]
+            self._write_feed(con, contract, relation, batch)
+
+    def _map(
+        self, con: duckdb.DuckDBPyConnection, feeds: Iterable[str], by_delivery: Mapping[str, Pending]
+    ) -> dict[str, str]:
+        """Relation of each contract feed that the good rows fill.
+
+        A mapped row obeys the rules of the feed that it fills. Where it breaks one, the delivered row behind it is
+        rejected and the mapping is done again without it.
+        """
+        con.execute("create temp view delivered as select * from good")
+        while True:
+            mapped = {feed: self._mapped(con, feed) for feed in feeds}
+            broken: dict[tuple[str, int], tuple[str, str | None, str | None]] = {}
+            for feed, relation in mapped.items():
+                sql, rules = broken_sql(load_contracts()[feed], relation, "deliveries")
+                for delivery, row, rule in con.execute(sql).fetchall():
+                    code, column = rules[rule]
+                    broken.setdefault((delivery, row), (code, f"{feed}.{column}" if column else feed, None))
+            if not broken:
+                return mapped
+            for (delivery, row), reject in broken.items():
+                by_delivery[delivery].rejected[row] = reject
+            con.register("broken", pa.table({"d": [d for d, _ in broken], "r": [r for _, r in broken]}))
+            con.execute("delete from classified where (_delivery, _row) in (select d, r from broken)")
 
     def _note_rejects(
         self,
@@ -578,7 +603,7 @@ class _Loader:
         contract = load_contracts()[target]
         name = f"mapped_{target}"
         try:
-            con.execute(f"create temp table as_mapped_{target} as {path.read_text(encoding='utf-8')}")
+            con.execute(f"create or replace temp table as_mapped_{target} as {path.read_text(encoding='utf-8')}")
             given = {row[0] for row in con.execute(f"describe as_mapped_{target}").fetchall()}
             unknown = given - set(contract.raw_schema()) - set(contract.columns)
             if unknown:
@@ -591,16 +616,9 @@ class _Loader:
                 columns += [
                     f"cast({quote(c) if c in given else 'null'} as {kind}) as {quote(c)}" for c, kind in kinds.items()
                 ]
-            con.execute(f"create temp table {name} as select {', '.join(columns)}, _delivery, _row from as_mapped_{target}")
+            con.execute(f"create or replace temp table {name} as select {', '.join(columns)}, _delivery, _row from as_mapped_{target}")
         except duckdb.Error as error:
             raise StrataError(f"{path}: {error}") from error
-        for column, spec in contract.columns.items():
-            if spec.required:
-                row = con.execute(
-                    f"select _delivery, _row from {name} where {quote(column)} is null limit 1"
-                ).fetchone()
-                if row:
-                    raise StrataError(f"{path}: gives no {column} for record {row[1]} of {row[0]}; the contract requires it")
         return name
 
     def _write_feed(

@@ -100,7 +100,9 @@ def read_text_file(data: bytes, ext: str, contract: Contract, encoding: str, del
         try:
             data, encoding = data.decode("utf-16").encode("utf-8"), "utf-8"
         except UnicodeDecodeError as error:
-            raise FileRejected("bad_encoding", f"the mark says UTF-16, the content is not: {error.reason}") from error
+            raise FileRejected(
+                "bad_encoding", f"the mark says UTF-16, the content is not: {error.reason}"
+            ) from error
     return _read_jsonl(data, contract) if ext == "jsonl" else _read_csv(data, contract, encoding, delimiter)
 
 
@@ -118,7 +120,9 @@ def resolve_header(header: list[str], contract: Contract) -> tuple[list[str | No
     named = [name for name in resolved if name]
     if len(named) != len(set(named)):
         twice = sorted({name for name in named if named.count(name) > 1})
-        raise FileRejected("duplicate_column", f"column {', '.join(twice)} stands more than once in the header")
+        raise FileRejected(
+            "duplicate_column", f"column {', '.join(twice)} stands more than once in the header"
+        )
     if not named:
         raise FileRejected(
             "no_header",
@@ -127,7 +131,9 @@ def resolve_header(header: list[str], contract: Contract) -> tuple[list[str | No
     missing = [name for name, column in contract.columns.items() if column.required and name not in named]
     if missing:
         raise FileRejected("missing_column", f"required column {', '.join(missing)} is not in the header")
-    extra = tuple(cell.strip() for cell, name in zip(header, resolved, strict=True) if not name and cell.strip())
+    extra = tuple(
+        cell.strip() for cell, name in zip(header, resolved, strict=True) if not name and cell.strip()
+    )
     return resolved, extra
 
 
@@ -239,7 +245,9 @@ def _read_csv(data: bytes, contract: Contract, encoding: str, delimiter: str) ->
             blank += end - start
             continue
         if isinstance(fields, str):
-            raise FileRejected("no_header", f"the first line cannot be read ({fields}); declared encoding: {encoding}")
+            raise FileRejected(
+                "no_header", f"the first line cannot be read ({fields}); declared encoding: {encoding}"
+            )
         header, header_end = fields, end - start
         break
     if header is None:
@@ -251,7 +259,8 @@ def _read_csv(data: bytes, contract: Contract, encoding: str, delimiter: str) ->
         others = [d for d in ",;\t|" if d != delimiter and len(header) == 1 and header[0].count(d) > 0]
         if others and rejected.code != "duplicate_column":
             raise FileRejected(
-                "wrong_delimiter", f"the header is one field; it looks split by {others[0]!r}, declared is {delimiter!r}"
+                "wrong_delimiter",
+                f"the header is one field; it looks split by {others[0]!r}, declared is {delimiter!r}",
             ) from None
         raise
     width = len(header)
@@ -325,13 +334,19 @@ def _read_jsonl(data: bytes, contract: Contract) -> Records:
             try:
                 # Numbers stay as they were written: a float would lose digits of money and of long ids.
                 record = json.loads(
-                    body.decode("utf-8"), parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_object
+                    body.decode("utf-8"),
+                    parse_float=str,
+                    parse_int=str,
+                    parse_constant=str,
+                    object_pairs_hook=_object,
                 )
                 if b"\\ud" in body.lower():
                     # Half of a surrogate pair, written as an escape, is no text.
                     json.dumps(record, ensure_ascii=False).encode()
                 if isinstance(record, dict):
-                    named = _object([(aliases[key], value) for key, value in record.items() if key in aliases])
+                    named = _object(
+                        [(aliases[key], value) for key, value in record.items() if key in aliases]
+                    )
                     code = None
                 else:
                     code = "bad_json"

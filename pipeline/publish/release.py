@@ -93,7 +93,10 @@ def load_manifest(settings: Settings, release: str) -> dict[str, Any]:
     if not path.exists():
         have = ", ".join(list_releases(settings)) or "none"
         raise StrataError(f"there is no release {release}; there are: {have}")
-    return json.loads(path.read_text())
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise StrataError(f"{path} is damaged (its manifest is no JSON): publish {release} again") from error
 
 
 def list_releases(settings: Settings) -> list[str]:
@@ -150,7 +153,7 @@ def publish(
             raise GateStopped("nothing was published: " + "\n".join(str(check) for check in stopped))
         hashes = {path: _sha256(candidate / path) for path in _files(candidate)}
         if before and _says_the_same(before, proof.fingerprint, hashes):
-            shutil.rmtree(candidate)
+            _remove(candidate)
             log(f"release {before['release']} already says this; nothing changed")
             return Published(before["release"], False, tuple(checks), settings.releases / before["release"])
         release = _next_id(settings, as_of)
@@ -164,12 +167,13 @@ def publish(
             for path in _files(candidate)
         }
         _write_json(candidate / "manifest.json", manifest)
+        (candidate / "manifest.sha256").write_text(_sha256(candidate / "manifest.json") + "\n")
         problems = verify_folder(candidate)
         if problems:
             raise StrataError(f"the candidate does not read back as written: {problems[0]}")
         _commit(settings, candidate, release)
     except BaseException:
-        shutil.rmtree(candidate, ignore_errors=True)
+        _remove(candidate)
         raise
     log(f"release {release} is current")
     return Published(release, True, tuple(checks), settings.releases / release)
@@ -197,6 +201,9 @@ def verify(settings: Settings, release: str | None = None) -> tuple[str, list[st
 
 def verify_folder(folder: Path) -> list[str]:
     """What is wrong with a release folder: every file against the manifest's size and SHA-256, none missing or extra."""
+    stated = folder / "manifest.sha256"
+    if not stated.is_file() or stated.read_text().strip() != _sha256(folder / "manifest.json"):
+        return ["manifest.json is not the file that was published"]
     manifest = json.loads((folder / "manifest.json").read_text())
     problems = []
     for path, expected in manifest["files"].items():
@@ -205,14 +212,22 @@ def verify_folder(folder: Path) -> list[str]:
             problems.append(f"{path} is missing")
         elif file.stat().st_size != expected["bytes"] or _sha256(file) != expected["sha256"]:
             problems.append(f"{path} is not the file that was published")
-    extra = set(_files(folder)) - set(manifest["files"]) - {"manifest.json"}
+    extra = set(_files(folder)) - set(manifest["files"]) - {"manifest.json", "manifest.sha256"}
     return problems + [f"{path} does not belong to the release" for path in sorted(extra)]
 
 
 def sweep_leftovers(settings: Settings) -> None:
     """Remove what a run that died left behind. Only under the run lock."""
     for path in settings.releases.glob(".tmp-*"):
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder that may be read-only already."""
+    if folder.exists():
+        for path in (folder, *(p for p in folder.rglob("*") if p.is_dir())):
+            path.chmod(0o755)
+        shutil.rmtree(folder)
 
 
 def _parquet(table: PublishedTable) -> Path:
@@ -238,7 +253,8 @@ def _write_tables(settings: Settings, folder: Path, tables: Iterable[PublishedTa
                 f'copy (select {columns} from "{table.schema}"."{table.name}" order by {order}) to '
                 f"'{_escaped(path)}' (format parquet, compression zstd)"
             )
-            for name, kind, *_ in con.execute(f"describe select * from read_parquet('{_escaped(path)}')").fetchall():
+            # The warehouse's own types: Parquet knows no HUGEINT, and DuckDB would quietly write it as a double.
+            for name, kind, *_ in con.execute(f'describe select {columns} from "{table.schema}"."{table.name}"').fetchall():
                 if not kind.startswith(_ALLOWED_TYPES) or "[" in kind:
                     raise StrataError(f"{table.key}.{name} has type {kind}, which older readers cannot open")
     finally:

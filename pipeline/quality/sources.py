@@ -28,6 +28,7 @@ from pipeline.transform.context import POLICY_DIR, reporting_currency
 
 _WEEKS = 8
 _SHARE_ROWS_MIN = 20
+_STALE_ROWS_MIN = 3
 
 
 def thresholds(as_of: date) -> dict[str, float]:
@@ -161,8 +162,12 @@ def _delivered(
         due = last_trading_day(source, as_of)
         for _ in range((contract.freshness.days if contract.freshness else 1) - 1):
             due = last_trading_day(source, due)
-        # A refused file is named by files_accepted; here it counts as having come.
-        came = [e.dt for e in own if e.source == source.source and e.dt]
+        # A refused file is named by files_accepted; here it counts as having come. The bytes of an earlier day are no
+        # delivery of sales; a snapshot in which nothing changed is one.
+        sales = contract.freshness is not None and contract.freshness.level == "block"
+        came = [
+            e.dt for e in own if e.source == source.source and e.dt and not (sales and e.status == "duplicate")
+        ]
         newest = max(came, default=None)
         if newest is None or newest < due:
             late.append(f"{source.source}/{feed}: due {due}, newest {newest or 'none'}")
@@ -173,7 +178,7 @@ def _delivered(
 
 
 def _rejected_rows(feed: str, own: list[Entry], in_force: list[Entry], limits: dict[str, float]) -> Check:
-    """Per source and day over all its feeds; a delivery that lost every row always counts as too many."""
+    """Per source and day over all its feeds, and per file, of which a part may not be lost however small it is."""
     limit, floor = limits["quarantine_share_max"], limits["quarantine_rows_min"]
     totals: dict[tuple[str | None, date | None], list[int]] = defaultdict(lambda: [0, 0])
     for e in in_force:
@@ -185,7 +190,8 @@ def _rejected_rows(feed: str, own: list[Entry], in_force: list[Entry], limits: d
         share = rejected / read if read else 0.0
         if e.rows_rejected:
             worst = max(worst, share)
-        emptied = e.rows_read > 0 and e.rows_rejected == e.rows_read
+        of_file = e.rows_rejected / e.rows_read if e.rows_read else 0.0
+        emptied = of_file == 1 or (e.rows_rejected > 1 and of_file > limits["quarantine_file_share_max"])
         if e.rows_rejected and (emptied or (rejected > floor and share > limit)):
             bad.append(f"{e.file}: {e.rows_rejected} of {e.rows_read} rows rejected")
     return _result(feed, LEDGER_CHECKS[2], not bad, round(worst, 4), limit, bad)
@@ -211,8 +217,11 @@ def _volume(
             usual = statistics.median(past) if past else None
             observed = n if observed is None else observed + n
             if usual is None:
-                if n == 0 and len(by_day) == 1:
-                    odd.append(f"{source}/{feed}: no row on {day}")
+                others = [rows_n for other, rows_n in by_day.items() if other != day]
+                if n == 0 and (not others or statistics.median(others) >= limits["volume_rows_min"]):
+                    # Without the same weekday to compare with it may be a day of rest: said, but no stop.
+                    odd.append(f"{source}/{feed}: no row on {day}, the first {day:%A}")
+                    level = "warn" if others else level
             elif n == 0 and usual >= limits["volume_rows_min"]:
                 odd.append(f"{source}/{feed}: no row on {day}, usually {usual:g}")
             elif len(past) == _WEEKS and usual >= 4 * limits["volume_rows_min"]:
@@ -278,21 +287,31 @@ def profiles(settings: Settings, feed: str, deliveries: Iterable[Entry]) -> pd.D
     return frame
 
 
+def _newest_event(frame: pd.DataFrame) -> pd.Series:
+    """Newest moment of each delivery of orders: an order of last week may come again because it was paid today."""
+    columns = [c for c in ("ordered_at__max", "paid_at__max", "updated_at__max") if c in frame]
+    return frame[columns].apply(pd.to_datetime).max(axis=1)
+
+
 def _add_order_signals(frame: pd.DataFrame, loaded: dict[str, Entry]) -> None:
-    """`stale_days` and `guest_share_shift`, both on the newest day of each source and null elsewhere."""
+    """`stale_days` and `guest_share_shift`, both on the newest day of each source and null elsewhere.
+
+    A few rows may well all be news of older orders, so they are not judged by their age.
+    """
     frame["source"] = frame["delivery"].map(lambda d: loaded[d].source)
     frame["dt"] = pd.to_datetime(frame["delivery"].map(lambda d: loaded[d].dt))
     offset = frame["delivery"].map(lambda d: loaded[d].zone)
     newest_local = [
         stamp.tz_localize("UTC").tz_convert(zone).tz_localize(None).normalize() if pd.notna(stamp) else pd.NaT
-        for stamp, zone in zip(pd.to_datetime(frame["ordered_at__max"]), offset, strict=True)
+        for stamp, zone in zip(_newest_event(frame), offset, strict=True)
     ]
     frame["newest_order"] = newest_local
     frame["stale_days"] = float("nan")
     frame["guest_share_shift"] = float("nan")
     for _, own in frame.groupby("source"):
         last = own[own["dt"] == own["dt"].max()]
-        frame.loc[last.index[0], "stale_days"] = (last["dt"].iloc[0] - last["newest_order"].max()).days
+        if last["rows_n"].sum() >= _STALE_ROWS_MIN:
+            frame.loc[last.index[0], "stale_days"] = (last["dt"].iloc[0] - last["newest_order"].max()).days
         past = own[(own["dt"] < last["dt"].iloc[0]) & (own["dt"] >= last["dt"].iloc[0] - pd.Timedelta(weeks=_WEEKS))]
         if len(own) and own["dt"].min() <= last["dt"].iloc[0] - pd.Timedelta(weeks=_WEEKS):
             usual = (past["source_customer_id__nulls"] / past["rows_n"]).median()

@@ -188,13 +188,12 @@ def _collect(invocation: DbtCliInvocation) -> tuple[list[Any], Exception | None]
     """Every event of the dbt process, which has ended on return, and its failure if it failed."""
     events: list[Any] = []
     done = 0
-    total = len(built_nodes(json.loads(MANIFEST.read_text())))
     try:
         for event in invocation.stream():
             events.append(event)
             done += 1
             if done % 25 == 0:
-                say(f"  {done} of about {total} nodes")
+                say(f"  {done} models and tests done")
     except DagsterDbtCliRuntimeError as error:
         return events, error
     return events, None

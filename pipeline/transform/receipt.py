@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import GateStopped
@@ -21,10 +22,14 @@ _GOOD = {"success", "pass", "warn"}
 
 @dataclass(frozen=True)
 class Receipt:
-    """`nodes` has the dbt status of every model, seed and data test of the project; `checks` all their results."""
+    """`nodes` has the dbt status of every model, seed and data test of the project; `checks` all their results.
+
+    `warehouse` is the file that the build left (size, time): another dbt run by hand would change it.
+    """
 
     as_of_date: str
     fingerprint: str
+    warehouse: str
     nodes: Mapping[str, str]
     checks: Sequence[Mapping[str, Any]]
 
@@ -33,12 +38,21 @@ def invalidate(settings: Settings) -> None:
     (settings.build / "receipt.json").unlink(missing_ok=True)
 
 
+def _identity(path: Path) -> str:
+    if not path.exists():
+        return "missing"
+    s = path.stat()
+    return f"{s.st_size}:{s.st_mtime_ns}"
+
+
 def write(
     settings: Settings, as_of: date, built_from: str, nodes: Mapping[str, str], checks: Sequence[Check]
 ) -> None:
     """Write the receipt in one rename. `built_from` is the fingerprint taken before the build began."""
     path = settings.build / "receipt.json"
-    receipt = Receipt(as_of.isoformat(), built_from, nodes, [check.as_dict() for check in checks])
+    receipt = Receipt(
+        as_of.isoformat(), built_from, _identity(settings.warehouse), nodes, [check.as_dict() for check in checks]
+    )
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(asdict(receipt), ensure_ascii=False, indent=1, default=str))
     temporary.replace(path)
@@ -55,6 +69,8 @@ def require(settings: Settings, as_of: date, expected_nodes: Sequence[str]) -> R
         raise GateStopped(f"nothing was published: the build is for {receipt.as_of_date}, not {as_of}; {again}")
     if receipt.fingerprint != fingerprint(settings, as_of):
         raise GateStopped(f"nothing was published: deliveries or policy changed since the build; {again}")
+    if receipt.warehouse != _identity(settings.warehouse):
+        raise GateStopped(f"nothing was published: the warehouse was changed after its build; {again}")
     undone = [name for name in expected_nodes if receipt.nodes.get(name) not in _GOOD]
     if undone:
         raise GateStopped(

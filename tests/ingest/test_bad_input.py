@@ -30,7 +30,9 @@ from pipeline.ingest.load import sweep
 from pipeline.settings import Settings
 
 DAY, AS_OF = "2024-05-06", date(2024, 5, 7)
-ORDERS = "order_id,source_customer_id,ordered_at,status,currency,order_discount,delivery_promise_min,is_test\n"
+ORDERS = (
+    "order_id,source_customer_id,ordered_at,status,currency,order_discount,delivery_promise_min,is_test\n"
+)
 LINES = "order_id,line_no,product_id,qty,unit_price_paid\n"
 NOON = f"{DAY} 12:00:00"
 
@@ -66,8 +68,15 @@ class Case:
         return self.content.encode(self.encoding) if isinstance(self.content, str) else self.content
 
 
-def order(name: str, ordered_at: str = NOON, status: str = "paid", currency: str = "CNY", discount: str = "",
-          promise: str = "", test: str = "") -> str:
+def order(
+    name: str,
+    ordered_at: str = NOON,
+    status: str = "paid",
+    currency: str = "CNY",
+    discount: str = "",
+    promise: str = "",
+    test: str = "",
+) -> str:
     """One CSV record of an order whose id nobody else uses."""
     return f"{name},c-{name},{ordered_at},{status},{currency},{discount},{promise},{test}\n"
 
@@ -130,7 +139,11 @@ CASES = [
     refused("preamble", "Exported by ERP 7\n" + ORDERS + order("pre-1"), "no_header"),
     refused("semicolons", (ORDERS + order("sc-1")).replace(",", ";"), "wrong_delimiter", detail="';'"),
     refused("tabs", (ORDERS + order("tb-1")).replace(",", "\t"), "wrong_delimiter"),
-    refused("unbalanced-quote", ORDERS + order("uq-1") + '"uq-2,never closed\n' + order("uq-3"), "unbalanced_quote"),
+    refused(
+        "unbalanced-quote",
+        ORDERS + order("uq-1") + '"uq-2,never closed\n' + order("uq-3"),
+        "unbalanced_quote",
+    ),
     refused("gzip", gzip.compress((ORDERS + order("gz-1")).encode(), mtime=0), "wrong_format", detail="gzip"),
     refused("xlsx-named-csv", workbook([DEALER]), "wrong_format", detail="xlsx"),
     refused("parquet-named-csv", parquet(A_PARQUET), "wrong_format", detail="parquet"),
@@ -142,12 +155,21 @@ CASES = [
     refused("cut-workbook", workbook([DEALER])[:700], "wrong_format", feed="order_lines", ext="xlsx"),
     refused("cut-parquet", parquet(A_PARQUET)[:-20], "wrong_format", ext="parquet"),
     refused("damaged-parquet", bytes(DAMAGED), "wrong_format", ext="parquet"),
-    refused("row-number-column", parquet(A_PARQUET | {"file_row_number": [7, 7]}), "wrong_format", ext="parquet"),
+    refused(
+        "row-number-column", parquet(A_PARQUET | {"file_row_number": [7, 7]}), "wrong_format", ext="parquet"
+    ),
     refused("cut-utf16", b"\xff\xfe" + ORDERS.encode("utf-16-le") + b"x", "bad_encoding"),
-    refused("two-sheets", workbook([DEALER], ([DEALER, ["ts-1", 1, "p", 1, 5]],)), "several_sheets",
-            feed="order_lines", ext="xlsx"),
+    refused(
+        "two-sheets",
+        workbook([DEALER], ([DEALER, ["ts-1", 1, "p", 1, 5]],)),
+        "several_sheets",
+        feed="order_lines",
+        ext="xlsx",
+    ),
     refused("other-source", "source," + ORDERS + "app," + order("os-1"), "wrong_source", detail="says app"),
-    refused("other-source-parquet", parquet(A_PARQUET | {"source": ["app", "app"]}), "wrong_source", ext="parquet"),
+    refused(
+        "other-source-parquet", parquet(A_PARQUET | {"source": ["app", "app"]}), "wrong_source", ext="parquet"
+    ),
     refused("jsonl-without-times", '{"order_id": "jt-1", "status": "paid"}\n', "missing_column", ext="jsonl"),
     # A record cannot be loaded; its neighbours can.
     one_bad("short-row", "short_row", "sr-bad,c,2024-05-06\n", counted="lines"),
@@ -178,68 +200,183 @@ CASES = [
     one_bad("missing-value", "missing_value", order("mv-bad", ordered_at="")),
     one_bad("null-key", "missing_value", order("NULL").replace("c-NULL", "c-null-key")),
     one_bad("out-of-range", "out_of_range", order("oor-bad", discount="-1")),
-    one_bad("negative-at-price", "negative_quantity", a_line("np-bad", "-2", "5"), LINES, GOOD_LINE, feed="order_lines"),
-    one_bad("zero-quantity", "zero_quantity", a_line("zq-bad", "0"), LINES, "z" + GOOD_LINE, feed="order_lines"),
+    one_bad(
+        "negative-at-price",
+        "negative_quantity",
+        a_line("np-bad", "-2", "5"),
+        LINES,
+        GOOD_LINE,
+        feed="order_lines",
+    ),
+    one_bad(
+        "zero-quantity", "zero_quantity", a_line("zq-bad", "0"), LINES, "z" + GOOD_LINE, feed="order_lines"
+    ),
     one_bad("lone-ff", "bad_encoding", "\udcff" + order("ff-bad"), counted="lines", encoding="utf-8"),
     one_bad("surrogate", "bad_encoding", "\ud800" + order("su-bad"), counted="lines"),
-    Case("score-range", "response_id,question_id,survey_id,score\nr1,q,s,10\nr2,q,s,11\nr3,q,s,-1\n", (3, 1, 2, 0),
-         rejects=((2, "out_of_range"), (3, "out_of_range")), feed="survey_responses"),
-    Case("bad-json", json_line(order_id="bj-1") + "{cut\n[1, 2]\n" + "[" * 50_000 + "\n" + json_line(order_id="bj-2"),
-         (5, 2, 3, 0), rejects=((2, "bad_json"), (3, "bad_json"), (4, "bad_json")), ext="jsonl", counted="jsonl"),
-    Case("json-key-twice", json_line(order_id="jk-1") + '{"order_id": "a", "order_id": "b", "status": "paid"}\n'
-         + '{"order_id": "a", "订单号": "b", "status": "paid"}\n', (3, 1, 2, 0),
-         rejects=((2, "bad_json"), (3, "bad_json")), ext="jsonl", counted="jsonl"),
-    Case("json-surrogate", json_line(order_id="jss-1") + '{"order_id": "\\ud800"}\n'
-         + json_line(order_id="jss-😀").replace("😀", "\\ud83d\\ude00"), (3, 2, 1, 0), rejects=((2, "bad_encoding"),),
-         ext="jsonl", counted="jsonl", sees={"order_id": ["jss-1", "jss-😀"]}),
-    Case("json-bytes", json_line(order_id="jb-1").encode() + b'{"order_id": "\xff"}\n', (2, 1, 1, 0),
-         rejects=((2, "bad_encoding"),), ext="jsonl", counted="jsonl"),
-    Case("beyond-header", workbook([DEALER, ["bh-1", 1, "p", 1, 5, "lost"], ["bh-2", 1, "p", 1, 5]]), (2, 1, 1, 0),
-         rejects=((1, "long_row"),), feed="order_lines", ext="xlsx", counted="none"),
-    Case("long-number-id", workbook([DEALER, [12345678901234567890, 1, "p", 1, 5], ["ln-2", 1, "p", 1, 5]]),
-         (2, 1, 1, 0), rejects=((1, "scientific_id"),), feed="order_lines", ext="xlsx", counted="none"),
+    Case(
+        "score-range",
+        "response_id,question_id,survey_id,score\nr1,q,s,10\nr2,q,s,11\nr3,q,s,-1\n",
+        (3, 1, 2, 0),
+        rejects=((2, "out_of_range"), (3, "out_of_range")),
+        feed="survey_responses",
+    ),
+    Case(
+        "bad-json",
+        json_line(order_id="bj-1") + "{cut\n[1, 2]\n" + "[" * 50_000 + "\n" + json_line(order_id="bj-2"),
+        (5, 2, 3, 0),
+        rejects=((2, "bad_json"), (3, "bad_json"), (4, "bad_json")),
+        ext="jsonl",
+        counted="jsonl",
+    ),
+    Case(
+        "json-key-twice",
+        json_line(order_id="jk-1")
+        + '{"order_id": "a", "order_id": "b", "status": "paid"}\n'
+        + '{"order_id": "a", "订单号": "b", "status": "paid"}\n',
+        (3, 1, 2, 0),
+        rejects=((2, "bad_json"), (3, "bad_json")),
+        ext="jsonl",
+        counted="jsonl",
+    ),
+    Case(
+        "json-surrogate",
+        json_line(order_id="jss-1")
+        + '{"order_id": "\\ud800"}\n'
+        + json_line(order_id="jss-😀").replace("😀", "\\ud83d\\ude00"),
+        (3, 2, 1, 0),
+        rejects=((2, "bad_encoding"),),
+        ext="jsonl",
+        counted="jsonl",
+        sees={"order_id": ["jss-1", "jss-😀"]},
+    ),
+    Case(
+        "json-bytes",
+        json_line(order_id="jb-1").encode() + b'{"order_id": "\xff"}\n',
+        (2, 1, 1, 0),
+        rejects=((2, "bad_encoding"),),
+        ext="jsonl",
+        counted="jsonl",
+    ),
+    Case(
+        "beyond-header",
+        workbook([DEALER, ["bh-1", 1, "p", 1, 5, "lost"], ["bh-2", 1, "p", 1, 5]]),
+        (2, 1, 1, 0),
+        rejects=((1, "long_row"),),
+        feed="order_lines",
+        ext="xlsx",
+        counted="none",
+    ),
+    Case(
+        "long-number-id",
+        workbook([DEALER, [12345678901234567890, 1, "p", 1, 5], ["ln-2", 1, "p", 1, 5]]),
+        (2, 1, 1, 0),
+        rejects=((1, "scientific_id"),),
+        feed="order_lines",
+        ext="xlsx",
+        counted="none",
+    ),
     # Equal rows.
-    Case("equal-rows", ORDERS + order("eq") * 3 + order("eq-2"), (4, 2, 0, 2), sees={"order_id": ["eq", "eq-2"]}),
-    Case("same-key-other-content", ORDERS + order("sk") + order("sk", status="completed"), (2, 2, 0, 0),
-         sees={"status": ["paid", "completed"]}),
-    Case("equal-rows-empty-key-part", "channel_id,campaign_code,keyword,date,spend\n"
-         + f"c,k,,{DAY},5\n" * 2 + f"c,k,w,{DAY},5\n" * 2, (4, 2, 0, 2), feed="ad_spend"),
+    Case(
+        "equal-rows",
+        ORDERS + order("eq") * 3 + order("eq-2"),
+        (4, 2, 0, 2),
+        sees={"order_id": ["eq", "eq-2"]},
+    ),
+    Case(
+        "same-key-other-content",
+        ORDERS + order("sk") + order("sk", status="completed"),
+        (2, 2, 0, 0),
+        sees={"status": ["paid", "completed"]},
+    ),
+    Case(
+        "equal-rows-empty-key-part",
+        "channel_id,campaign_code,keyword,date,spend\n" + f"c,k,,{DAY},5\n" * 2 + f"c,k,w,{DAY},5\n" * 2,
+        (4, 2, 0, 2),
+        feed="ad_spend",
+    ),
     # Unusual but right: loaded, normalised.
     Case("header-only", ORDERS, (0, 0, 0, 0)),
     Case("blank-lines", "\n" + ORDERS + "\n" + order("bl-1") + "\r\n\n" + order("bl-2") + "\n", (2, 2, 0, 0)),
     Case("no-last-newline", ORDERS + order("nl-1") + order("nl-2").rstrip("\n"), (2, 2, 0, 0)),
     one_good("bom", order("bom-1"), "order_id", "bom-1", encoding="utf-8-sig"),
-    one_good("bom-quoted", order("bom-2"), "order_id", "bom-2", '"order_id"' + ORDERS[8:], encoding="utf-8-sig"),
+    one_good(
+        "bom-quoted", order("bom-2"), "order_id", "bom-2", '"order_id"' + ORDERS[8:], encoding="utf-8-sig"
+    ),
     one_good("utf16", order("u16-张伟"), "order_id", "u16-张伟", encoding="utf-16"),
-    Case("utf16-be", b"\xfe\xff" + (ORDERS + order("u16be-张")).encode("utf-16-be"), (1, 1, 0, 0),
-         sees={"order_id": ["u16be-张"]}, encoding="utf-16"),
+    Case(
+        "utf16-be",
+        b"\xfe\xff" + (ORDERS + order("u16be-张")).encode("utf-16-be"),
+        (1, 1, 0, 0),
+        sees={"order_id": ["u16be-张"]},
+        encoding="utf-16",
+    ),
     Case("crlf", (ORDERS + order("crlf-1") + order("crlf-2")).replace("\n", "\r\n"), (2, 2, 0, 0)),
     Case("cr", (ORDERS + order("cr-1") + order("cr-2")).replace("\n", "\r"), (2, 2, 0, 0)),
-    Case("mixed-newlines", ORDERS + order("mx-1").replace("\n", "\r\n") + order("mx-2").replace("\n", "\r")
-         + order("mx-3"), (3, 3, 0, 0)),
-    Case("quotes", ORDERS + f'"q,1\n\r\n""x""",c,{NOON},"paid",CNY,"1,234.50",,\n', (1, 1, 0, 0),
-         sees={"order_id": ['q,1\n\r\n"x"'], "order_discount": [Decimal("1234.5000")]}),
+    Case(
+        "mixed-newlines",
+        ORDERS + order("mx-1").replace("\n", "\r\n") + order("mx-2").replace("\n", "\r") + order("mx-3"),
+        (3, 3, 0, 0),
+    ),
+    Case(
+        "quotes",
+        ORDERS + f'"q,1\n\r\n""x""",c,{NOON},"paid",CNY,"1,234.50",,\n',
+        (1, 1, 0, 0),
+        sees={"order_id": ['q,1\n\r\n"x"'], "order_discount": [Decimal("1234.5000")]},
+    ),
     Case("trailing-column", ORDERS + order("tc-1").strip() + ",\n" + order("tc-2"), (2, 2, 0, 0)),
     Case("trailing-header", ORDERS.strip() + ",\n" + order("th-1").strip() + ",\n", (1, 1, 0, 0)),
-    Case("reordered", "status,ordered_at,order_id\npaid," + NOON + ",re-1\n", (1, 1, 0, 0),
-         sees={"order_id": ["re-1"], "status": ["paid"]}),
-    Case("padded-header", " Order_ID , ORDERED_AT,status\u00a0\nph-1," + NOON + ",paid\n", (1, 1, 0, 0),
-         sees={"order_id": ["ph-1"]}),
-    Case("chinese-header", "订单号,下单时间,状态,整单优惠\nch-1,2024年5月6日 09:31,paid,¥５．５０\n", (1, 1, 0, 0),
-         sees={"order_id": ["ch-1"], "ordered_at": [datetime(2024, 5, 6, 1, 31)], "order_discount": [Decimal("5.5")]}),
-    Case("gb18030", "订单号,下单时间,状态,门店编号\ngb-1," + NOON + ",paid,龘店\U00020000\n", (1, 1, 0, 0),
-         sees={"store_id": ["龘店\U00020000"]}, source="store_pos", encoding="gb18030"),
+    Case(
+        "reordered",
+        "status,ordered_at,order_id\npaid," + NOON + ",re-1\n",
+        (1, 1, 0, 0),
+        sees={"order_id": ["re-1"], "status": ["paid"]},
+    ),
+    Case(
+        "padded-header",
+        " Order_ID , ORDERED_AT,status\u00a0\nph-1," + NOON + ",paid\n",
+        (1, 1, 0, 0),
+        sees={"order_id": ["ph-1"]},
+    ),
+    Case(
+        "chinese-header",
+        "订单号,下单时间,状态,整单优惠\nch-1,2024年5月6日 09:31,paid,¥５．５０\n",
+        (1, 1, 0, 0),
+        sees={
+            "order_id": ["ch-1"],
+            "ordered_at": [datetime(2024, 5, 6, 1, 31)],
+            "order_discount": [Decimal("5.5")],
+        },
+    ),
+    Case(
+        "gb18030",
+        "订单号,下单时间,状态,门店编号\ngb-1," + NOON + ",paid,龘店\U00020000\n",
+        (1, 1, 0, 0),
+        sees={"store_id": ["龘店\U00020000"]},
+        source="store_pos",
+        encoding="gb18030",
+    ),
     one_good("leading-zeros", order("000123"), "order_id", "000123"),
     one_good("twenty-digits", order("12345678901234567890"), "order_id", "12345678901234567890"),
     one_good("chinese-date", order("cd-1", "2024年5月6日"), "ordered_at", datetime(2024, 5, 5, 16)),
     one_good("offset", order("of-1", "2024-05-06T10:00:00+02:00"), "ordered_at", datetime(2024, 5, 6, 8)),
-    one_good("offset-apart", order("of-2", "2024-05-06 10:00:00 +0200"), "ordered_at", datetime(2024, 5, 6, 8)),
+    one_good(
+        "offset-apart", order("of-2", "2024-05-06 10:00:00 +0200"), "ordered_at", datetime(2024, 5, 6, 8)
+    ),
     one_good("zulu", order("of-3", "2024-05-06T10:00:00Z"), "ordered_at_offset_minutes", 0),
     one_good("local", order("of-4"), "ordered_at_offset_minutes", 480),
-    one_good("five-minutes-late", order("fm-1", "2024-05-07 00:04:00"), "ordered_at", datetime(2024, 5, 6, 16, 4)),
+    one_good(
+        "five-minutes-late", order("fm-1", "2024-05-07 00:04:00"), "ordered_at", datetime(2024, 5, 6, 16, 4)
+    ),
     one_good("yen", order("yen-1", discount='"¥1,234.50"'), "order_discount", Decimal("1234.5")),
     one_good("full-width", order("fw-1", discount="１２３．５元"), "order_discount", Decimal("123.5")),
-    one_good("parentheses", a_line("pa-1", "1", "(5.00)"), "unit_price_paid", Decimal("-5"), LINES, feed="order_lines"),
+    one_good(
+        "parentheses",
+        a_line("pa-1", "1", "(5.00)"),
+        "unit_price_paid",
+        Decimal("-5"),
+        LINES,
+        feed="order_lines",
+    ),
     one_good("stock-movement", a_line("sm-1", "-4", "0"), "qty", Decimal("-4"), LINES, feed="order_lines"),
     one_good("whole-as-decimal", order("wd-1", promise="30.0"), "delivery_promise_min", 30),
     one_good("chinese-boolean", order("zb-1", test="是"), "is_test", True),
@@ -249,28 +386,76 @@ CASES = [
     one_good("nfc", order("cafe\u0301"), "order_id", "café"),
     one_good("formula", order("=cmd()"), "order_id", "=cmd()"),
     one_good("sql-text", order("'; drop table x; -- {{ x }}"), "order_id", "'; drop table x; -- {{ x }}"),
-    Case("extra-column", ORDERS.strip() + ",天气\n" + order("ec-1").strip() + ",rain\n", (1, 1, 0, 0), extra="天气"),
-    Case("json", json_line(order_id="js-1", order_discount=0.1, source_customer_id=12345678901234567890)
-         + "\n" + json_line(order_id="js-2", weather="rain"), (2, 2, 0, 0), ext="jsonl", counted="jsonl", extra="weather",
-         sees={"order_discount": [Decimal("0.1"), None], "source_customer_id": ["12345678901234567890", None]}),
-    Case("workbook", workbook([DEALER, ["wb-1", 1, 40001, 2, 59.97], ["wb-2", 1, "p", 1, datetime(2024, 1, 1)]]),
-         (2, 1, 1, 0), rejects=((2, "bad_number"),), sees={"product_id": ["40001"], "unit_price_paid": [Decimal("59.97")]},
-         feed="order_lines", ext="xlsx", counted="none"),
-    Case("workbook-notes", workbook([DEALER, ["wn-1", 1, "p", 1, 5]], ([["how to read this"]],)), (1, 1, 0, 0),
-         feed="order_lines", ext="xlsx", counted="none"),
-    Case("parquet", parquet(A_PARQUET | {"source_customer_id": [17850.0, None]}), (2, 2, 0, 0), ext="parquet",
-         counted="none", sees={"source_customer_id": ["17850", None]}),
-    Case("parquet-nan", parquet({"order_id": ["pn-1", "pn-2"], "line_no": [1, 1], "product_id": ["p", "p"],
-                                 "qty": [1.0, 1.0], "unit_price_paid": [float("nan"), 0.1 + 0.2]}), (2, 1, 1, 0),
-         rejects=((1, "bad_number"),), sees={"unit_price_paid": [Decimal("0.3")]}, feed="order_lines", ext="parquet",
-         counted="none"),
+    Case(
+        "extra-column",
+        ORDERS.strip() + ",天气\n" + order("ec-1").strip() + ",rain\n",
+        (1, 1, 0, 0),
+        extra="天气",
+    ),
+    Case(
+        "json",
+        json_line(order_id="js-1", order_discount=0.1, source_customer_id=12345678901234567890)
+        + "\n"
+        + json_line(order_id="js-2", weather="rain"),
+        (2, 2, 0, 0),
+        ext="jsonl",
+        counted="jsonl",
+        extra="weather",
+        sees={"order_discount": [Decimal("0.1"), None], "source_customer_id": ["12345678901234567890", None]},
+    ),
+    Case(
+        "workbook",
+        workbook([DEALER, ["wb-1", 1, 40001, 2, 59.97], ["wb-2", 1, "p", 1, datetime(2024, 1, 1)]]),
+        (2, 1, 1, 0),
+        rejects=((2, "bad_number"),),
+        sees={"product_id": ["40001"], "unit_price_paid": [Decimal("59.97")]},
+        feed="order_lines",
+        ext="xlsx",
+        counted="none",
+    ),
+    Case(
+        "workbook-notes",
+        workbook([DEALER, ["wn-1", 1, "p", 1, 5]], ([["how to read this"]],)),
+        (1, 1, 0, 0),
+        feed="order_lines",
+        ext="xlsx",
+        counted="none",
+    ),
+    Case(
+        "parquet",
+        parquet(A_PARQUET | {"source_customer_id": [17850.0, None]}),
+        (2, 2, 0, 0),
+        ext="parquet",
+        counted="none",
+        sees={"source_customer_id": ["17850", None]},
+    ),
+    Case(
+        "parquet-nan",
+        parquet(
+            {
+                "order_id": ["pn-1", "pn-2"],
+                "line_no": [1, 1],
+                "product_id": ["p", "p"],
+                "qty": [1.0, 1.0],
+                "unit_price_paid": [float("nan"), 0.1 + 0.2],
+            }
+        ),
+        (2, 1, 1, 0),
+        rejects=((1, "bad_number"),),
+        sees={"unit_price_paid": [Decimal("0.3")]},
+        feed="order_lines",
+        ext="parquet",
+        counted="none",
+    ),
 ]
 
 
 def _bytes(case: Case) -> bytes:
     """The cases about broken UTF-8 carry their bytes as surrogates."""
     if isinstance(case.content, str) and case.encoding == "utf-8":
-        return case.content.encode("utf-8", "surrogateescape" if "\udcff" in case.content else "surrogatepass")
+        return case.content.encode(
+            "utf-8", "surrogateescape" if "\udcff" in case.content else "surrogatepass"
+        )
     return case.data
 
 
@@ -320,7 +505,9 @@ def records_in(case: Case) -> int:
     if case.counted == "lines":
         return sum(1 for line in _bytes(case).split(b"\n") if line.strip()) - 1
     text = _bytes(case).decode("utf-16" if "utf16" in case.name else case.encoding)
-    rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row and any(cell.strip() for cell in row)]
+    rows = [
+        row for row in csv.reader(io.StringIO(text, newline="")) if row and any(cell.strip() for cell in row)
+    ]
     return len(rows) - 1
 
 
@@ -331,7 +518,9 @@ def test_case_names_are_unique() -> None:
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_outcome(case: Case, bad_day: Day) -> None:
     entry = bad_day.entries[case.file]
-    assert (entry.status, entry.reject_code) == ("rejected" if case.code else "loaded", case.code), entry.reject_detail
+    assert (entry.status, entry.reject_code) == ("rejected" if case.code else "loaded", case.code), (
+        entry.reject_detail
+    )
     assert case.detail in (entry.reject_detail or "")
     counts = (entry.rows_read, entry.rows_loaded, entry.rows_rejected, entry.rows_duplicate)
     assert counts == case.counts
@@ -390,7 +579,9 @@ def test_a_pipe_is_refused_and_does_not_hang(settings: Settings, land: Land) -> 
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission_is_refused_and_taken_in_once_it_has_it(settings: Settings, land: Land) -> None:
+def test_a_file_without_permission_is_refused_and_taken_in_once_it_has_it(
+    settings: Settings, land: Land
+) -> None:
     path = land(f"shop/orders/{DAY}.csv", ORDERS + order("np-1"))
     path.chmod(0)
     assert outcome(settings, f"shop/orders/{DAY}.csv") == ("rejected", "no_permission")
@@ -430,7 +621,7 @@ def test_a_misplaced_file_is_named_with_the_path_that_was_expected(
 
 def test_a_file_name_that_is_no_text_is_named_too(settings: Settings, land: Land) -> None:
     land("shop/orders/.keep", "")
-    with open(os.fsencode(settings.landing / "shop/orders") + b"/\xff.csv", "wb") as file:
+    with open(os.fsencode(settings.landing / "shop/orders") + b"/\xff.csv", "wb") as file:  # noqa: PTH123 (a path of bytes)
         file.write(b"x")
     assert outcome(settings, "shop/orders/\\udcff.csv") == ("rejected", "unexpected_path")
 

@@ -10,12 +10,30 @@ from pipeline.ingest.ledger import Entry, in_force
 DAY = date(2024, 5, 6)
 
 
-def entry(rev: int = 1, *, dt: date | None = DAY, known_from: date | None = None, status: str = "loaded",
-          stem: str = "2024-05-06", source: str = "shop") -> Entry:
+def entry(
+    rev: int = 1,
+    *,
+    dt: date | None = DAY,
+    known_from: date | None = None,
+    status: str = "loaded",
+    stem: str = "2024-05-06",
+    source: str = "shop",
+) -> Entry:
     return Entry(
-        delivery=f"{source}/orders/{stem}/rev={rev}", source=source, feed="orders", stem=stem, file="f", dt=dt, rev=rev,
-        known_from=known_from or (dt + timedelta(days=1) if dt else DAY), sha256="", bytes=0, status=status,
-        loaded_at=datetime(2024, 5, 7), run_id="r", file_stat="",
+        delivery=f"{source}/orders/{stem}/rev={rev}",
+        source=source,
+        feed="orders",
+        stem=stem,
+        file="f",
+        dt=dt,
+        rev=rev,
+        known_from=known_from or (dt + timedelta(days=1) if dt else DAY),
+        sha256="",
+        bytes=0,
+        status=status,
+        loaded_at=datetime(2024, 5, 7),
+        run_id="r",
+        file_stat="",
     )
 
 
@@ -54,8 +72,12 @@ def test_a_file_without_a_place_is_never_in_force() -> None:
 
 some_entries = st.lists(
     st.builds(
-        lambda n, rev, late: entry(rev, dt=DAY + timedelta(days=n), stem=f"s{n}", known_from=DAY + timedelta(days=n + 1 + late)),
-        st.integers(0, 4), st.integers(1, 4), st.integers(0, 6),
+        lambda n, rev, late: entry(
+            rev, dt=DAY + timedelta(days=n), stem=f"s{n}", known_from=DAY + timedelta(days=n + 1 + late)
+        ),
+        st.integers(0, 4),
+        st.integers(1, 4),
+        st.integers(0, 6),
     ),
     max_size=12,
     unique_by=lambda e: (e.stem, e.rev),
@@ -63,7 +85,9 @@ some_entries = st.lists(
 
 
 @given(some_entries, st.randoms(use_true_random=False), st.integers(0, 12))
-def test_the_answer_does_not_depend_on_the_order_of_entries(entries: list[Entry], random: object, n: int) -> None:
+def test_the_answer_does_not_depend_on_the_order_of_entries(
+    entries: list[Entry], random: object, n: int
+) -> None:
     shuffled = list(entries)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     as_of = DAY + timedelta(days=n)

@@ -79,7 +79,9 @@ def test_every_row_is_a_line_or_a_return(retail: Settings, delivered: list[dict[
     assert returns == sum(r["InvoiceNo"].startswith("C") for r in delivered)
 
 
-def test_customers_have_ids_without_a_decimal_point(retail: Settings, delivered: list[dict[str, str]]) -> None:
+def test_customers_have_ids_without_a_decimal_point(
+    retail: Settings, delivered: list[dict[str, str]]
+) -> None:
     expected = {r["CustomerID"].removesuffix(".0") for r in delivered if r["CustomerID"]}
     found = {row[0] for row in query(retail, "customers", "source_customer_id")}
     assert found == expected
@@ -88,7 +90,9 @@ def test_customers_have_ids_without_a_decimal_point(retail: Settings, delivered:
 
 def test_rows_without_customer_stay_guests(retail: Settings, delivered: list[dict[str, str]]) -> None:
     guests = {r["InvoiceNo"] for r in delivered if not r["CustomerID"] and not r["InvoiceNo"].startswith("C")}
-    assert {row[0] for row in query(retail, "orders", "order_id, source_customer_id") if row[1] is None} == guests
+    assert {
+        row[0] for row in query(retail, "orders", "order_id, source_customer_id") if row[1] is None
+    } == guests
 
 
 def test_a_cancellation_is_a_return_of_no_named_order(retail: Settings) -> None:
@@ -106,7 +110,9 @@ def test_line_numbers_start_again_in_each_document(retail: Settings) -> None:
     assert set(found) == {(1, True)}
 
 
-def test_one_order_an_invoice_with_its_earliest_time(retail: Settings, delivered: list[dict[str, str]]) -> None:
+def test_one_order_an_invoice_with_its_earliest_time(
+    retail: Settings, delivered: list[dict[str, str]]
+) -> None:
     earliest: dict[str, datetime] = {}
     for row in delivered:
         if not row["InvoiceNo"].startswith("C"):
@@ -117,8 +123,12 @@ def test_one_order_an_invoice_with_its_earliest_time(retail: Settings, delivered
 
 
 def test_codes_that_differ_by_case_are_one_product(retail: Settings, delivered: list[dict[str, str]]) -> None:
-    assert {r[0] for r in query(retail, "products", "product_id")} == {r["StockCode"].upper() for r in delivered}
+    assert {r[0] for r in query(retail, "products", "product_id")} == {
+        r["StockCode"].upper() for r in delivered
+    }
 
 
 def test_source_facts_are_noted(retail: Settings) -> None:
-    assert {(e.zone, e.currency, e.price_includes_tax) for e in ledger.read(retail)} == {("Europe/London", "GBP", False)}
+    assert {(e.zone, e.currency, e.price_includes_tax) for e in ledger.read(retail)} == {
+        ("Europe/London", "GBP", False)
+    }

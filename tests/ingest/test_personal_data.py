@@ -21,13 +21,23 @@ from pipeline.settings import Settings
 Land = Callable[[str, bytes | str], Path]
 AS_OF = date(2024, 5, 7)
 PERSONAL = (
-    "欧阳娜娜", "Ludwig Mies", "13812345678", "+8613812345678", "16602345679", "lm@example.org", "LM@Example.ORG",
-    "nana@例子.中国", "朝阳区建国路88号", "12 Rue de l'Exemple", "我的快递一直没有到", "1987-06-05",
+    "欧阳娜娜",
+    "Ludwig Mies",
+    "13812345678",
+    "+8613812345678",
+    "16602345679",
+    "lm@example.org",
+    "LM@Example.ORG",
+    "nana@例子.中国",
+    "朝阳区建国路88号",
+    "12 Rue de l'Exemple",
+    "我的快递一直没有到",
+    "1987-06-05",
 )
 CUSTOMERS = (
     "source_customer_id,name,phone,email,address,birth_date,gender\n"
     "c1,欧阳娜娜,138 1234 5678,nana@例子.中国,北京市朝阳区建国路88号,1987-06-05,female\n"
-    "c2,Ludwig Mies,+86 13812345678,LM@Example.ORG,\"12 Rue de l'Exemple, Paris\",1987-06-05,male\n"
+    'c2,Ludwig Mies,+86 13812345678,LM@Example.ORG,"12 Rue de l\'Exemple, Paris",1987-06-05,male\n'
     # Shifted by one: the phone stands where the gender should. Rejected, and not shown in the quarantine.
     "c3,x,,,1987-06-05,1987-06-05,13812345678\n"
     # Not to be read at all.
@@ -48,8 +58,12 @@ def decoded(file: Path) -> Iterator[str]:
             yield from map(str, column.to_pylist())
     if raw[8:12] == b"DUCK":
         with duckdb.connect(str(file), read_only=True) as con:
-            for schema, table in con.execute("select table_schema, table_name from information_schema.tables").fetchall():
-                yield from (str(v) for row in con.execute(f'from "{schema}"."{table}"').fetchall() for v in row)
+            for schema, table in con.execute(
+                "select table_schema, table_name from information_schema.tables"
+            ).fetchall():
+                yield from (
+                    str(v) for row in con.execute(f'from "{schema}"."{table}"').fetchall() for v in row
+                )
 
 
 def leaks(home: Path, personal: tuple[str, ...] = PERSONAL) -> list[tuple[str, str]]:
@@ -99,7 +113,9 @@ def test_the_vault_alone_knows_the_values(loaded: Settings) -> None:
     assert values["欧阳娜娜"] == "name"
 
 
-def test_vault_and_keys_are_their_owners_alone(loaded: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_vault_and_keys_are_their_owners_alone(
+    loaded: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def mode(path: Path) -> int:
         return stat.S_IMODE(path.stat().st_mode)
 
@@ -133,8 +149,16 @@ def tokens(settings: Settings, kind: str, *values: str, country: str = "CN") -> 
 
 @pytest.mark.parametrize(
     "spelling",
-    ["13812345678", "138-1234-5678", "138 1234 5678", "+86 138 1234 5678", "+8613812345678", "0086 13812345678",
-     "１３８１２３４５６７８", "(138) 1234.5678"],
+    [
+        "13812345678",
+        "138-1234-5678",
+        "138 1234 5678",
+        "+86 138 1234 5678",
+        "+8613812345678",
+        "0086 13812345678",
+        "１３８１２３４５６７８",
+        "(138) 1234.5678",
+    ],
 )
 def test_one_phone_in_every_spelling_is_one_token(settings: Settings, spelling: str) -> None:
     one, two = tokens(settings, "phone", "13812345678", spelling)
@@ -147,7 +171,9 @@ def test_a_phone_that_says_nobody_has_no_token(settings: Settings, value: str) -
 
 
 def test_emails_differ_by_more_than_case_and_space(settings: Settings) -> None:
-    one, two, three, none = tokens(settings, "email", " LM@Example.ORG", "lm@example.org", "lm2@example.org", "no mail")
+    one, two, three, none = tokens(
+        settings, "email", " LM@Example.ORG", "lm@example.org", "lm2@example.org", "no mail"
+    )
     assert one == two != three
     assert none is None
 
@@ -156,14 +182,18 @@ def test_equal_text_of_another_kind_has_another_token(settings: Settings) -> Non
     assert tokens(settings, "name", "x@example.org") != tokens(settings, "email", "x@example.org")
 
 
-def test_another_key_makes_other_tokens(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_another_key_makes_other_tokens(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     mine = tokens(settings, "phone", "13812345678")
     monkeypatch.setenv("STRATA_TOKEN_KEY", "cd" * 32)
     other = type(settings)(tmp_path / "second", settings.landing, None, settings.timezone, None, None)
     assert tokens(other, "phone", "13812345678") != mine
 
 
-def test_another_key_in_the_same_home_is_an_error(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_key_in_the_same_home_is_an_error(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Vault(settings)
     monkeypatch.setenv("STRATA_TOKEN_KEY", "cd" * 32)
     with pytest.raises(StrataError, match="is not the one that this home's tokens were made with"):

@@ -1,5 +1,6 @@
 """The reader against the csv module and against noise. Sizes are small; STRATA_FUZZ_EXAMPLES raises them."""
 
+import contextlib
 import csv
 import io
 import os
@@ -22,13 +23,20 @@ small = hypothesis_settings(
 )
 
 CONTRACT = Contract(
-    feed="t", id="t", description="", key=(), cadence="daily",
+    feed="t",
+    id="t",
+    description="",
+    key=(),
+    cadence="daily",
     columns={"id": Column(type="s", required=True), "a": Column(type="s"), "b": Column(type="s")},
 )
 # Characters that the reader drops or replaces by rule (zero-width, no-break) are tested by name elsewhere.
 _BY_RULE = "\u200b\u200c\u200d\u2060\ufeff\u00a0\u202f"
 texts = st.text(
-    st.one_of(st.sampled_from(list('",;\t|\n\r "' + "aé张龘")), st.characters(exclude_categories=("Cs", "Cc"))), max_size=8
+    st.one_of(
+        st.sampled_from(list('",;\t|\n\r "' + "aé张龘")), st.characters(exclude_categories=("Cs", "Cc"))
+    ),
+    max_size=8,
 ).map(lambda t: "".join(c for c in unicodedata.normalize("NFC", t) if c not in _BY_RULE))
 
 
@@ -51,16 +59,27 @@ def written(field: tuple[str, bool], delimiter: str) -> str:
 def test_a_written_table_is_read_unchanged(
     rows: list[tuple[tuple[str, bool], ...]], encoding: str, delimiter: str, newline: str
 ) -> None:
-    lines = ["id,a,b".replace(",", delimiter), *(delimiter.join(written(f, delimiter) for f in row) for row in rows)]
+    lines = [
+        "id,a,b".replace(",", delimiter),
+        *(delimiter.join(written(f, delimiter) for f in row) for row in rows),
+    ]
     text = newline.join(lines) + newline
     # NFC composes across a field's border and turns one Greek mark into a semicolon: texts that it changes are not meant.
     assume(unicodedata.normalize("NFC", text) == text)
     # A line of white space only is a blank line, whatever the delimiter.
-    expected = [tuple(value for value, _ in row) for row, line in zip(rows, lines[1:], strict=True) if line.strip(" \t")]
+    expected = [
+        tuple(value for value, _ in row)
+        for row, line in zip(rows, lines[1:], strict=True)
+        if line.strip(" \t")
+    ]
     opinion = [tuple(row) for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)][1:]
-    assert [row for row in opinion if any(row)] == [row for row in expected if any(row)], "two counts of the same file"
+    assert [row for row in opinion if any(row)] == [row for row in expected if any(row)], (
+        "two counts of the same file"
+    )
     data = text.encode(encoding)
-    records = read_text_file(data, "csv", CONTRACT, "utf-8" if encoding.startswith("utf") else encoding, delimiter)
+    records = read_text_file(
+        data, "csv", CONTRACT, "utf-8" if encoding.startswith("utf") else encoding, delimiter
+    )
     read = list(zip(records.columns["id"], records.columns["a"], records.columns["b"], strict=True))
     assert read == [row for row in expected if row != ("id", "a", "b")]
     assert {r.code for r in records.rejects} <= {"repeated_header"}
@@ -70,8 +89,30 @@ def test_a_written_table_is_read_unchanged(
 
 
 nearly_csv = st.binary(max_size=300) | st.lists(
-    st.sampled_from([b"id", b"a", b"b", b",", b'"', b"\n", b"\r", b"\r\n", b"x", b" ", b"\xff", b"\xe5", b"\x00", b"\x1a",
-                     b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", "张".encode(), "张".encode("gb18030")]), max_size=60
+    st.sampled_from(
+        [
+            b"id",
+            b"a",
+            b"b",
+            b",",
+            b'"',
+            b"\n",
+            b"\r",
+            b"\r\n",
+            b"x",
+            b" ",
+            b"\xff",
+            b"\xe5",
+            b"\x00",
+            b"\x1a",
+            b"\xef\xbb\xbf",
+            b"\xff\xfe",
+            b"\xfe\xff",
+            "张".encode(),
+            "张".encode("gb18030"),
+        ]
+    ),
+    max_size=60,
 ).map(b"".join)
 
 
@@ -99,9 +140,32 @@ def test_noise_never_breaks_the_csv_reader(data: bytes, encoding: str, with_head
 
 
 nearly_json = st.binary(max_size=300) | st.lists(
-    st.sampled_from([b'{"id":', b'"x"', b"1", b"1e999", b"NaN", b"}", b"{", b"[", b"]", b",", b'"a":', b"\n", b"\r\n", b"\xff",
-                     b"null", b"\xef\xbb\xbf", b"\\ud800", b'"', b"\xff\xfe",
-                     b'{"id": "\\ud800"}', b'{"id": "\\ud83d\\ude00"}']), max_size=60
+    st.sampled_from(
+        [
+            b'{"id":',
+            b'"x"',
+            b"1",
+            b"1e999",
+            b"NaN",
+            b"}",
+            b"{",
+            b"[",
+            b"]",
+            b",",
+            b'"a":',
+            b"\n",
+            b"\r\n",
+            b"\xff",
+            b"null",
+            b"\xef\xbb\xbf",
+            b"\\ud800",
+            b'"',
+            b"\xff\xfe",
+            b'{"id": "\\ud800"}',
+            b'{"id": "\\ud83d\\ude00"}',
+        ]
+    ),
+    max_size=60,
 ).map(b"".join)
 
 
@@ -116,10 +180,8 @@ def test_noise_never_breaks_the_json_reader(data: bytes) -> None:
 def test_noise_never_breaks_the_workbook_reader(tail: bytes, at: int, patch: bytes) -> None:
     whole = _workbook()
     for data in (b"PK\x03\x04" + tail, whole[:at], whole[:at] + patch + whole[at + len(patch) :]):
-        try:
+        with contextlib.suppress(FileRejected):
             read_text_file(data, "xlsx", load_contracts()["stores"], "utf-8", ",")
-        except FileRejected:
-            pass
 
 
 def _workbook() -> bytes:

@@ -30,7 +30,11 @@ def take_in(settings: Settings, as_of: date = date(2024, 5, 10), released: date 
 def ids_in_force(settings: Settings, as_of: date = date(2024, 5, 10)) -> list[str]:
     """Order ids that a build for `as_of` reads: joined by delivery, as staging does it."""
     good = {e.delivery for e in ledger.in_force(ledger.read(settings), as_of) if e.status == "loaded"}
-    rows = [row for file in settings.raw.glob("[!_]*/orders/*/*/*.parquet") for row in pq.read_table(file).to_pylist()]
+    rows = [
+        row
+        for file in settings.raw.glob("[!_]*/orders/*/*/*.parquet")
+        for row in pq.read_table(file).to_pylist()
+    ]
     return sorted(row["order_id"] for row in rows if row["_delivery"] in good)
 
 
@@ -48,7 +52,9 @@ def test_the_same_file_again_makes_no_ledger_row(settings: Settings, land: Land)
     assert sorted(settings.ledger.iterdir()) == before
 
 
-def test_a_corrected_file_is_the_next_revision_and_both_stay_in_the_ledger(settings: Settings, land: Land) -> None:
+def test_a_corrected_file_is_the_next_revision_and_both_stay_in_the_ledger(
+    settings: Settings, land: Land
+) -> None:
     land(FILE, orders("a"))
     take_in(settings)
     land(FILE, orders("b", "c"))
@@ -57,7 +63,9 @@ def test_a_corrected_file_is_the_next_revision_and_both_stay_in_the_ledger(setti
     assert ids_in_force(settings) == ["b", "c"]
 
 
-def test_first_content_delivered_again_after_a_correction_is_a_third_revision(settings: Settings, land: Land) -> None:
+def test_first_content_delivered_again_after_a_correction_is_a_third_revision(
+    settings: Settings, land: Land
+) -> None:
     for content in ("a", "b", "a"):
         land(FILE, orders(content))
         take_in(settings)
@@ -75,7 +83,9 @@ def test_a_refused_correction_does_not_bring_the_earlier_file_back(settings: Set
 
 
 @pytest.mark.parametrize("sweeps", [1, 2], ids=["together", "one after the other"])
-def test_same_bytes_under_another_name_are_a_duplicate_file(settings: Settings, land: Land, sweeps: int) -> None:
+def test_same_bytes_under_another_name_are_a_duplicate_file(
+    settings: Settings, land: Land, sweeps: int
+) -> None:
     land(FILE, orders("a", "b"))
     if sweeps == 2:
         take_in(settings)
@@ -83,13 +93,18 @@ def test_same_bytes_under_another_name_are_a_duplicate_file(settings: Settings, 
     take_in(settings)
     again = ledger.read(settings)[1]
     assert (again.status, again.reject_code, again.rows_read, again.rows_duplicate) == (
-        "duplicate", "duplicate_file", 2, 2,
+        "duplicate",
+        "duplicate_file",
+        2,
+        2,
     )
     assert FILE in (again.reject_detail or "")
     assert ids_in_force(settings) == ["a", "b"]
 
 
-def test_a_duplicate_counts_once_the_file_that_it_repeated_is_corrected(settings: Settings, land: Land) -> None:
+def test_a_duplicate_counts_once_the_file_that_it_repeated_is_corrected(
+    settings: Settings, land: Land
+) -> None:
     """Store B's file was delivered as store A's too; with A corrected, the bytes are B's alone and must load."""
     land("shop/orders/2024-05-06.a.csv", orders("b1"))
     land("shop/orders/2024-05-06.b.csv", orders("b1"))
@@ -99,7 +114,9 @@ def test_a_duplicate_counts_once_the_file_that_it_repeated_is_corrected(settings
     assert ids_in_force(settings) == ["a1", "b1"]
 
 
-def test_a_duplicate_counts_even_when_its_name_sorts_before_the_corrected_file(settings: Settings, land: Land) -> None:
+def test_a_duplicate_counts_even_when_its_name_sorts_before_the_corrected_file(
+    settings: Settings, land: Land
+) -> None:
     land("shop/orders/2024-05-06.b.csv", orders("b1"))
     take_in(settings)
     land("shop/orders/2024-05-06.a.csv", orders("b1"))
@@ -115,7 +132,9 @@ def test_two_days_without_rows_are_two_deliveries(settings: Settings, land: Land
     assert told(take_in(settings)) == [(1, "loaded", 0), (1, "loaded", 0)]
 
 
-def test_a_part_named_like_the_default_does_not_overwrite_the_whole_file(settings: Settings, land: Land) -> None:
+def test_a_part_named_like_the_default_does_not_overwrite_the_whole_file(
+    settings: Settings, land: Land
+) -> None:
     land(FILE, orders("a"))
     land("shop/orders/2024-05-06.data.csv", orders("b"))
     take_in(settings)
@@ -130,15 +149,25 @@ def test_formats_may_change_from_day_to_day(settings: Settings, land: Land, tmp_
         pa.table({"order_id": ["b"], "ordered_at": ["2024-05-07 10:00:00"], "status": ["paid"]}),
         settings.landing / "shop/orders/2024-05-07.parquet",
     )
-    land("shop/orders/2024-05-08.jsonl", '{"order_id": "c", "ordered_at": "2024-05-08 10:00:00", "status": "paid"}\n')
+    land(
+        "shop/orders/2024-05-08.jsonl",
+        '{"order_id": "c", "ordered_at": "2024-05-08 10:00:00", "status": "paid"}\n',
+    )
     assert told(take_in(settings)) == [(1, "loaded", 1)] * 3
     assert ids_in_force(settings) == ["a", "b", "c"]
 
 
-def test_one_delivery_in_two_formats_stops_the_run_before_anything_is_written(settings: Settings, land: Land) -> None:
+def test_one_delivery_in_two_formats_stops_the_run_before_anything_is_written(
+    settings: Settings, land: Land
+) -> None:
     land(FILE, orders("a"))
-    land("shop/orders/2024-05-06.jsonl", '{"order_id": "b", "ordered_at": "2024-05-06 10:00:00", "status": "paid"}\n')
-    with pytest.raises(StrataError, match=r"2024-05-06.csv and 2024-05-06.jsonl are one delivery in two formats"):
+    land(
+        "shop/orders/2024-05-06.jsonl",
+        '{"order_id": "b", "ordered_at": "2024-05-06 10:00:00", "status": "paid"}\n',
+    )
+    with pytest.raises(
+        StrataError, match=r"2024-05-06.csv and 2024-05-06.jsonl are one delivery in two formats"
+    ):
         take_in(settings)
     assert ledger.read(settings) == []
 
@@ -171,7 +200,9 @@ def test_what_a_sweep_that_died_left_behind_is_not_counted(settings: Settings, l
     assert ids_in_force(settings) == []
 
 
-def test_the_order_of_arrival_does_not_change_what_is_known(settings: Settings, land: Land, tmp_path: Path) -> None:
+def test_the_order_of_arrival_does_not_change_what_is_known(
+    settings: Settings, land: Land, tmp_path: Path
+) -> None:
     from dataclasses import replace
 
     files = {f"shop/orders/2024-05-0{n}.csv": orders(f"o{n}", day=f"2024-05-0{n}") for n in (1, 2, 3)}
@@ -185,7 +216,8 @@ def test_the_order_of_arrival_does_not_change_what_is_known(settings: Settings, 
         path.write_text(files[name])
         take_in(other)
     shown = [
-        sorted((e.delivery, e.known_from, e.sha256, e.rows_loaded) for e in ledger.read(s)) for s in (settings, other)
+        sorted((e.delivery, e.known_from, e.sha256, e.rows_loaded) for e in ledger.read(s))
+        for s in (settings, other)
     ]
     assert shown[0] == shown[1]
     assert ids_in_force(settings) == ids_in_force(other) == ["o1", "o2", "o3"]

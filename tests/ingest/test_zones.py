@@ -5,9 +5,17 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 import pytest
+
 from pipeline.ingest.zones import offset_changes, offset_of_utc, utc_of_local
 
-ZONES = ["Asia/Shanghai", "Europe/London", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "Pacific/Apia"]
+ZONES = [
+    "Asia/Shanghai",
+    "Europe/London",
+    "America/New_York",
+    "Australia/Lord_Howe",
+    "Africa/Casablanca",
+    "Pacific/Apia",
+]
 UNTIL = 2027
 
 

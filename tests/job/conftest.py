@@ -62,7 +62,10 @@ class Line:
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of a query over the current release's own database, opened as a BI tool would."""
-        with duckdb.connect(str(self.release / "marts.duckdb"), read_only=True) as con:
+        with duckdb.connect() as con:
+            # Under a name of its own: a catalog `marts` with a schema `marts` would make `marts.nps` ambiguous.
+            con.execute(f"attach '{self.release / 'marts.duckdb'}' as release (read_only)")
+            con.execute("use release")
             return con.execute(sql).fetchall()
 
     def table_hashes(self) -> dict[str, str]:

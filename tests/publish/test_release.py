@@ -37,24 +37,41 @@ NODES = ["model.strata.segment_membership", "test.strata.unique"]
 Land = Callable[[str, bytes | str], Path]
 
 MEMBERSHIP = {
-    "customer_key": "VARCHAR", "scheme": "VARCHAR", "class": "VARCHAR", "class_label_zh": "VARCHAR",
-    "class_label_en": "VARCHAR", "reason_zh": "VARCHAR", "pricing_use_allowed": "BOOLEAN", "policy_version": "VARCHAR",
+    "customer_key": "VARCHAR",
+    "scheme": "VARCHAR",
+    "class": "VARCHAR",
+    "class_label_zh": "VARCHAR",
+    "class_label_en": "VARCHAR",
+    "reason_zh": "VARCHAR",
+    "pricing_use_allowed": "BOOLEAN",
+    "policy_version": "VARCHAR",
 }
 SUMMARY = {
-    "scheme": "VARCHAR", "class": "VARCHAR", "class_label_zh": "VARCHAR", "class_label_en": "VARCHAR",
-    "customers": "BIGINT", "share": "DOUBLE", "revenue_share": "DOUBLE", "action_zh": "VARCHAR", "action_en": "VARCHAR",
+    "scheme": "VARCHAR",
+    "class": "VARCHAR",
+    "class_label_zh": "VARCHAR",
+    "class_label_en": "VARCHAR",
+    "customers": "BIGINT",
+    "share": "DOUBLE",
+    "revenue_share": "DOUBLE",
+    "action_zh": "VARCHAR",
+    "action_en": "VARCHAR",
 }
 RFM = {"customer_key": "VARCHAR", "monetary": "DECIMAL(18,2)", "last_seen": "DATE"}
 
 
-def model(schema: str, name: str, columns: dict[str, str], grain: list[str], hidden: tuple[str, ...] = ()) -> dict[str, Any]:
+def model(
+    schema: str, name: str, columns: dict[str, str], grain: list[str], hidden: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """A model of dbt's manifest, every column published but the hidden ones."""
     return {
-        "resource_type": "model", "schema": schema, "name": name,
-        "columns": {
-            c: {"meta": {}, "config": {"meta": {"publish": c not in hidden}}} for c in columns
+        "resource_type": "model",
+        "schema": schema,
+        "name": name,
+        "columns": {c: {"meta": {}, "config": {"meta": {"publish": c not in hidden}}} for c in columns},
+        "config": {
+            "meta": {"grain": grain, "requires_feeds": ["consents"] if name == "segment_membership" else []}
         },
-        "config": {"meta": {"grain": grain, "requires_feeds": ["consents"] if name == "segment_membership" else []}},
     }
 
 
@@ -84,15 +101,27 @@ class Home:
     def build(self, as_of: date = AS_OF, checks: tuple[Check, ...] = ()) -> None:
         self.settings.build.mkdir(parents=True, exist_ok=True)
         receipt.write(
-            self.settings, as_of, fingerprint(self.settings, as_of), dict.fromkeys(NODES, "success"), list(checks)
+            self.settings,
+            as_of,
+            fingerprint(self.settings, as_of),
+            dict.fromkeys(NODES, "success"),
+            list(checks),
         )
 
-    def publish(self, as_of: date = AS_OF, run: str = "run1", manifest: dict[str, Any] | None = None) -> Published:
-        return publish(self.settings, as_of, run_id=run, dbt_manifest=manifest or MANIFEST, expected_nodes=NODES)
+    def publish(
+        self, as_of: date = AS_OF, run: str = "run1", manifest: dict[str, Any] | None = None
+    ) -> Published:
+        return publish(
+            self.settings, as_of, run_id=run, dbt_manifest=manifest or MANIFEST, expected_nodes=NODES
+        )
 
     def state(self) -> dict[str, bytes]:
         """Every file below releases/, and the pointer."""
-        files = [p for p in self.settings.releases.rglob("*") if p.is_file()] if self.settings.releases.exists() else []
+        files = (
+            [p for p in self.settings.releases.rglob("*") if p.is_file()]
+            if self.settings.releases.exists()
+            else []
+        )
         found = {str(p.relative_to(self.settings.home)): p.read_bytes() for p in files}
         if self.settings.pointer.exists():
             found["CURRENT.json"] = self.settings.pointer.read_bytes()
@@ -108,7 +137,11 @@ def table(schema: str, name: str, columns: dict[str, str]) -> str:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     folder = tmp_path_factory.mktemp("built")
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("HOME", folder / "home"), ("LANDING", folder / "landing"), ("TOKEN_KEY", "ab" * 32)):
+        for name, value in (
+            ("HOME", folder / "home"),
+            ("LANDING", folder / "landing"),
+            ("TOKEN_KEY", "ab" * 32),
+        ):
             patch.setenv(f"STRATA_{name}", str(value))
         for name in ("STRATA_CURRENCY", "STRATA_TIMEZONE"):
             patch.delenv(name, raising=False)
@@ -131,8 +164,10 @@ def home(built: Settings, settings: Settings) -> Home:
 
 def _warehouse(made: Home) -> None:
     made.sql(
-        "create schema audiences", "create schema segments",
-        table("audiences", "segment_membership", MEMBERSHIP), table("audiences", "segment_summary", SUMMARY),
+        "create schema audiences",
+        "create schema segments",
+        table("audiences", "segment_membership", MEMBERSHIP),
+        table("audiences", "segment_summary", SUMMARY),
         table("segments", "customer_small", RFM),
         "insert into audiences.segment_membership select md5(i::varchar), 'rfm', 'champions', '冠军客户', 'Champions', "
         "'原因', false, '2024-1' from range(40, 0, -1) t(i)",
@@ -145,7 +180,11 @@ def _warehouse(made: Home) -> None:
 
 def test_only_marked_columns_of_models_leave() -> None:
     found = published_tables(MANIFEST)
-    assert [t.key for t in found] == ["audiences.segment_membership", "audiences.segment_summary", "segments.customer_small"]
+    assert [t.key for t in found] == [
+        "audiences.segment_membership",
+        "audiences.segment_summary",
+        "segments.customer_small",
+    ]
     small = found[2]
     assert (small.columns, small.grain) == (("customer_key", "monetary"), ("customer_key",))
     assert found[0].requires_feeds == ("consents",)
@@ -154,8 +193,11 @@ def test_only_marked_columns_of_models_leave() -> None:
 def test_a_mark_must_be_true_itself() -> None:
     """Nothing leaves by default: no mark, a false mark and another meta key all keep a column in."""
     columns = {
-        "none": {"meta": {}}, "false": {"meta": {"publish": False}}, "other": {"meta": {"pii": True}},
-        "old_style": {"meta": {"publish": True}}, "new_style": {"config": {"meta": {"publish": True}}},
+        "none": {"meta": {}},
+        "false": {"meta": {"publish": False}},
+        "other": {"meta": {"pii": True}},
+        "old_style": {"meta": {"publish": True}},
+        "new_style": {"config": {"meta": {"publish": True}}},
     }
     node = {"resource_type": "model", "schema": "main_core", "name": "t", "columns": columns, "config": {}}
     (found,) = published_tables({"nodes": {"t": node}})
@@ -165,24 +207,46 @@ def test_a_mark_must_be_true_itself() -> None:
 def test_a_release_is_whole(home: Home) -> None:
     published = home.publish()
     assert (published.release, published.changed) == ("2024-05-10", True)
-    assert json.loads(home.settings.pointer.read_text()) == {"release": "2024-05-10", "path": "releases/2024-05-10"}
+    assert json.loads(home.settings.pointer.read_text()) == {
+        "release": "2024-05-10",
+        "path": "releases/2024-05-10",
+    }
     assert verify(home.settings) == ("2024-05-10", [])
     manifest = current(home.settings) or {}
     files = {p.relative_to(published.path).as_posix() for p in published.path.rglob("*") if p.is_file()}
-    assert set(manifest["files"]) == files - {"manifest.json"} == {
-        "index.html", "marts.duckdb", "tables/audiences/segment_membership.parquet",
-        "tables/audiences/segment_summary.parquet", "tables/segments/customer_small.parquet",
-    }
-    assert (manifest["as_of_date"], manifest["currency"], manifest["previous_release"]) == ("2024-05-10", "CNY", None)
+    assert (
+        set(manifest["files"])
+        == files - {"manifest.json", "manifest.sha256"}
+        == {
+            "index.html",
+            "marts.duckdb",
+            "tables/audiences/segment_membership.parquet",
+            "tables/audiences/segment_summary.parquet",
+            "tables/segments/customer_small.parquet",
+        }
+    )
+    assert (manifest["as_of_date"], manifest["currency"], manifest["previous_release"]) == (
+        "2024-05-10",
+        "CNY",
+        None,
+    )
     assert manifest["policy_version"] == "2024-1"
     assert {name: t["rows"] for name, t in manifest["tables"].items()} == {
-        "audiences.segment_membership": 40, "audiences.segment_summary": 1, "segments.customer_small": 40,
+        "audiences.segment_membership": 40,
+        "audiences.segment_summary": 1,
+        "segments.customer_small": 40,
     }
     assert manifest["tables"]["segments.customer_small"]["columns"] == {
-        "customer_key": "VARCHAR", "monetary": "DECIMAL(18,2)",
+        "customer_key": "VARCHAR",
+        "monetary": "DECIMAL(18,2)",
     }
     assert manifest["tables"]["audiences.segment_membership"]["status"] == "not_enabled"
-    assert manifest["accounting"] == {"rows_read": 2, "rows_loaded": 1, "rows_rejected": 1, "rows_duplicate": 0}
+    assert manifest["accounting"] == {
+        "rows_read": 2,
+        "rows_loaded": 1,
+        "rows_rejected": 1,
+        "rows_duplicate": 0,
+    }
     assert list(manifest["inputs"]) == ["shop/orders/2024-05-06/rev=1"]
     assert manifest["feeds"] == {"shop/orders": {"files": 1, "latest_dt": "2024-05-06", "status": "enabled"}}
     assert newest_as_of(home.settings) == AS_OF
@@ -194,20 +258,36 @@ def test_the_database_opens_alone_and_equals_the_tables(home: Home, tmp_path: Pa
     copy = tmp_path / "elsewhere.duckdb"
     shutil.copy(path / "marts.duckdb", copy)
     with duckdb.connect(str(copy), read_only=True) as con:
-        tables = con.execute("select table_schema, table_name from information_schema.tables order by all").fetchall()
-        assert tables == [("audiences", "segment_membership"), ("audiences", "segment_summary"), ("segments", "customer_small")]
+        tables = con.execute(
+            "select table_schema, table_name from information_schema.tables order by all"
+        ).fetchall()
+        assert tables == [
+            ("audiences", "segment_membership"),
+            ("audiences", "segment_summary"),
+            ("segments", "customer_small"),
+        ]
         for schema, name in tables:
             parquet = path / "tables" / schema / f"{name}.parquet"
-            assert con.execute(f"from {schema}.{name}").to_arrow_table().to_pylist() == pq.read_table(parquet).to_pylist()
-        stored = con.execute("select tags from duckdb_databases() where database_name = 'elsewhere'").fetchone()
+            assert (
+                con.execute(f"from {schema}.{name}").to_arrow_table().to_pylist()
+                == pq.read_table(parquet).to_pylist()
+            )
+        stored = con.execute(
+            "select tags from duckdb_databases() where database_name = 'elsewhere'"
+        ).fetchone()
     assert stored and dict(stored[0])["storage_version"].startswith("v1.0.0")
 
 
 def test_a_column_that_is_not_marked_leaves_nowhere(home: Home) -> None:
     path = home.publish().path
-    assert pq.read_schema(path / "tables/segments/customer_small.parquet").names == ["customer_key", "monetary"]
+    assert pq.read_schema(path / "tables/segments/customer_small.parquet").names == [
+        "customer_key",
+        "monetary",
+    ]
     with duckdb.connect(str(path / "marts.duckdb"), read_only=True) as con:
-        found = con.execute("select count(*) from information_schema.columns where column_name = 'last_seen'").fetchone()
+        found = con.execute(
+            "select count(*) from information_schema.columns where column_name = 'last_seen'"
+        ).fetchone()
     assert found == (0,)
     assert b"2024-05-01" not in (path / "index.html").read_bytes()
 
@@ -289,7 +369,10 @@ def nothing_moved(home: Home, before: dict[str, bytes]) -> None:
     ("defect", "check"),
     [
         ("update audiences.segment_membership set customer_key = '13812345678'", "keys_are_tokens"),
-        ("insert into audiences.segment_membership from audiences.segment_membership", "one_class_per_customer_and_scheme"),
+        (
+            "insert into audiences.segment_membership from audiences.segment_membership",
+            "one_class_per_customer_and_scheme",
+        ),
         ("update audiences.segment_summary set customers = 3", "no_small_cells"),
     ],
 )
@@ -339,7 +422,8 @@ def test_a_missing_and_an_extra_file_are_found(home: Home) -> None:
     (path / "tables/segments/customer_small.parquet").unlink()
     (path / "marts.duckdb.wal").write_bytes(b"replay me")
     assert verify_folder(path) == [
-        "tables/segments/customer_small.parquet is missing", "marts.duckdb.wal does not belong to the release",
+        "tables/segments/customer_small.parquet is missing",
+        "marts.duckdb.wal does not belong to the release",
     ]
 
 
@@ -362,10 +446,16 @@ def test_what_a_dead_run_left_is_swept(home: Home) -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param("HUGEINT", marks=pytest.mark.xfail(
-            strict=True, reason="DuckDB writes it to Parquet as DOUBLE, and only the Parquet type is judged"
-        )),
-        "BIGINT[]", "STRUCT(a BIGINT)", "TIME", "UUID", "BLOB", "MAP(VARCHAR, BIGINT)", "TIMESTAMP_NS[]",
+        pytest.param(
+            "HUGEINT",
+        ),
+        "BIGINT[]",
+        "STRUCT(a BIGINT)",
+        "TIME",
+        "UUID",
+        "BLOB",
+        "MAP(VARCHAR, BIGINT)",
+        "TIMESTAMP_NS[]",
     ],
 )
 def test_a_type_that_older_readers_cannot_open_is_refused(home: Home, kind: str) -> None:
@@ -407,7 +497,9 @@ def test_a_crash_between_rename_and_pointer_leaves_the_old_release_current(
 
 
 @pytest.mark.parametrize("step", ["render_page", "_write_database", "_commit"])
-def test_a_crash_at_any_step_before_leaves_nothing(home: Home, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+def test_a_crash_at_any_step_before_leaves_nothing(
+    home: Home, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     home.publish()
     before = home.state()
     home.sql("update segments.customer_small set monetary = 7")
@@ -422,7 +514,6 @@ def test_a_crash_at_any_step_before_leaves_nothing(home: Home, monkeypatch: pyte
     nothing_moved(home, before)
 
 
-@pytest.mark.xfail(strict=True, reason="the receipt does not name the warehouse that it was written for")
 def test_a_warehouse_that_changed_after_its_receipt_is_not_published(home: Home) -> None:
     """A dbt run by hand after the build: the tests that the receipt speaks of never saw these rows."""
     home.sql("update segments.customer_small set monetary = monetary * 1000")
@@ -430,15 +521,13 @@ def test_a_warehouse_that_changed_after_its_receipt_is_not_published(home: Home)
         home.publish()
 
 
-@pytest.mark.xfail(strict=True, reason="nothing holds a hash of manifest.json")
 def test_a_flipped_bit_in_the_manifest_is_found(home: Home) -> None:
     path = home.publish().path / "manifest.json"
     path.chmod(0o644)
     path.write_text(path.read_text().replace('"rows_rejected": 1', '"rows_rejected": 0'))
-    assert verify(home.settings)[1]
+    assert verify(home.settings)[1] == ["manifest.json is not the file that was published"]
 
 
-@pytest.mark.xfail(strict=True, reason="json.loads of a damaged manifest is not caught")
 def test_a_manifest_that_is_no_json_is_a_clear_error(home: Home) -> None:
     path = home.publish().path / "manifest.json"
     path.chmod(0o644)

@@ -50,7 +50,14 @@ def test_only_portable_sql(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "planted", ["select x::date", "select 1 qualify 1", "select ntile(5) over ()", "select current_date", "cast(x as float)"]
+    "planted",
+    [
+        "select x::date",
+        "select 1 qualify 1",
+        "select ntile(5) over ()",
+        "select current_date",
+        "cast(x as float)",
+    ],
 )
 def test_the_search_finds_what_it_forbids(planted: str) -> None:
     assert _offences(planted)

@@ -63,6 +63,16 @@ def test_a_receipt_older_than_a_refused_file(built: Settings, land: Land) -> Non
     refused(built, "deliveries or policy changed since the build")
 
 
+def test_a_warehouse_that_was_changed_by_hand(built: Settings) -> None:
+    built.warehouse.parent.mkdir(parents=True)
+    built.warehouse.write_bytes(b"x")
+    refused(built, "the warehouse was changed after its build")
+    receipt.write(built, AS_OF, fingerprint(built, AS_OF), NODES, [GOOD])
+    receipt.require(built, AS_OF, list(NODES))
+    built.warehouse.unlink()
+    refused(built, "the warehouse was changed after its build")
+
+
 @pytest.mark.parametrize("status", ["fail", "error", "skipped", "runtime error", "partial success", "no-op"])
 def test_a_node_that_did_not_succeed(built: Settings, status: str) -> None:
     receipt.write(built, AS_OF, fingerprint(built, AS_OF), NODES | {"test.b": status}, [GOOD])
@@ -70,7 +80,9 @@ def test_a_node_that_did_not_succeed(built: Settings, status: str) -> None:
 
 
 def test_a_node_that_did_not_run(built: Settings) -> None:
-    refused(built, r"1 of 5 dbt nodes are not done, such as model.new \(not run\)", nodes=[*NODES, "model.new"])
+    refused(
+        built, r"1 of 5 dbt nodes are not done, such as model.new \(not run\)", nodes=[*NODES, "model.new"]
+    )
 
 
 def test_a_blocking_check(built: Settings) -> None:

@@ -14,7 +14,13 @@ from pipeline.ingest import ledger
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.load import sweep
 from pipeline.settings import DBT_PROJECT_DIR, Settings
-from pipeline.transform.context import fingerprint, project_hash, refresh_date, reporting_currency, write_context
+from pipeline.transform.context import (
+    fingerprint,
+    project_hash,
+    refresh_date,
+    reporting_currency,
+    write_context,
+)
 
 AS_OF = date(2024, 5, 10)
 HEAD = "order_id,ordered_at,status\n"
@@ -41,9 +47,21 @@ def test_cut_points_are_of_the_month_s_first_day_or_a_dated_refresh(
 
 def entry(currency: str | None, source: str = "shop") -> Entry:
     return Entry(
-        delivery=f"{source}/orders/x/rev=1", source=source, feed="orders", stem="x", file="f", dt=date(2024, 5, 6), rev=1,
-        known_from=date(2024, 5, 7), sha256="", bytes=0, status="loaded", loaded_at=datetime(2024, 5, 7), run_id="r",
-        file_stat="", currency=currency,
+        delivery=f"{source}/orders/x/rev=1",
+        source=source,
+        feed="orders",
+        stem="x",
+        file="f",
+        dt=date(2024, 5, 6),
+        rev=1,
+        known_from=date(2024, 5, 7),
+        sha256="",
+        bytes=0,
+        status="loaded",
+        loaded_at=datetime(2024, 5, 7),
+        run_id="r",
+        file_stat="",
+        currency=currency,
     )
 
 
@@ -64,11 +82,18 @@ def test_the_context_is_one_row_with_the_currency_s_minor_unit(settings: Setting
     for currency, digits in (("CNY", 2), ("JPY", 0)):
         write_context(replace(settings, currency=currency), AS_OF)
         assert pq.read_table(settings.build / "run_context.parquet").to_pylist() == [
-            {"as_of_date": AS_OF, "refresh_date": date(2024, 5, 1), "reporting_currency": currency, "currency_digits": digits}
+            {
+                "as_of_date": AS_OF,
+                "refresh_date": date(2024, 5, 1),
+                "reporting_currency": currency,
+                "currency_digits": digits,
+            }
         ]
 
 
-def test_the_fingerprint_follows_the_deliveries_of_its_day_and_nothing_else(settings: Settings, land: Land) -> None:
+def test_the_fingerprint_follows_the_deliveries_of_its_day_and_nothing_else(
+    settings: Settings, land: Land
+) -> None:
     def now() -> str:
         return fingerprint(settings, AS_OF)
 
@@ -109,15 +134,22 @@ def test_the_fingerprint_does_not_depend_on_the_order_of_the_ledger(settings: Se
     entries = ledger.read(settings)
     for path in settings.ledger.glob("*.parquet"):
         path.unlink()
-    ledger.append(settings, [replace(e, run_id="other", loaded_at=datetime(2030, 1, 1)) for e in reversed(entries)])
+    ledger.append(
+        settings, [replace(e, run_id="other", loaded_at=datetime(2030, 1, 1)) for e in reversed(entries)]
+    )
     assert fingerprint(settings, AS_OF) == first
 
 
 @pytest.mark.parametrize(
     ("file", "changes"),
     [
-        ("models/staging/deliveries_in_force.sql", True), ("seeds/policy/thresholds.csv", True), ("dbt_project.yml", True),
-        ("models/new_model.sql", True), ("README.md", False), ("target/manifest.sql", False), ("logs/x.yml", False),
+        ("models/staging/deliveries_in_force.sql", True),
+        ("seeds/policy/thresholds.csv", True),
+        ("dbt_project.yml", True),
+        ("models/new_model.sql", True),
+        ("README.md", False),
+        ("target/manifest.sql", False),
+        ("logs/x.yml", False),
     ],
 )
 def test_sql_seeds_and_settings_of_the_project_count(tmp_path: Path, file: str, changes: bool) -> None:

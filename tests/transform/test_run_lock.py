@@ -30,7 +30,10 @@ print("done", flush=True)
 
 def start(*args: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", HOLD, *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-c", HOLD, *args],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
         cwd=Path(__file__).parents[2],
     )
 
@@ -59,7 +62,10 @@ def test_the_second_waits_for_the_first_and_then_runs(settings: Settings) -> Non
 def test_the_lock_dies_with_its_process(settings: Settings) -> None:
     first = start()
     assert says(first) == "holds"
-    with pytest.raises(StrataError, match=r"another run still holds .*run\.lock"), run_lock(settings, wait_seconds=0):
+    with (
+        pytest.raises(StrataError, match=r"another run still holds .*run\.lock"),
+        run_lock(settings, wait_seconds=0),
+    ):
         pass
     first.kill()
     first.wait(60)
