@@ -18,9 +18,13 @@ import click
 from pipeline import settings as settings_module
 from pipeline.errors import StrataError
 
-_home = click.option("--home", type=click.Path(path_type=Path), help="What Strata writes (default $STRATA_HOME, var/).")
+_home = click.option(
+    "--home", type=click.Path(path_type=Path), help="What Strata writes (default $STRATA_HOME, var/)."
+)
 _landing = click.option(
-    "--landing", type=click.Path(path_type=Path), help="What source systems deliver (default $STRATA_LANDING, landing/)."
+    "--landing",
+    type=click.Path(path_type=Path),
+    help="What source systems deliver (default $STRATA_LANDING, landing/).",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON on standard output.")
 
@@ -48,6 +52,11 @@ def _answer(as_json: bool, data: Any, text: str) -> None:
     click.echo(json.dumps(data, ensure_ascii=False, indent=1, default=str) if as_json else text)
 
 
+def _answer_error(status: str, exit_code: int, message: str) -> None:
+    data = {"status": status, "exit_code": exit_code, "release": None, "as_of_date": None, "checks": []}
+    click.echo(json.dumps(data | {"messages": [message]}, ensure_ascii=False, indent=1))
+
+
 def _errors_in_one_line(command: Callable[..., None]) -> Callable[..., None]:
     """A StrataError ends the command with its own exit code and one clear line."""
 
@@ -57,9 +66,7 @@ def _errors_in_one_line(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
         except StrataError as error:
             if kwargs.get("as_json"):
-                status = "stopped" if error.exit_code == 2 else "error"
-                data = {"status": status, "exit_code": error.exit_code, "release": None, "as_of_date": None}
-                click.echo(json.dumps(data | {"checks": [], "messages": [str(error)]}, ensure_ascii=False, indent=1))
+                _answer_error("stopped" if error.exit_code == 2 else "error", error.exit_code, str(error))
             click.echo(f"strata: {error}", err=True)
             sys.exit(error.exit_code)
 
@@ -76,8 +83,13 @@ class _OneLineErrors(click.Group):
         try:
             sys.exit(super().main(*args, standalone_mode=False, **more))
         except click.ClickException as error:
-            path = error.ctx.command_path if getattr(error, "ctx", None) else "strata"  # type: ignore[attr-defined]
-            click.echo(f"strata: {error.format_message()} (see `{path} --help`)", err=True)
+            given = [*(args[0] if args and args[0] else sys.argv[1:])]
+            if "--json" in given:
+                _answer_error("error", 1, error.format_message())
+            click.echo(
+                f"strata: {error.format_message()} (see `strata {given[0] if given else ''} --help`)",
+                err=True,
+            )
             sys.exit(1)
         except click.Abort:
             click.echo("strata: interrupted", err=True)
@@ -182,11 +194,13 @@ def list_(home: Path | None, as_json: bool) -> None:
     now = current_release(settings)
     manifests = [load_manifest(settings, release) for release in list_releases(settings)]
     rows = [
-        {k: m[k] for k in ("release", "as_of_date", "created_at", "policy_version")} | {"current": m["release"] == now}
+        {k: m[k] for k in ("release", "as_of_date", "created_at", "policy_version")}
+        | {"current": m["release"] == now}
         for m in manifests
     ]
     text = "\n".join(
-        f"{'*' if r['current'] else ' '} {r['release']:<14} as of {r['as_of_date']}  made {r['created_at']}" for r in rows
+        f"{'*' if r['current'] else ' '} {r['release']:<14} as of {r['as_of_date']}  made {r['created_at']}"
+        for r in rows
     )
     _answer(as_json, rows, text or f"no release in {settings.home} yet: run `strata run`")
 
@@ -230,7 +244,11 @@ def verify(release: str | None, home: Path | None, as_json: bool) -> None:
     from pipeline.publish.release import verify as verify_release
 
     name, problems = verify_release(settings, release)
-    text = f"release {name} is whole" if not problems else f"release {name} is damaged:\n  " + "\n  ".join(problems)
+    text = (
+        f"release {name} is whole"
+        if not problems
+        else f"release {name} is damaged:\n  " + "\n  ".join(problems)
+    )
     _answer(as_json, {"release": name, "ok": not problems, "problems": problems}, text)
     sys.exit(1 if problems else 0)
 
@@ -273,7 +291,16 @@ def ui(port: int, landing: Path | None, home: Path | None) -> None:
     dagster = str(Path(sys.executable).with_name("dagster"))
     os.execv(
         dagster,
-        [dagster, "dev", "-w", str(settings_module.PROJECT_ROOT / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)],
+        [
+            dagster,
+            "dev",
+            "-w",
+            str(settings_module.PROJECT_ROOT / "workspace.yaml"),
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(port),
+        ],
     )
 
 

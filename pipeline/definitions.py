@@ -3,7 +3,6 @@
 from dagster import Definitions
 
 import pipeline.event_log  # noqa: F401 (spares a disk flush per event)
-
 from pipeline.ingest.assets import identity_links, raw_feeds
 from pipeline.publish.assets import release
 from pipeline.quality.gate import audiences_gate, sources_gate

@@ -37,10 +37,14 @@ def run_lock(
             except BlockingIOError:
                 if not told:
                     file.seek(0)
-                    log(f"another run holds {settings.lock} ({file.read().strip() or 'unknown'}); waiting for it")
+                    log(
+                        f"another run holds {settings.lock} ({file.read().strip() or 'unknown'}); waiting for it"
+                    )
                     told = True
                 if time.monotonic() > deadline:
-                    raise StrataError(f"another run still holds {settings.lock}; wait for it or end it") from None
+                    raise StrataError(
+                        f"another run still holds {settings.lock}; wait for it or end it"
+                    ) from None
                 time.sleep(0.2)
         file.truncate(0)
         file.write(f"process {os.getpid()}")

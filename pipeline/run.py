@@ -96,7 +96,11 @@ def run_day(settings: Settings, as_of: date, *, full: bool = False) -> Outcome:
         # dbt writes a line a node to standard output, which belongs to the command's own answer.
         log = settings.dbt / "logs" / "dbt-output.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("w", encoding="utf-8") as output, contextlib.redirect_stdout(output), warnings.catch_warnings():
+        with (
+            log.open("w", encoding="utf-8") as output,
+            contextlib.redirect_stdout(output),
+            warnings.catch_warnings(),
+        ):
             # Beta and preview notices of Dagster: nothing that the person at the terminal can act on.
             warnings.filterwarnings("ignore", module="dagster")
             return _execute(settings, as_of)
@@ -129,7 +133,12 @@ def _execute(settings: Settings, as_of: date) -> Outcome:
     messages, gate = _failures(result)
     stopped = gate or bool(blocking(checks))
     return Outcome(
-        "stopped" if stopped else "error", 2 if stopped else 1, None, as_of.isoformat(), checks, tuple(messages)
+        "stopped" if stopped else "error",
+        2 if stopped else 1,
+        None,
+        as_of.isoformat(),
+        checks,
+        tuple(messages),
     )
 
 

@@ -24,7 +24,9 @@ from pipeline import settings as settings_module
 from pipeline.schedule_days import daily_partitions
 
 # Every step that starts a process pays seconds of imports, so the steps share one unless this says otherwise.
-_executor = multiprocess_executor if os.environ.get("STRATA_EXECUTOR") == "multiprocess" else in_process_executor
+_executor = (
+    multiprocess_executor if os.environ.get("STRATA_EXECUTOR") == "multiprocess" else in_process_executor
+)
 
 daily_job = define_asset_job(
     "daily",
@@ -65,12 +67,16 @@ def failed_run_alert(context: RunFailureSensorContext) -> None:
         while error is not None and error.cause is not None:
             error = error.cause
         causes.append(f"{event.step_key}: {error.message.strip() if error else 'unknown'}")
-    text = alert_text(context.dagster_run.job_name, partition, " | ".join(causes) or context.failure_event.message or "")
+    text = alert_text(
+        context.dagster_run.job_name, partition, " | ".join(causes) or context.failure_event.message or ""
+    )
     context.log.error(text)
     with (settings.home / "alerts.log").open("a", encoding="utf-8") as file:
         file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
     if settings.alert_webhook:
-        body = json.dumps({"text": text, "run_id": context.dagster_run.run_id, "partition": partition}).encode()
+        body = json.dumps(
+            {"text": text, "run_id": context.dagster_run.run_id, "partition": partition}
+        ).encode()
         request = urllib.request.Request(settings.alert_webhook, body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=10):
             pass

@@ -72,11 +72,9 @@ def test_date_before_the_first_delivery(settings: Settings, land: Land) -> None:
 
 @pytest.mark.parametrize("value", ["nonsense", "2024-02-30", "06.05.2024", "20240506x"])
 def test_bad_date(settings: Settings, value: str) -> None:
-    result = CliRunner().invoke(main, ["run", "--as-of", value])
-    assert result.exit_code == 1, "2 says: stopped by a gate"
-    assert result.stderr.splitlines()[-1] == (
-        f"Error: Invalid value for '--as-of': '{value}' is no date such as 2026-01-31"
-    )
+    code, line = told("run", "--as-of", value)
+    assert code == 1, "2 says: stopped by a gate"
+    assert line.startswith(f"strata: Invalid value for '--as-of': '{value}' is no date such as 2026-01-31")
 
 
 def test_backwards_backfill(settings: Settings) -> None:

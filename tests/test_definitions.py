@@ -18,6 +18,7 @@ from dagster import (
     job,
     op,
 )
+
 from pipeline.definitions import defs
 from pipeline.ingest.contracts import load_contracts
 from pipeline.schedules import every_morning, failed_run_alert
@@ -34,7 +35,16 @@ def _groups() -> dict[str, set[str]]:
 
 def test_every_asset_group_is_one_layer_of_the_line() -> None:
     assert set(_groups()) == {
-        "raw", "identity", "policy", "staging", "intermediate", "core", "segments", "marts", "audiences", "operations",
+        "raw",
+        "identity",
+        "policy",
+        "staging",
+        "intermediate",
+        "core",
+        "segments",
+        "marts",
+        "audiences",
+        "operations",
         "releases",
     }
 
@@ -60,8 +70,15 @@ def test_a_release_stands_downstream_of_everything() -> None:
             if parent not in upstream:
                 upstream.add(parent)
                 todo.append(parent)
-    for key in (["raw", "orders"], ["identity", "links"], ["staging", "stg_sales__orders"], ["core", "fct_orders"],
-                ["segments", "customer_rfm"], ["marts", "nps"], ["audiences", "segment_membership"]):
+    for key in (
+        ["raw", "orders"],
+        ["identity", "links"],
+        ["staging", "stg_sales__orders"],
+        ["core", "fct_orders"],
+        ["segments", "customer_rfm"],
+        ["marts", "nps"],
+        ["audiences", "segment_membership"],
+    ):
         assert AssetKey(key) in upstream, key
 
 
@@ -86,7 +103,10 @@ def test_at_least_three_raw_feeds_and_both_audiences_have_suites() -> None:
     from pipeline.quality.suites import load_suites
 
     assert len(load_suites("expectations.sources")) >= 3
-    assert set(load_suites("expectations.audiences")) == {"audiences.segment_membership", "audiences.segment_summary"}
+    assert set(load_suites("expectations.audiences")) == {
+        "audiences.segment_membership",
+        "audiences.segment_summary",
+    }
 
 
 def test_the_schedule_runs_every_morning_for_yesterday_in_the_homes_zone() -> None:
@@ -103,7 +123,7 @@ def webhook() -> Any:
     received: list[dict[str, Any]] = []
 
     class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(204)
             self.end_headers()

@@ -80,16 +80,19 @@ def link(
     """
     keys = {} if keys is None else keys
     n = len(records)
-    order = np.lexsort((records["source_customer_id"], records["source"], records["first_seen"].astype("int64")))
+    order = np.lexsort(
+        (records["source_customer_id"], records["source"], records["first_seen"].astype("int64"))
+    )
     rank = np.empty(n, dtype=np.int64)
     rank[order] = np.arange(n)
     linked = np.full(n, "source_id", dtype=object)
     edges: list[np.ndarray] = []
     for identifier in (name for name in _IDENTIFIERS if name in records):
-        found = _edges(records, identifier)
-        edges.append(found)
-        linked[np.unique(found)] = identifier.removesuffix("_token")
+        edges.append(_edges(records, identifier))
     cluster = _clusters(records, edges, rank)
+    for identifier, found in zip((name for name in _IDENTIFIERS if name in records), edges, strict=True):
+        kept = found[cluster[found[:, 0]] == cluster[found[:, 1]]]
+        linked[np.unique(kept)] = identifier.removesuffix("_token")
     first = pd.Series(rank).groupby(cluster).transform("min").to_numpy()
     earliest = order[first] if n else order
     sources = records["source"].to_numpy()

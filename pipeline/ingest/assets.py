@@ -39,7 +39,11 @@ def _spec(contract: Contract) -> AssetSpec:
         tags={"domain": contract.domain},
         owners=[OWNER],
         kinds={"parquet"},
-        metadata={"dagster/column_schema": schema, "key": ", ".join(contract.key), "cadence": contract.cadence},
+        metadata={
+            "dagster/column_schema": schema,
+            "key": ", ".join(contract.key),
+            "cadence": contract.cadence,
+        },
         skippable=True,
     )
 
@@ -119,7 +123,9 @@ def raw_feeds(context: AssetExecutionContext, run_lock: RunLock) -> Iterator[Mat
 
 @asset(
     key=AssetKey(["identity", "links"]),
-    deps=[AssetKey(["raw", feed]) for feed, c in load_contracts().items() if "source_customer_id" in c.columns],
+    deps=[
+        AssetKey(["raw", feed]) for feed, c in load_contracts().items() if "source_customer_id" in c.columns
+    ],
     group_name="identity",
     owners=[OWNER],
     kinds={"parquet"},

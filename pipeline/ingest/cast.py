@@ -75,7 +75,9 @@ def _from_text(column: Column, x: str, zone: str, until_year: int) -> _Typed:
     date_text = _date_text(x)
     if kind == "d":
         form = f"regexp_matches({date_text}, '^\\d{{4}}[-/]\\d{{1,2}}[-/]\\d{{1,2}}( 00:00:00)?$')"
-        return _Typed(f"try_cast(case when {form} then replace(left({date_text}, 10), '/', '-') end as date)", given)
+        return _Typed(
+            f"try_cast(case when {form} then replace(left({date_text}, 10), '/', '-') end as date)", given
+        )
     stamp = f"case when regexp_matches({date_text}, {literal(_TIMESTAMP)}) then replace({date_text}, '/', '-') end"
     zoned = f"regexp_matches({stamp}, {literal(_OFFSET)})"
     joined = f"regexp_replace({stamp}, {literal(_SPACED_OFFSET)}, '\\1')"
@@ -98,7 +100,9 @@ def _typed(name: str, column: Column, delivered_type: str | None, zone: str, unt
     if column.type == "s" and family in ("FLOAT", "DOUBLE"):
         # An id column with gaps becomes a float on its way through a data frame: 17850.0 is the id 17850.
         whole = f"{q} = trunc({q}) and abs({q}) < 1e15"
-        return _Typed(f"case when {whole} then cast(cast({q} as bigint) as varchar) else cast({q} as varchar) end")
+        return _Typed(
+            f"case when {whole} then cast(cast({q} as bigint) as varchar) else cast({q} as varchar) end"
+        )
     if column.type in "imqr" and delivered_type == target:
         return _Typed(q)
     if column.type in "mqr" and (family in _INTEGERS or family in ("DECIMAL", "FLOAT", "DOUBLE", "HUGEINT")):
@@ -146,9 +150,15 @@ def _failed(name: str, column: Column, unreadable: bool) -> list[tuple[str, str]
     return broken
 
 
-def broken_sql(contract: Contract, relation: str, deliveries: str) -> tuple[str, list[tuple[str, str | None]]]:
+def broken_sql(
+    contract: Contract, relation: str, deliveries: str
+) -> tuple[str, list[tuple[str, str | None]]]:
     """SELECT of `_delivery`, `_row`, `_rule` of the typed rows of `relation` that break a rule, and the rules."""
-    rules = [(c, code, name) for name, column in contract.stored.items() for c, code in _failed(name, column, False)]
+    rules = [
+        (c, code, name)
+        for name, column in contract.stored.items()
+        for c, code in _failed(name, column, False)
+    ]
     rules += [(rule.reject_when, rule.code, None) for rule in contract.row_rules]
     case = " ".join(f"when {condition} then {i}" for i, (condition, _, _) in enumerate(rules))
     sql = (
@@ -159,7 +169,12 @@ def broken_sql(contract: Contract, relation: str, deliveries: str) -> tuple[str,
 
 
 def classified_sql(
-    contract: Contract, relation: str, delivered: Mapping[str, str], deliveries: str, zone: str, until_year: int
+    contract: Contract,
+    relation: str,
+    delivered: Mapping[str, str],
+    deliveries: str,
+    zone: str,
+    until_year: int,
 ) -> tuple[str, list[tuple[str, str | None]]]:
     """SELECT that types every row of `relation` and says which rule a row breaks first.
 
@@ -174,7 +189,9 @@ def classified_sql(
         The SQL, whose result has the typed contract columns, `<ts>_offset_minutes`, `_delivery`, `_row` and `_rule`
         (null for a good row), and the rules: (reject code, column or None) at position `_rule`.
     """
-    trimmed = [f"trim({quote(n)}) as {quote(n)}" if kind == "VARCHAR" else quote(n) for n, kind in delivered.items()]
+    trimmed = [
+        f"trim({quote(n)}) as {quote(n)}" if kind == "VARCHAR" else quote(n) for n, kind in delivered.items()
+    ]
     cleaned = [
         f"case when length({quote(n)}) <= 4 and {quote(n)} in ({_NULLS}) then null else {quote(n)} end as {quote(n)}"
         if kind == "VARCHAR"
@@ -193,7 +210,9 @@ def classified_sql(
         if column.type == "ts":
             typed.append(f"{made.offset} as {quote(name + '_offset_minutes')}")
             stored.append(quote(name + "_offset_minutes"))
-        rules += [(condition, code, name) for condition, code in _failed(name, column, made.unreadable is not None)]
+        rules += [
+            (condition, code, name) for condition, code in _failed(name, column, made.unreadable is not None)
+        ]
     rules += [(rule.reject_when, rule.code, None) for rule in contract.row_rules]
     case = " ".join(f"when {condition} then {i}" for i, (condition, _, _) in enumerate(rules))
     sql = f"""

@@ -4,13 +4,14 @@ A contract says what a feed means (columns, types, keys); a source declaration s
 delivers it (zone, currency, encoding, cadence). An unknown key in either is an error that names the file.
 """
 
+import codecs
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline import settings
 from pipeline.errors import StrataError
@@ -113,6 +114,24 @@ class DeliveredFeed(_Strict):
     description: str = ""
     columns: dict[str, Column] = Field(default_factory=dict)
     maps_to: tuple[str, ...] = ()
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        try:
+            codecs.lookup(value)
+        except LookupError as error:
+            raise ValueError(
+                f"{value!r} is no encoding that Python knows, such as utf-8 or gb18030"
+            ) from error
+        return value
+
+    @field_validator("delimiter")
+    @classmethod
+    def _one_character(cls, value: str) -> str:
+        if len(value) != 1:
+            raise ValueError(f"a delimiter is one character, not {value!r}")
+        return value
 
 
 class Source(_Strict):

@@ -107,7 +107,9 @@ def append(settings: Settings, entries: Iterable[Entry]) -> None:
         return
     settings.ledger.mkdir(parents=True, exist_ok=True)
     numbers = [int(path.stem) for path in settings.ledger.glob("*.parquet")]
-    write_parquet(pa.Table.from_pylist(rows, SCHEMA), settings.ledger / f"{max(numbers, default=0) + 1:06d}.parquet")
+    write_parquet(
+        pa.Table.from_pylist(rows, SCHEMA), settings.ledger / f"{max(numbers, default=0) + 1:06d}.parquet"
+    )
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import StrataError
 from pipeline.ingest import ledger
-from pipeline.ingest.cast import broken_sql, classified_sql, quote
+from pipeline.ingest.cast import broken_sql, classified_sql, literal, quote
 from pipeline.ingest.contracts import (
     SQL_TYPES,
     Contract,
@@ -131,7 +131,9 @@ def prepare_raw(settings: Settings) -> None:
 
 
 def _arrow_schema(contract: Contract) -> pa.Schema:
-    columns = ", ".join(f"cast(null as {kind}) as {quote(name)}" for name, kind in contract.raw_schema().items())
+    columns = ", ".join(
+        f"cast(null as {kind}) as {quote(name)}" for name, kind in contract.raw_schema().items()
+    )
     return duckdb.sql(f"select {columns}").to_arrow_table().schema
 
 
@@ -293,22 +295,28 @@ class _Loader:
         twin = self._twin(delivery, sha)
         if twin:
             pending.entry = replace(
-                pending.entry, status="duplicate", reject_code="duplicate_file",
+                pending.entry,
+                status="duplicate",
+                reject_code="duplicate_file",
                 reject_detail=f"the same bytes as {twin.file}",
             )
             return pending
         try:
             if not readable and not delivery.path.is_symlink() and delivery.path.is_file():
                 raise FileRejected("no_permission", "the file cannot be opened; give its reader permission")
-            with delivery.path.open("rb") if readable else open(os.devnull, "rb") as file:
+            with delivery.path.open("rb") if readable else Path(os.devnull).open("rb") as file:
                 check_file(delivery.path, file.read(64), delivery.ext)
             if delivery.ext == "parquet":
                 _check_parquet(delivery.path)
             else:
                 data = delivery.path.read_bytes()
                 if _stat(delivery.path) != stat or hashlib.sha256(data).hexdigest() != sha:
-                    raise FileRejected("changed_while_read", "the file changed while it was read; deliver by rename")
-                pending.records = read_text_file(data, delivery.ext, self.contract, self.encoding, self.delimiter)
+                    raise FileRejected(
+                        "changed_while_read", "the file changed while it was read; deliver by rename"
+                    )
+                pending.records = read_text_file(
+                    data, delivery.ext, self.contract, self.encoding, self.delimiter
+                )
                 self._check_source(pending.records)
                 if not pending.records.rows_read:
                     self.without_rows.add(sha)
@@ -326,7 +334,9 @@ class _Loader:
         if others:
             # Only a source's own name is told: a shifted row puts a person's data here.
             named = min(others & set(load_sources()), default="something else")
-            raise FileRejected("wrong_source", f"column {column} says {named}, the folder says {self.source.source}")
+            raise FileRejected(
+                "wrong_source", f"column {column} says {named}, the folder says {self.source.source}"
+            )
 
     def _twin(self, delivery: Delivery, sha: str) -> Entry | None:
         """A loaded delivery of another name with the same bytes that is still in force, which this one repeats.
@@ -374,8 +384,8 @@ class _Loader:
         readable = [p for p in batch if p.entry.status == "loaded"]
         con = duckdb.connect()
         con.execute("set TimeZone = 'UTC'")
-        # A batch that does not fit in memory goes on on disk.
-        con.execute("set temp_directory = $1", [str(self.settings.build / "spill")])
+        # A batch that does not fit in memory goes on on disk, with clear personal data in it: inside the vault.
+        con.execute(f"set temp_directory = {literal(str(self.settings.vault / 'spill'))}")
         con.execute("set preserve_insertion_order = false" if _streams(readable) else "set threads = 2")
         try:
             if readable:
@@ -524,10 +534,14 @@ class _Loader:
             described = con.execute("describe select * from read_parquet($1)", [path]).fetchall()
             resolved, extra = resolve_header([row[0] for row in described], self.contract)
             if "file_row_number" in (row[0].casefold() for row in described):
-                raise FileRejected("wrong_format", "column file_row_number is DuckDB's own; rename it in the export")
+                raise FileRejected(
+                    "wrong_format", "column file_row_number is DuckDB's own; rename it in the export"
+                )
         except duckdb.Error as error:
             detail = str(error).splitlines()[0]
-            pending.entry = replace(pending.entry, status="rejected", reject_code="wrong_format", reject_detail=detail)
+            pending.entry = replace(
+                pending.entry, status="rejected", reject_code="wrong_format", reject_detail=detail
+            )
             return None, {}
         except FileRejected as rejected:
             self._reject(pending, rejected)
@@ -545,7 +559,9 @@ class _Loader:
         )
         for name, column in self.contract.columns.items():
             if column.same_as == "source" and name in types:
-                found = con.execute(f"select distinct cast({quote(name)} as varchar) from as_delivered").fetchall()
+                found = con.execute(
+                    f"select distinct cast({quote(name)} as varchar) from as_delivered"
+                ).fetchall()
                 try:
                     self._check_source_names(name, {row[0] for row in found if row[0]})
                 except FileRejected as rejected:
@@ -568,7 +584,8 @@ class _Loader:
             latest = midnight.astimezone(UTC).replace(tzinfo=None) + timedelta(minutes=5)
             rows.append({"_delivery": p.entry.delivery, "_dt": p.delivery.dt, "_latest": latest})
         return pa.Table.from_pylist(
-            rows, pa.schema([("_delivery", pa.string()), ("_dt", pa.date32()), ("_latest", pa.timestamp("us"))])
+            rows,
+            pa.schema([("_delivery", pa.string()), ("_dt", pa.date32()), ("_latest", pa.timestamp("us"))]),
         )
 
     def _drop_duplicates(self, con: duckdb.DuckDBPyConnection, by_delivery: Mapping[str, Pending]) -> None:
@@ -586,7 +603,9 @@ class _Loader:
         if not found or not found[0]:
             return
         columns = ", ".join(
-            quote(row[0]) for row in con.execute("describe good").fetchall() if row[0] not in ("_row", "_rule")
+            quote(row[0])
+            for row in con.execute("describe good").fetchall()
+            if row[0] not in ("_row", "_rule")
         )
         con.execute(
             f"create temp table duplicates as select id, _delivery from ("
@@ -603,20 +622,27 @@ class _Loader:
         contract = load_contracts()[target]
         name = f"mapped_{target}"
         try:
-            con.execute(f"create or replace temp table as_mapped_{target} as {path.read_text(encoding='utf-8')}")
+            con.execute(
+                f"create or replace temp table as_mapped_{target} as {path.read_text(encoding='utf-8')}"
+            )
             given = {row[0] for row in con.execute(f"describe as_mapped_{target}").fetchall()}
             unknown = given - set(contract.raw_schema()) - set(contract.columns)
             if unknown:
-                raise StrataError(f"{path}: column {', '.join(sorted(unknown))} is not in the contract of {target}")
+                raise StrataError(
+                    f"{path}: column {', '.join(sorted(unknown))} is not in the contract of {target}"
+                )
             columns = []
             for column, spec in contract.columns.items():
                 kinds = {column: SQL_TYPES[spec.type]}
                 if spec.type == "ts":
                     kinds[f"{column}_offset_minutes"] = "SMALLINT"
                 columns += [
-                    f"cast({quote(c) if c in given else 'null'} as {kind}) as {quote(c)}" for c, kind in kinds.items()
+                    f"cast({quote(c) if c in given else 'null'} as {kind}) as {quote(c)}"
+                    for c, kind in kinds.items()
                 ]
-            con.execute(f"create or replace temp table {name} as select {', '.join(columns)}, _delivery, _row from as_mapped_{target}")
+            con.execute(
+                f"create or replace temp table {name} as select {', '.join(columns)}, _delivery, _row from as_mapped_{target}"
+            )
         except duckdb.Error as error:
             raise StrataError(f"{path}: {error}") from error
         return name
@@ -661,7 +687,9 @@ class _Loader:
                 tokens = self.vault.tokenise(column.pii, values, self.source.country)
                 con.register(
                     f"tokens_{name}",
-                    pa.table({"value": pa.array(values, pa.string()), "token": pa.array(tokens, pa.string())}),
+                    pa.table(
+                        {"value": pa.array(values, pa.string()), "token": pa.array(tokens, pa.string())}
+                    ),
                 )
                 joins.append(f"left join tokens_{name} on tokens_{name}.value = r.{quote(name)}")
                 columns.append(f"tokens_{name}.token as {quote(name + '_token')}")
@@ -682,7 +710,10 @@ class _Loader:
             parts.append(f"count(*) - count({quote(name)}) as {quote(name + '__nulls')}")
             if kind in ("BIGINT", "DATE", "TIMESTAMP") or kind.startswith("DECIMAL"):
                 cast = "double" if kind.startswith("DECIMAL") else kind.lower()
-                parts += [f"cast({fn}({quote(name)}) as {cast}) as {quote(f'{name}__{fn}')}" for fn in ("min", "max")]
+                parts += [
+                    f"cast({fn}({quote(name)}) as {cast}) as {quote(f'{name}__{fn}')}"
+                    for fn in ("min", "max")
+                ]
         con.register("batch_deliveries", pa.table({"delivery": [p.entry.delivery for p in batch]}))
         nulls_to_zero = ", ".join(["coalesce(rows_n, 0) as rows_n"])
         table = con.execute(
@@ -717,7 +748,8 @@ class _Loader:
             ]
             if rows:
                 columns = [
-                    pa.array(values, f.type) for values, f in zip(zip(*rows, strict=True), _QUARANTINE, strict=True)
+                    pa.array(values, f.type)
+                    for values, f in zip(zip(*rows, strict=True), _QUARANTINE, strict=True)
                 ]
                 path = self.settings.quarantine / f"{delivery}.parquet"
                 ledger.write_parquet(pa.table(columns, schema=_QUARANTINE), path)

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import unicodedata
 import warnings
 from collections.abc import Iterable, Sequence
@@ -74,6 +75,8 @@ class Vault:
         self._folder = settings.vault
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder.chmod(0o700)
+        # What a sweep that died has spilled holds clear values.
+        shutil.rmtree(self._folder / "spill", ignore_errors=True)
         key = _token_key(settings)
         derived = self._derived_keys(key)
         self.key = key
@@ -149,7 +152,9 @@ def _token_key(settings: Settings) -> bytes:
     given = os.environ.get("STRATA_TOKEN_KEY")
     if given:
         if not _HEX64.fullmatch(given):
-            raise StrataError("STRATA_TOKEN_KEY must be 64 hex characters, as `openssl rand -hex 32` prints them")
+            raise StrataError(
+                "STRATA_TOKEN_KEY must be 64 hex characters, as `openssl rand -hex 32` prints them"
+            )
         return bytes.fromhex(given)
     path = settings.token_key
     if path.exists():

@@ -47,7 +47,9 @@ def offset_changes(zone: str, until_year: int) -> tuple[int, tuple[tuple[datetim
 def _case(x: str, thresholds: list[tuple[datetime, int]], otherwise: int) -> str:
     if not thresholds:
         return f"cast({otherwise} as smallint)"
-    branches = " ".join(f"when {x} >= timestamp '{moment}' then {offset}" for moment, offset in reversed(thresholds))
+    branches = " ".join(
+        f"when {x} >= timestamp '{moment}' then {offset}" for moment, offset in reversed(thresholds)
+    )
     return f"cast(case {branches} else {otherwise} end as smallint)"
 
 
@@ -64,10 +66,14 @@ def offset_of_local(x: str, zone: str, until_year: int) -> str:
     """
     first, changes = offset_changes(zone, until_year)
     return _case(
-        x, [(moment + timedelta(minutes=max(before, after)), after) for moment, before, after in changes], first
+        x,
+        [(moment + timedelta(minutes=max(before, after)), after) for moment, before, after in changes],
+        first,
     )
 
 
 def utc_of_local(x: str, zone: str, until_year: int) -> str:
     """SQL: UTC timestamp of the local timestamp `x`."""
-    return f"make_timestamp(epoch_us({x}) - {offset_of_local(x, zone, until_year)} * cast(60000000 as bigint))"
+    return (
+        f"make_timestamp(epoch_us({x}) - {offset_of_local(x, zone, until_year)} * cast(60000000 as bigint))"
+    )

@@ -29,7 +29,17 @@ from pipeline.transform import receipt
 from pipeline.transform.context import reporting_currency
 
 # What DuckDB 1.0 clients and the tools built on them can read. TIME_NS and BIGNUM, for two, they cannot.
-_ALLOWED_TYPES = ("VARCHAR", "BIGINT", "INTEGER", "SMALLINT", "DOUBLE", "BOOLEAN", "DATE", "TIMESTAMP", "DECIMAL")
+_ALLOWED_TYPES = (
+    "VARCHAR",
+    "BIGINT",
+    "INTEGER",
+    "SMALLINT",
+    "DOUBLE",
+    "BOOLEAN",
+    "DATE",
+    "TIMESTAMP",
+    "DECIMAL",
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,9 @@ def published_tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
         if node["resource_type"] != "model":
             continue
         columns = tuple(
-            name for name, c in node["columns"].items() if {**c.get("meta", {}), **c.get("config", {}).get("meta", {})}.get("publish")
+            name
+            for name, c in node["columns"].items()
+            if {**c.get("meta", {}), **c.get("config", {}).get("meta", {})}.get("publish")
         )
         if columns:
             meta = node["config"].get("meta", {})
@@ -152,7 +164,8 @@ def publish(
         if stopped:
             raise GateStopped("nothing was published: " + "\n".join(str(check) for check in stopped))
         hashes = {path: _sha256(candidate / path) for path in _files(candidate)}
-        if before and _says_the_same(before, proof.fingerprint, hashes):
+        same = before is not None and _says_the_same(before, proof.fingerprint, hashes)
+        if before and same and not verify_folder(settings.releases / before["release"]):
             _remove(candidate)
             log(f"release {before['release']} already says this; nothing changed")
             return Published(before["release"], False, tuple(checks), settings.releases / before["release"])
@@ -254,7 +267,9 @@ def _write_tables(settings: Settings, folder: Path, tables: Iterable[PublishedTa
                 f"'{_escaped(path)}' (format parquet, compression zstd)"
             )
             # The warehouse's own types: Parquet knows no HUGEINT, and DuckDB would quietly write it as a double.
-            for name, kind, *_ in con.execute(f'describe select {columns} from "{table.schema}"."{table.name}"').fetchall():
+            for name, kind, *_ in con.execute(
+                f'describe select {columns} from "{table.schema}"."{table.name}"'
+            ).fetchall():
                 if not kind.startswith(_ALLOWED_TYPES) or "[" in kind:
                     raise StrataError(f"{table.key}.{name} has type {kind}, which older readers cannot open")
     finally:
@@ -294,7 +309,9 @@ def _manifest(
 ) -> dict[str, Any]:
     entries = [e for e in ledger.read(settings) if e.dt is None or e.dt < as_of]
     in_force = ledger.in_force(entries, as_of)
-    enabled = {feed for e in in_force if e.status == "loaded" for feed in targets(e.source or "", e.feed or "")}
+    enabled = {
+        feed for e in in_force if e.status == "loaded" for feed in targets(e.source or "", e.feed or "")
+    }
     described: dict[str, Any] = {}
     policy_version = None
     for table in tables:
@@ -303,7 +320,9 @@ def _manifest(
         columns = con.execute(f"describe select * from read_parquet('{_escaped(file)}')").fetchall()
         rows = con.execute(f"select count(*) from read_parquet('{_escaped(file)}')").fetchone()
         if policy_version is None and "policy_version" in table.columns:
-            found = con.execute(f"select max(policy_version) from read_parquet('{_escaped(file)}')").fetchone()
+            found = con.execute(
+                f"select max(policy_version) from read_parquet('{_escaped(file)}')"
+            ).fetchone()
             policy_version = found[0] if found else None
         con.close()
         missing = [feed for feed in table.requires_feeds if feed not in enabled]
@@ -317,7 +336,9 @@ def _manifest(
     feeds: dict[str, Any] = {}
     for entry in in_force:
         for feed in targets(entry.source or "", entry.feed or ""):
-            shown = feeds.setdefault(f"{entry.source}/{feed}", {"files": 0, "latest_dt": None, "status": "enabled"})
+            shown = feeds.setdefault(
+                f"{entry.source}/{feed}", {"files": 0, "latest_dt": None, "status": "enabled"}
+            )
             shown["files"] += 1
             shown["latest_dt"] = max(filter(None, (shown["latest_dt"], str(entry.dt))))
     accounting = {
@@ -334,7 +355,9 @@ def _manifest(
         "fingerprint": proof.fingerprint,
         "run_id": run_id,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {name: version(name) for name in ("strata", "duckdb", "dbt-core", "dagster", "great-expectations")},
+        "versions": {
+            name: version(name) for name in ("strata", "duckdb", "dbt-core", "dagster", "great-expectations")
+        },
         "tables": described,
         "feeds": feeds,
         "inputs": {e.delivery: e.sha256 for e in in_force},
@@ -347,7 +370,11 @@ def _says_the_same(before: Mapping[str, Any], built_from: str, hashes: Mapping[s
     """Same inputs, policy and SQL, and the same bytes in every table but those of `operations` (clock times)."""
 
     def tables(files: Mapping[str, str]) -> dict[str, str]:
-        return {p: h for p, h in files.items() if p.endswith(".parquet") and not p.startswith("tables/operations/")}
+        return {
+            p: h
+            for p, h in files.items()
+            if p.endswith(".parquet") and not p.startswith("tables/operations/")
+        }
 
     published = {path: file["sha256"] for path, file in before["files"].items()}
     return before["fingerprint"] == built_from and tables(published) == tables(hashes)
@@ -410,4 +437,3 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-

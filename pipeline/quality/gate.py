@@ -91,7 +91,9 @@ def _results(checks: Iterable[Check], selected: set[tuple[AssetKey, str]]) -> It
                 severity=AssetCheckSeverity.ERROR if check.level == "block" else AssetCheckSeverity.WARN,
                 description=None if check.passed else str(check),
                 metadata={
-                    "observed": check.observed if isinstance(check.observed, int | float) else str(check.observed),
+                    "observed": check.observed
+                    if isinstance(check.observed, int | float)
+                    else str(check.observed),
                     "limit": check.limit if isinstance(check.limit, int | float) else str(check.limit),
                     "examples": "; ".join(check.examples) or "none",
                 },
@@ -105,7 +107,11 @@ def _selected(context: AssetCheckExecutionContext) -> set[tuple[AssetKey, str]]:
 def _tell(checks: Iterable[Check]) -> None:
     failed = [check for check in checks if not check.passed]
     stopped = blocking(failed)
-    say(f"{len(stopped)} blocking and {len(failed) - len(stopped)} warning checks failed" if failed else "all checks passed")
+    say(
+        f"{len(stopped)} blocking and {len(failed) - len(stopped)} warning checks failed"
+        if failed
+        else "all checks passed"
+    )
     for check in stopped:
         say(f"STOPPED: {check}")
 

@@ -44,21 +44,54 @@ def thresholds(as_of: date) -> dict[str, float]:
 
 
 LEDGER_CHECKS: tuple[Expect, ...] = (
-    Expect("files_accepted", "", {}, "A delivered file was refused as a whole, so its rows are missing.\n\nDeliver a "
-           "corrected file under the same name; an older version is not used in its place."),
-    Expect("delivered", "", {}, "A feed that is due did not come.\n\nDeliver it and run again; for a day on which the "
-           "source is closed add it to closed_dates of its source.yml."),
-    Expect("rejected_rows", "", {}, "Too many rows of one source and day were rejected.\n\nSee the reject codes in the "
-           "quarantine, mend the export and deliver the file again."),
-    Expect("volume", "", {}, "The newest delivery is far from its usual size.\n\nA large drop means a partial export, a "
-           "large rise a doubled one."),
-    Expect("one_currency", "", {}, "Amounts are not in the reporting currency, and there is no rate to convert them."
-           "\n\nSet STRATA_CURRENCY to the currency of the source."),
+    Expect(
+        "files_accepted",
+        "",
+        {},
+        "A delivered file was refused as a whole, so its rows are missing.\n\nDeliver a "
+        "corrected file under the same name; an older version is not used in its place.",
+    ),
+    Expect(
+        "delivered",
+        "",
+        {},
+        "A feed that is due did not come.\n\nDeliver it and run again; for a day on which the "
+        "source is closed add it to closed_dates of its source.yml.",
+    ),
+    Expect(
+        "rejected_rows",
+        "",
+        {},
+        "Too many rows of one source and day were rejected.\n\nSee the reject codes in the "
+        "quarantine, mend the export and deliver the file again.",
+    ),
+    Expect(
+        "volume",
+        "",
+        {},
+        "The newest delivery is far from its usual size.\n\nA large drop means a partial export, a "
+        "large rise a doubled one.",
+    ),
+    Expect(
+        "one_currency",
+        "",
+        {},
+        "Amounts are not in the reporting currency, and there is no rate to convert them."
+        "\n\nSet STRATA_CURRENCY to the currency of the source.",
+    ),
 )
 """Rules over the ledger, for every feed. `delivered` only warns where the contract says so."""
 
-GAPS = Expect("no_missing_days", "", {}, "Trading days between the first and the last delivery have no delivery.", "warn")
-STRAY = Expect("no_stray_files", "", {}, "Files lie in landing where no delivery stands; they were not read.", "warn")
+GAPS = Expect(
+    "no_missing_days",
+    "",
+    {},
+    "Trading days between the first and the last delivery have no delivery.",
+    "warn",
+)
+STRAY = Expect(
+    "no_stray_files", "", {}, "Files lie in landing where no delivery stands; they were not read.", "warn"
+)
 
 
 def check_level(contract: Contract, expect: Expect) -> str:
@@ -92,7 +125,9 @@ def check_sources(settings: Settings, as_of: date) -> list[Check]:
             _gaps(feed, contract, own, as_of),
         ]
     stray = [e for e in entries if e.dt is None and (settings.landing / e.file).exists()]
-    checks.append(_result("landing", STRAY, not stray, len(stray), 0, [f"{e.file}: {e.reject_detail}" for e in stray]))
+    checks.append(
+        _result("landing", STRAY, not stray, len(stray), 0, [f"{e.file}: {e.reject_detail}" for e in stray])
+    )
     suites = load_suites("expectations.sources")
     for feed, suite in suites.items():
         checks += _suite_checks(settings, suite, by_feed[feed])
@@ -116,10 +151,23 @@ def _expected_sources(feed: str, present: set[str], entries: Iterable[Entry]) ->
 
 
 def _result(
-    feed: str, expect: Expect, passed: bool, observed: object, limit: object, examples: Iterable[str] = (), level: str = ""
+    feed: str,
+    expect: Expect,
+    passed: bool,
+    observed: object,
+    limit: object,
+    examples: Iterable[str] = (),
+    level: str = "",
 ) -> Check:
     return Check(
-        "feed", feed, expect.check, level or expect.level, passed, observed, limit, expect.description,  # type: ignore[arg-type]
+        "feed",
+        feed,
+        expect.check,
+        level or expect.level,
+        passed,
+        observed,
+        limit,
+        expect.description,  # type: ignore[arg-type]
         tuple(examples)[:5],
     )
 
@@ -147,9 +195,7 @@ def _cadence(source: Source, feed: str, contract: Contract) -> str:
     return contract.cadence
 
 
-def _delivered(
-    feed: str, contract: Contract, own: list[Entry], expected: list[Source], as_of: date
-) -> Check:
+def _delivered(feed: str, contract: Contract, own: list[Entry], expected: list[Source], as_of: date) -> Check:
     """Late or missing deliveries. A feed that no present source delivers is not enabled and passes."""
     expect = LEDGER_CHECKS[1]
     late: list[str] = []
@@ -166,7 +212,9 @@ def _delivered(
         # delivery of sales; a snapshot in which nothing changed is one.
         sales = contract.freshness is not None and contract.freshness.level == "block"
         came = [
-            e.dt for e in own if e.source == source.source and e.dt and not (sales and e.status == "duplicate")
+            e.dt
+            for e in own
+            if e.source == source.source and e.dt and not (sales and e.status == "duplicate")
         ]
         newest = max(came, default=None)
         if newest is None or newest < due:
@@ -197,9 +245,7 @@ def _rejected_rows(feed: str, own: list[Entry], in_force: list[Entry], limits: d
     return _result(feed, LEDGER_CHECKS[2], not bad, round(worst, 4), limit, bad)
 
 
-def _volume(
-    feed: str, contract: Contract, own: list[Entry], as_of: date, limits: dict[str, float]
-) -> Check:
+def _volume(feed: str, contract: Contract, own: list[Entry], as_of: date, limits: dict[str, float]) -> Check:
     """Rows of the newest day against the same weekday of the last eight weeks, per source (Q-10)."""
     expect = LEDGER_CHECKS[3]
     level = "block" if contract.freshness and contract.freshness.level == "block" else "warn"
@@ -225,14 +271,19 @@ def _volume(
             elif n == 0 and usual >= limits["volume_rows_min"]:
                 odd.append(f"{source}/{feed}: no row on {day}, usually {usual:g}")
             elif len(past) == _WEEKS and usual >= 4 * limits["volume_rows_min"]:
-                if not limits["volume_ratio_min"] * usual <= n <= limits["volume_ratio_max"] * usual:
+                ratio = n / usual
+                if ratio < limits["volume_ratio_min"] or ratio > limits["volume_ratio_max"]:
                     odd.append(f"{source}/{feed}: {n} rows on {day}, usually {usual:g}")
     return _result(feed, expect, not odd, observed, "0.2 to 10 times the usual", odd, level)
 
 
 def _one_currency(feed: str, contract: Contract, own: list[Entry], currency: str) -> Check:
     money = any(c.type == "m" for c in contract.columns.values())
-    other = sorted({f"{e.source}: {e.currency}" for e in own if e.currency and e.currency != currency}) if money else []
+    other = (
+        sorted({f"{e.source}: {e.currency}" for e in own if e.currency and e.currency != currency})
+        if money
+        else []
+    )
     return _result(feed, LEDGER_CHECKS[4], not other, len(other), currency, other)
 
 
@@ -276,7 +327,9 @@ def profiles(settings: Settings, feed: str, deliveries: Iterable[Entry]) -> pd.D
     frame = frame.sort_values("delivery").reset_index(drop=True)
     for share, column in _SHARES.get(feed, ()):
         # A share of a handful of rows says nothing.
-        frame[share] = (1 - frame[f"{column}__nulls"] / frame["rows_n"]).where(frame["rows_n"] >= _SHARE_ROWS_MIN)
+        frame[share] = (1 - frame[f"{column}__nulls"] / frame["rows_n"]).where(
+            frame["rows_n"] >= _SHARE_ROWS_MIN
+        )
     # A source that never gives list prices has nothing to lose.
     if feed == "order_lines" and len(frame):
         source = frame["delivery"].map(lambda d: loaded[d].source)
@@ -312,7 +365,9 @@ def _add_order_signals(frame: pd.DataFrame, loaded: dict[str, Entry]) -> None:
         last = own[own["dt"] == own["dt"].max()]
         if last["rows_n"].sum() >= _STALE_ROWS_MIN:
             frame.loc[last.index[0], "stale_days"] = (last["dt"].iloc[0] - last["newest_order"].max()).days
-        past = own[(own["dt"] < last["dt"].iloc[0]) & (own["dt"] >= last["dt"].iloc[0] - pd.Timedelta(weeks=_WEEKS))]
+        past = own[
+            (own["dt"] < last["dt"].iloc[0]) & (own["dt"] >= last["dt"].iloc[0] - pd.Timedelta(weeks=_WEEKS))
+        ]
         if len(own) and own["dt"].min() <= last["dt"].iloc[0] - pd.Timedelta(weeks=_WEEKS):
             usual = (past["source_customer_id__nulls"] / past["rows_n"]).median()
             rows = last["rows_n"].sum()

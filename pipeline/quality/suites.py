@@ -89,9 +89,13 @@ def _check(suite: Suite, expect: Expect, result: Any) -> Check:
     observed = details.get("unexpected_count", details.get("observed_value"))
     failure = (result.exception_info or {}).get("exception_message")
     if failure is None:
-        messages = [v.get("exception_message") for v in (result.exception_info or {}).values() if isinstance(v, dict)]
+        messages = [
+            v.get("exception_message") for v in (result.exception_info or {}).values() if isinstance(v, dict)
+        ]
         failure = next((m for m in messages if m), None)
-    limits = {k: v for k, v in expect.args.items() if k not in ("column", "column_list", "column_A", "column_B")}
+    limits = {
+        k: v for k, v in expect.args.items() if k not in ("column", "column_list", "column_A", "column_B")
+    }
     examples = tuple(str(v) for v in (details.get("partial_unexpected_list") or [])[:5])
     return Check(
         kind="table" if suite.kind == "table" else "feed",

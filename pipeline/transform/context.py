@@ -73,7 +73,9 @@ def write_context(settings: Settings, as_of: date) -> RunContext:
             ("currency_digits", pa.int32()),
         ]
     )
-    ledger.write_parquet(pa.Table.from_pylist([vars(context)], schema), settings.build / "run_context.parquet")
+    ledger.write_parquet(
+        pa.Table.from_pylist([vars(context)], schema), settings.build / "run_context.parquet"
+    )
     return context
 
 

@@ -52,14 +52,23 @@ def ensure_manifest() -> Path:
     sources = [
         path
         for path in DBT_PROJECT_DIR.rglob("*")
-        if path.suffix in (".sql", ".yml", ".csv", ".md") and "target" not in path.relative_to(DBT_PROJECT_DIR).parts
+        if path.suffix in (".sql", ".yml", ".csv", ".md")
+        and "target" not in path.relative_to(DBT_PROJECT_DIR).parts
     ]
     newest = max(path.stat().st_mtime for path in sources)
     if not MANIFEST.exists() or MANIFEST.stat().st_mtime < newest:
         dbt = Path(sys.executable).with_name("dbt")
         home = str(settings_module.load().home)
         done = subprocess.run(
-            [str(dbt), "--quiet", "parse", "--project-dir", str(DBT_PROJECT_DIR), "--profiles-dir", str(DBT_PROJECT_DIR)],
+            [
+                str(dbt),
+                "--quiet",
+                "parse",
+                "--project-dir",
+                str(DBT_PROJECT_DIR),
+                "--profiles-dir",
+                str(DBT_PROJECT_DIR),
+            ],
             env={**os.environ, "STRATA_HOME": home, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
             capture_output=True,
             text=True,
@@ -73,7 +82,9 @@ def ensure_manifest() -> Path:
 def built_nodes(manifest: dict[str, Any]) -> list[str]:
     """Unique ids of every model, seed and data test: what a complete build has done."""
     return sorted(
-        name for name, node in manifest["nodes"].items() if node["resource_type"] in ("model", "seed", "test", "snapshot")
+        name
+        for name, node in manifest["nodes"].items()
+        if node["resource_type"] in ("model", "seed", "test", "snapshot")
     )
 
 
@@ -85,7 +96,9 @@ def dbt_checks(manifest: dict[str, Any], run_results: dict[str, Any]) -> list[Ch
         if node is None or node["resource_type"] != "test":
             continue
         named = ((node["config"].get("meta") or {}).get("dagster") or {}).get("ref", {}).get("name")
-        on = [n for n in node["depends_on"]["nodes"] if n.endswith(f".{named}")] or node["depends_on"]["nodes"]
+        on = [n for n in node["depends_on"]["nodes"] if n.endswith(f".{named}")] or node["depends_on"][
+            "nodes"
+        ]
         tested = node.get("attached_node") or next(iter(on), None)
         model = manifest["nodes"].get(tested) or manifest["sources"].get(tested, {})
         table = f"{model.get('schema', 'dbt')}.{model.get('name', node['name'])}"
@@ -106,7 +119,9 @@ def dbt_checks(manifest: dict[str, Any], run_results: dict[str, Any]) -> list[Ch
     return checks
 
 
-def _table_metadata(settings: Settings, tables: list[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
+def _table_metadata(
+    settings: Settings, tables: list[tuple[str, str]]
+) -> dict[tuple[str, str], dict[str, Any]]:
     """Column schema, row count and, for the segment summary, each segment's share: numbers become plots in the UI."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     if not settings.warehouse.exists():
@@ -165,7 +180,10 @@ def transform(context: AssetExecutionContext, dbt: LocalDbt, run_lock: RunLock) 
     os.environ["STRATA_HOME"] = str(settings.home)
     say("building the marts (dbt)")
     invocation = dbt.cli(
-        ["build", "--exclude-resource-type", "unit_test"], context=context, target_path=target, raise_on_error=True
+        ["build", "--exclude-resource-type", "unit_test"],
+        context=context,
+        target_path=target,
+        raise_on_error=True,
     )
     events, failure = _collect(invocation)
     yield from _with_table_metadata(context, settings, events)
@@ -179,7 +197,9 @@ def transform(context: AssetExecutionContext, dbt: LocalDbt, run_lock: RunLock) 
         if broken or not blocking(tests):
             detail = "; ".join(f"{r['unique_id']}: {r['message']}" for r in broken) or str(failure)
             raise StrataError(f"the build failed: {detail}") from failure
-        raise GateStopped("dbt tests failed: " + "\n".join(str(check) for check in blocking(tests))) from failure
+        raise GateStopped(
+            "dbt tests failed: " + "\n".join(str(check) for check in blocking(tests))
+        ) from failure
     nodes = {r["unique_id"]: r["status"] for r in run_results["results"]}
     receipt.write(settings, day, built_from, nodes, [*sources, *tests])
 
@@ -199,7 +219,9 @@ def _collect(invocation: DbtCliInvocation) -> tuple[list[Any], Exception | None]
     return events, None
 
 
-def _with_table_metadata(context: AssetExecutionContext, settings: Settings, events: list[Any]) -> Iterator[Any]:
+def _with_table_metadata(
+    context: AssetExecutionContext, settings: Settings, events: list[Any]
+) -> Iterator[Any]:
     """The events, with row counts, column schemas and shares added to the tables' outputs."""
     tables = {_table_of(e) for e in events if isinstance(e, Output | MaterializeResult)}
     metadata = _table_metadata(settings, [key for key in tables if key])

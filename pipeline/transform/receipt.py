@@ -51,7 +51,11 @@ def write(
     """Write the receipt in one rename. `built_from` is the fingerprint taken before the build began."""
     path = settings.build / "receipt.json"
     receipt = Receipt(
-        as_of.isoformat(), built_from, _identity(settings.warehouse), nodes, [check.as_dict() for check in checks]
+        as_of.isoformat(),
+        built_from,
+        _identity(settings.warehouse),
+        nodes,
+        [check.as_dict() for check in checks],
     )
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(asdict(receipt), ensure_ascii=False, indent=1, default=str))
@@ -66,7 +70,9 @@ def require(settings: Settings, as_of: date, expected_nodes: Sequence[str]) -> R
         raise GateStopped(f"nothing was published: there is no receipt of a complete build; {again}")
     receipt = Receipt(**json.loads(path.read_text()))
     if receipt.as_of_date != as_of.isoformat():
-        raise GateStopped(f"nothing was published: the build is for {receipt.as_of_date}, not {as_of}; {again}")
+        raise GateStopped(
+            f"nothing was published: the build is for {receipt.as_of_date}, not {as_of}; {again}"
+        )
     if receipt.fingerprint != fingerprint(settings, as_of):
         raise GateStopped(f"nothing was published: deliveries or policy changed since the build; {again}")
     if receipt.warehouse != _identity(settings.warehouse):

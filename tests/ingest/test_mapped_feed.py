@@ -5,7 +5,6 @@ from datetime import date
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import pytest
 
 from pipeline.ingest import ledger
 from pipeline.ingest.load import sweep

@@ -23,7 +23,9 @@ class Line:
     landing: Path
     home: Path
 
-    def strata(self, *args: str, root: Path | None = None, env: dict[str, str] | None = None) -> tuple[int, Any, str]:
+    def strata(
+        self, *args: str, root: Path | None = None, env: dict[str, str] | None = None
+    ) -> tuple[int, Any, str]:
         """(exit code, JSON answer, standard error) of `strata ARGS --json`. `root` runs another checkout's code."""
         done = subprocess.run(
             [sys.executable, "-m", "pipeline.cli", *args, "--json"],
@@ -106,7 +108,15 @@ def make_company(folder: Path, customers: int, days: int, seed: int = 7) -> Line
     """Deliveries of the sample company in an empty line."""
     line = Line(folder / "landing", folder / "home")
     code, _, errors = line.strata(
-        "sample", "--out", str(line.landing), "--customers", str(customers), "--days", str(days), "--seed", str(seed)
+        "sample",
+        "--out",
+        str(line.landing),
+        "--customers",
+        str(customers),
+        "--days",
+        str(days),
+        "--seed",
+        str(seed),
     )
     assert code == 0, errors
     return line

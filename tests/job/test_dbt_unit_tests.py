@@ -14,9 +14,18 @@ PROJECT = Path(__file__).parents[2] / "dbt_project"
 def test_every_claim_about_the_sql_holds(company_copy: Line, tmp_path: Path) -> None:
     done = subprocess.run(
         [
-            str(Path(sys.executable).with_name("dbt")), "test", "--select", "test_type:unit",
-            "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT),
-            "--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs"),
+            str(Path(sys.executable).with_name("dbt")),
+            "test",
+            "--select",
+            "test_type:unit",
+            "--project-dir",
+            str(PROJECT),
+            "--profiles-dir",
+            str(PROJECT),
+            "--target-path",
+            str(tmp_path / "target"),
+            "--log-path",
+            str(tmp_path / "logs"),
         ],
         env={**os.environ, "STRATA_HOME": str(company_copy.home)},
         capture_output=True,

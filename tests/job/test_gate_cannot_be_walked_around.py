@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+
 from tests.job.conftest import TOKEN_KEY, Line, failed
 
 
@@ -16,7 +17,9 @@ def _newest(line: Line, feed: str, source: str = "*") -> Path:
     return max(line.landing.glob(f"{source}/{feed}/*"), key=lambda p: p.name)
 
 
-def _materialize(line: Line, asset: str, partition: str, root: Path | None = None) -> subprocess.CompletedProcess[str]:
+def _materialize(
+    line: Line, asset: str, partition: str, root: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """One asset alone, as somebody would click it in the UI."""
     script = (
         "import sys; from dagster import AssetKey, DagsterInstance, materialize, AssetSelection\n"

@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+
 from tests.job.conftest import Line, failed
 
 pytestmark = pytest.mark.real_data
@@ -92,9 +93,9 @@ def test_without_a_consents_feed_nobody_is_in_an_audience_and_that_is_said(retai
 
 def test_business_days_are_london_days(retail: Line) -> None:
     """The source's zone decides the day, not the zone of the schedule."""
-    assert retail.query("select min(date), max(date) from marts.channel_performance where orders > 0") == retail.query(
-        "select cast('2010-12-10' as date), cast('2011-12-09' as date)"
-    )
+    assert retail.query(
+        "select min(date), max(date) from marts.channel_performance where orders > 0"
+    ) == retail.query("select cast('2010-12-10' as date), cast('2011-12-09' as date)")
 
 
 def test_the_same_day_again_changes_nothing(retail: Line) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 import pytest
+
 from tests.job.conftest import Line, make_company, network_audit
 
 
@@ -21,7 +22,13 @@ def _truth(line: Line, name: str) -> pd.DataFrame:
 
 def test_every_source_feed_and_schema_is_published(company: Line) -> None:
     manifest = company.manifest()
-    assert {t.split(".")[0] for t in manifest["tables"]} == {"core", "segments", "marts", "audiences", "operations"}
+    assert {t.split(".")[0] for t in manifest["tables"]} == {
+        "core",
+        "segments",
+        "marts",
+        "audiences",
+        "operations",
+    }
     assert {t["status"] for t in manifest["tables"].values()} == {"published"}
     assert manifest["currency"] == "CNY"
     newest = max(p.stem for p in company.landing.glob("app/orders/*"))
@@ -30,9 +37,7 @@ def test_every_source_feed_and_schema_is_published(company: Line) -> None:
 
 def test_planted_bad_rows_and_only_they_are_rejected(company: Line) -> None:
     bad = _truth(company, "bad_rows")
-    expected = {
-        (row.path, row.record_no) for row in bad.itertuples() if row.expected == "reject"
-    }
+    expected = {(row.path, row.record_no) for row in bad.itertuples() if row.expected == "reject"}
     found = {
         (f"{source}/{feed}/{file}", no)
         for source, feed, file, no in duckdb.sql(
@@ -144,12 +149,22 @@ def test_a_run_looks_up_no_outside_name(company: Line, tmp_path: Path) -> None:
     """Dagster and dbt included; the second half shows that a look-up would have been noted."""
     log = company.home.parent / "network.log"
     asked = set(log.read_text().split("\n")) if log.exists() else set()
-    inside = {"", "socket.connect unix", "socket.connect 127.0.0.1", "socket.getaddrinfo 127.0.0.1",
-              "socket.getaddrinfo localhost", "socket.connect ::1"}
+    inside = {
+        "",
+        "socket.connect unix",
+        "socket.connect 127.0.0.1",
+        "socket.getaddrinfo 127.0.0.1",
+        "socket.getaddrinfo localhost",
+        "socket.connect ::1",
+    }
     assert asked <= inside
     probe = replace(company, home=tmp_path / "home")
     subprocess.run(
-        [sys.executable, "-c", "import socket\ntry: socket.getaddrinfo('strata.invalid', 80)\nexcept OSError: pass"],
+        [
+            sys.executable,
+            "-c",
+            "import socket\ntry: socket.getaddrinfo('strata.invalid', 80)\nexcept OSError: pass",
+        ],
         env={**os.environ, **network_audit(probe)},
         check=True,
     )
@@ -168,7 +183,9 @@ def three_days(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Line]:
     assert code == 0, (answer, errors[-3000:])
     daily = source.copy(folder / "daily")
     held = folder / "held"
-    for path in sorted(p for p in daily.landing.glob("*/*/*") if not str(p.relative_to(daily.landing)).startswith("_")):
+    for path in sorted(
+        p for p in daily.landing.glob("*/*/*") if not str(p.relative_to(daily.landing)).startswith("_")
+    ):
         if path.name[:10] >= first.isoformat():
             target = held / path.relative_to(daily.landing)
             target.parent.mkdir(parents=True, exist_ok=True)
