@@ -108,7 +108,7 @@ def test_a_column_of_the_wrong_type_stops_the_run(company_copy: Line) -> None:
 
 def test_small_faults_are_counted_and_do_not_stop_the_run(company_copy: Line) -> None:
     """An unknown column, a future time, one wrong value, a file sent twice: each has its own outcome."""
-    sent_twice = _newest(company_copy, "returns", "marketplace")
+    sent_twice = _newest(company_copy, "order_lines", "store_pos")
     (sent_twice.parent / f"{sent_twice.stem}.again{sent_twice.suffix}").write_bytes(sent_twice.read_bytes())
     orders = _newest(company_copy, "orders", "app")
     records = [json.loads(line) for line in orders.read_text(encoding="utf-8").splitlines()]

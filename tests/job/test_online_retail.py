@@ -94,7 +94,7 @@ def test_without_a_consents_feed_nobody_is_in_an_audience_and_that_is_said(retai
 def test_business_days_are_london_days(retail: Line) -> None:
     """The source's zone decides the day, not the zone of the schedule."""
     assert retail.query(
-        "select min(date), max(date) from marts.channel_performance where orders > 0"
+        "select min(day), max(day) from marts.channel_performance where orders > 0"
     ) == retail.query("select cast('2010-12-10' as date), cast('2011-12-09' as date)")
 
 
@@ -121,7 +121,7 @@ def test_a_corrected_file_makes_the_next_revision(retail: Line, tmp_path: Path) 
     code, answer, errors = line.run("--as-of", "2011-12-10")
     assert (code, answer["release"]) == (0, "2011-12-10-r2"), errors[-2000:]
     revisions = line.query(
-        "select rev, rows_read from operations.ingest_ledger where stem = '2011-12-09' order by rev"
+        "select rev, rows_read from operations.ingest_ledger where file like '%/2011-12-09.csv' order by rev"
     )
     assert [rev for rev, _ in revisions] == [1, 2]
     assert revisions[1][1] == revisions[0][1] - 1
