@@ -1,4 +1,5 @@
 # `make demo` and `make test` are the two commands; the rest is for people who work on Strata.
+SHELL := /bin/bash -o pipefail
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO_CUSTOMERS ?= 1500
@@ -15,7 +16,8 @@ help:
 .venv/.complete: requirements.lock pyproject.toml
 	@echo "[1/3] installing the locked packages (about a minute)"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock \
+	    | sed -un 's/^Collecting \([^ ]*\).*/      \1/p; s/^Installing collected.*/      unpacking and compiling/p'
 	@echo "[2/3] installing strata itself"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@echo "[3/3] reading the dbt project"
