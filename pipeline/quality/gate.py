@@ -18,7 +18,7 @@ from pipeline import settings as settings_module
 from pipeline.ingest.contracts import load_contracts
 from pipeline.progress import say
 from pipeline.quality.checks import Check, blocking
-from pipeline.quality.sources import GAPS, LEDGER_CHECKS, STRAY, check_level, check_sources
+from pipeline.quality.sources import DRIFT, GAPS, LEDGER_CHECKS, STRAY, check_level, check_sources
 from pipeline.quality.suites import expectations_of, load_suites, run_suite
 from pipeline.schedule_days import as_of_date
 from pipeline.settings import Settings
@@ -54,7 +54,7 @@ def _key(check: Check) -> AssetKey:
 
 def _specs_of_sources() -> Iterator[AssetCheckSpec]:
     for feed, contract in load_contracts().items():
-        for expect in (*LEDGER_CHECKS, GAPS):
+        for expect in (*LEDGER_CHECKS, GAPS, DRIFT):
             yield AssetCheckSpec(
                 expect.check,
                 asset=AssetKey(["raw", feed]),

@@ -89,6 +89,14 @@ GAPS = Expect(
     "Trading days between the first and the last delivery have no delivery.",
     "warn",
 )
+DRIFT = Expect(
+    "no_unknown_columns",
+    "",
+    {},
+    "The newest delivery has columns that the contract does not know; they were left out.\n\n"
+    "Add them to the contract, or to its aliases where a known column has a new name.",
+    "warn",
+)
 STRAY = Expect(
     "no_stray_files", "", {}, "Files lie in landing where no delivery stands; they were not read.", "warn"
 )
@@ -123,6 +131,7 @@ def check_sources(settings: Settings, as_of: date) -> list[Check]:
             _volume(feed, contract, own, as_of, limits),
             _one_currency(feed, contract, own, currency),
             _gaps(feed, contract, own, as_of),
+            _drift(feed, own),
         ]
     stray = [e for e in entries if e.dt is None and (settings.landing / e.file).exists()]
     checks.append(
@@ -285,6 +294,16 @@ def _one_currency(feed: str, contract: Contract, own: list[Entry], currency: str
         else []
     )
     return _result(feed, LEDGER_CHECKS[4], not other, len(other), currency, other)
+
+
+def _drift(feed: str, own: list[Entry]) -> Check:
+    newest = {
+        source: max(e.dt for e in own if e.source == source and e.dt) for source in {e.source for e in own}
+    }
+    drifted = [e for e in own if e.dt == newest[e.source] and e.extra_columns]
+    return _result(
+        feed, DRIFT, not drifted, len(drifted), 0, [f"{e.file}: {e.extra_columns}" for e in drifted]
+    )
 
 
 def _gaps(feed: str, contract: Contract, own: list[Entry], as_of: date) -> Check:

@@ -129,6 +129,8 @@ def test_small_faults_are_counted_and_do_not_stop_the_run(company_copy: Line) ->
     )
     assert row[0] == row[1] >= 2
     assert "mood" in row[2]
+    drift = [c for c in answer["checks"] if c["check"] == "no_unknown_columns" and not c["passed"]]
+    assert [(c["feed"], c["level"]) for c in drift] == [("orders", "warn")]
     codes = duckdb.sql(
         f"select code, value from read_parquet('{company_copy.home}/quarantine/app/orders/{orders.stem}/*.parquet') "
         "where value in ('perhaps', '2031-01-01T10:00:00+08:00') order by code"

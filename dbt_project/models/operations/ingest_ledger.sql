@@ -16,6 +16,7 @@ select
     ledger.rows_loaded,
     ledger.rows_rejected,
     ledger.rows_duplicate,
+    ledger.extra_columns,
     coalesce(in_force.is_in_force, false) as is_in_force,
     ledger.loaded_at,
     ledger.run_id
