@@ -1,6 +1,6 @@
 """May the membership of the segments leave? Judged on the released file itself."""
 
-from pipeline.quality.policy import classes, schemes
+from expectations.audiences import KNOWN
 from pipeline.quality.suites import Expect, Suite
 
 # Most expectations pass over nulls, so what every row must state is asked for first.
@@ -30,18 +30,7 @@ SUITE = Suite(
             {"column": "customer_key", "regex": "^[0-9a-f]{32}$"},
             "A key is no token: a source id or clear personal data is about to leave.",
         ),
-        Expect(
-            "known_schemes",
-            "ExpectColumnDistinctValuesToBeInSet",
-            {"column": "scheme", "value_set": schemes()},
-            "A scheme has no labels and no action in the policy.",
-        ),
-        Expect(
-            "known_classes",
-            "ExpectColumnDistinctValuesToBeInSet",
-            {"column": "class", "value_set": classes()},
-            "A class has no label in the policy: a model produces a name that nobody has defined.",
-        ),
+        *KNOWN,
         Expect(
             "labels_fit_vendor_limits",
             "ExpectColumnValueLengthsToBeBetween",

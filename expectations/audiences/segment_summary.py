@@ -1,6 +1,7 @@
 """May the summary of the segments leave? Judged on the released file itself."""
 
-from pipeline.quality.policy import classes, k_anonymity, schemes
+from expectations.audiences import KNOWN
+from pipeline.quality.policy import k_anonymity
 from pipeline.quality.suites import Expect, Suite
 
 SUITE = Suite(
@@ -12,18 +13,7 @@ SUITE = Suite(
             {"column_list": ["scheme", "class"]},
             "A class stands twice, so its customers would be counted twice.",
         ),
-        Expect(
-            "known_schemes",
-            "ExpectColumnDistinctValuesToBeInSet",
-            {"column": "scheme", "value_set": schemes()},
-            "A scheme has no labels and no action in the policy.",
-        ),
-        Expect(
-            "known_classes",
-            "ExpectColumnDistinctValuesToBeInSet",
-            {"column": "class", "value_set": classes()},
-            "A class has no label in the policy: a model produces a name that nobody has defined.",
-        ),
+        *KNOWN,
         Expect(
             "shares_are_fractions",
             "ExpectColumnValuesToBeBetween",
