@@ -154,6 +154,23 @@ def test_too_many_rejected_rows_stop_and_a_few_do_not(shop: Settings) -> None:
     assert the(checks, "orders", "rejected_rows").observed == pytest.approx(6 / 66, abs=1e-4)
 
 
+def test_a_small_file_that_lost_most_of_its_rows_stops(shop: Settings) -> None:
+    """Three rejected rows of a day stop nothing, but not where they are three of four."""
+    lost = HEAD["returns"] + "".join(f"r{i},1,x,{LAST} 11:00:00,refund\n" for i in range(3))
+    checks = judge(shop, {"returns": lost + f"r9,1,5,{LAST} 11:00:00,refund\n"})
+    assert failed(checks) == {("returns", "rejected_rows")}
+    assert the(checks, "returns", "rejected_rows").blocks
+
+
+def test_an_unknown_column_warns_and_is_named(shop: Settings) -> None:
+    lines = content("orders", LAST).splitlines()
+    more = "\n".join([lines[0] + ",mood", *(line + ",sunny" for line in lines[1:])]) + "\n"
+    checks = judge(shop, {"orders": more})
+    assert failed(checks) == {("orders", "no_unknown_columns")}
+    check = the(checks, "orders", "no_unknown_columns")
+    assert not check.blocks and check.examples == (f"shop/orders/{LAST}.csv: mood",)
+
+
 @pytest.mark.parametrize(
     ("n", "stops"), [(0, True), (3, True), (4, False), (14, False), (26, False), (200, False), (201, True)]
 )
