@@ -23,6 +23,7 @@ from scipy.sparse.csgraph import connected_components
 
 from pipeline.ingest import ledger
 from pipeline.ingest.contracts import load_contracts, load_sources
+from pipeline.ingest.files import write_parquet
 from pipeline.ingest.vault import Vault, token
 from pipeline.settings import Settings
 
@@ -64,7 +65,7 @@ def write_links(settings: Settings, known_at: Sequence[date]) -> dict[date, int]
             records["confidence"] = 1.0
             persons[day] = records["customer_key"].nunique()
             parts.append(pa.Table.from_pandas(records[SCHEMA.names], SCHEMA, preserve_index=False))
-    ledger.write_parquet(pa.concat_tables(parts), settings.identity / "links.parquet")
+    write_parquet(pa.concat_tables(parts), settings.identity / "links.parquet")
     return persons
 
 

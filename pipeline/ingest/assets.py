@@ -18,7 +18,8 @@ from pipeline import settings as settings_module
 from pipeline.identity.links import write_links
 from pipeline.ingest import ledger
 from pipeline.ingest.contracts import Contract, load_contracts
-from pipeline.ingest.load import sweep, targets
+from pipeline.ingest.load import sweep
+from pipeline.ingest.mapping import targets
 from pipeline.progress import say
 from pipeline.publish.release import newest_as_of
 from pipeline.quality.gate import LEDGER_KEY

@@ -4,15 +4,14 @@ A sweep writes its raw files first and its ledger rows last, in one rename. A ra
 unknown to every reader, so a sweep that dies is simply done again.
 """
 
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.ingest.files import write_parquet
 from pipeline.settings import Settings
 
 SCHEMA = pa.schema(
@@ -110,17 +109,6 @@ def append(settings: Settings, entries: Iterable[Entry]) -> None:
     write_parquet(
         pa.Table.from_pylist(rows, SCHEMA), settings.ledger / f"{max(numbers, default=0) + 1:06d}.parquet"
     )
-
-
-def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write durably and in one rename, so that no reader meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        pq.write_table(table, file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def in_force(entries: Iterable[Entry], as_of: date) -> list[Entry]:

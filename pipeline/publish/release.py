@@ -20,7 +20,7 @@ import pandas as pd
 
 from pipeline.errors import GateStopped, StrataError
 from pipeline.ingest import ledger
-from pipeline.ingest.load import targets
+from pipeline.ingest.mapping import targets
 from pipeline.publish.report import PAGE_TABLES, render_page
 from pipeline.quality.checks import Check, blocking
 from pipeline.quality.suites import load_suites, run_suite

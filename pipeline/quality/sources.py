@@ -20,7 +20,7 @@ from pipeline.ingest import ledger
 from pipeline.ingest.contracts import Contract, Source, load_contracts, load_sources, source_of
 from pipeline.ingest.landing import scan
 from pipeline.ingest.ledger import Entry
-from pipeline.ingest.load import targets
+from pipeline.ingest.mapping import targets
 from pipeline.quality.checks import Check
 from pipeline.quality.suites import Expect, Suite, load_suites, run_suite
 from pipeline.settings import Settings

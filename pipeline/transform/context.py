@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from pipeline.errors import StrataError
 from pipeline.ingest import ledger
+from pipeline.ingest.files import write_parquet
 from pipeline.settings import DBT_PROJECT_DIR, Settings
 
 POLICY_DIR = DBT_PROJECT_DIR / "seeds" / "policy"
@@ -73,7 +74,7 @@ def write_context(settings: Settings, as_of: date) -> RunContext:
             ("currency_digits", pa.int32()),
         ]
     )
-    ledger.write_parquet(
+    write_parquet(
         pa.Table.from_pylist([vars(context)], schema), settings.build / "run_context.parquet"
     )
     return context

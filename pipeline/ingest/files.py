@@ -1,0 +1,37 @@
+"""Files as ingest handles them: what identifies one, and writing one durably in one rename."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def file_stat(path: Path) -> str:
+    """Size, times and inode of a file: an unchanged one need not be read again."""
+    s = path.lstat()
+    return f"{s.st_size}:{s.st_mtime_ns}:{s.st_ctime_ns}:{s.st_ino}"
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of the file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Write durably and in one rename, so that no reader meets half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        pq.write_table(table, file, compression="zstd")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def fsync(path: Path) -> None:
+    """Make the bytes of a file that another writer closed survive a power cut."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
