@@ -6,7 +6,7 @@ DEMO_CUSTOMERS ?= 1500
 DEMO_DAYS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test ui lint bench clean
+.PHONY: help demo test soak ui lint bench clean
 
 help:
 	@sed -n 's/^\([a-z.]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -31,6 +31,9 @@ demo: .venv/.complete ## sample company → daily job → a release, and where t
 
 test: .venv/.complete ## every test
 	$(BIN)/python -m pytest
+
+soak: .venv/.complete ## the tests that have a full size (10,000 fuzzed files, 365 days) at that size
+	STRATA_SOAK=1 $(BIN)/python -m pytest -m soak
 
 ui: .venv/.complete ## Dagster UI on 127.0.0.1
 	$(BIN)/strata ui

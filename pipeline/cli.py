@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import date, timedelta
 from functools import wraps
 from pathlib import Path
@@ -251,6 +252,277 @@ def verify(release: str | None, home: Path | None, as_json: bool) -> None:
     )
     _answer(as_json, {"release": name, "ok": not problems, "problems": problems}, text)
     sys.exit(1 if problems else 0)
+
+
+@main.group()
+def quarantine() -> None:
+    """Rejected records and files: what they are, and reading them again after a rule was mended."""
+
+
+_source = click.option("--source", help="Only this source system.")
+_feed = click.option("--feed", help="Only this delivered feed.")
+_code = click.option("--code", help="Only this reject code.")
+
+
+@quarantine.command("list")
+@click.argument("names", nargs=-1, metavar="[DELIVERY]...")
+@_source
+@_feed
+@_code
+@click.option("--all", "every", is_flag=True, help="Also what has moved since: loaded by a replay, corrected.")
+@_home
+@_landing
+@_json
+@_errors_in_one_line
+def list_rejects(
+    names: tuple[str, ...],
+    source: str | None,
+    feed: str | None,
+    code: str | None,
+    every: bool,
+    home: Path | None,
+    landing: Path | None,
+    as_json: bool,
+) -> None:
+    """What is in quarantine, by file and reject code, with the places of a few records."""
+    settings = _settings(home, landing)
+    from pipeline.ingest import quarantine as books
+
+    found = books.groups(settings, books.Filter(source, feed, code, names), every=every)
+    _answer(as_json, [group.as_dict() for group in found], books.told(found))
+
+
+@quarantine.command()
+@click.argument("names", nargs=-1, metavar="[DELIVERY]...")
+@_source
+@_feed
+@_code
+@click.option("--all", "everything", is_flag=True, help="Every file with rejects, where nothing narrows.")
+@click.option(
+    "--all-rows", is_flag=True, help="Also files without rejects: for a mapping that was wrong about good rows."
+)
+@_home
+@_landing
+@_json
+@_errors_in_one_line
+def replay(
+    names: tuple[str, ...],
+    source: str | None,
+    feed: str | None,
+    code: str | None,
+    everything: bool,
+    all_rows: bool,
+    home: Path | None,
+    landing: Path | None,
+    as_json: bool,
+) -> None:
+    """Read landed files again under the rules of today; states of records move, totals stay."""
+    settings = _settings(home, landing)
+    if not (names or source or feed or code or everything):
+        raise StrataError("say what to read again: a DELIVERY, --source, --feed, --code or --all")
+    from pipeline.ingest import quarantine as books
+    from pipeline.ingest import replay as replays
+    from pipeline.lock import run_lock
+    from pipeline.progress import say
+    from pipeline.publish.release import newest_as_of
+
+    with run_lock(settings, log=say):
+        done = replays.replay(
+            settings,
+            books.Filter(source, feed, code, names),
+            all_rows=all_rows,
+            released=newest_as_of(settings),
+            log=say,
+        )
+    _answer(as_json, done.as_dict(), replays.told(done, settings))
+    sys.exit(1 if done.not_there else 0)
+
+
+@main.command()
+@click.argument("order_id", required=False)
+@click.option("--source", help="Only the order of this source system.")
+@click.option("--record", nargs=2, metavar="FILE RECORD_NO", help="A delivered file or delivery and a record number.")
+@_home
+@_landing
+@_json
+@_errors_in_one_line
+def trace(
+    order_id: str | None,
+    source: str | None,
+    record: tuple[str, str] | None,
+    home: Path | None,
+    landing: Path | None,
+    as_json: bool,
+) -> None:
+    """Where an order, or one delivered record, came from and where it went."""
+    settings = _settings(home, landing)
+    if bool(order_id) == bool(record):
+        raise StrataError("name an ORDER_ID, or a record with --record FILE RECORD_NO")
+    from pipeline import trace as traces
+
+    found = (
+        traces.trace_record(settings, *record) if record else traces.trace_order(settings, order_id or "", source)
+    )
+    _answer(as_json, found, traces.told(found))
+
+
+@main.group()
+def tables() -> None:
+    """Tables of PostgreSQL databases that feeds are read from."""
+
+
+@tables.command("list")
+@_landing
+@_home
+@_json
+@_errors_in_one_line
+def list_tables(landing: Path | None, home: Path | None, as_json: bool) -> None:
+    """Every declared table and how far it has been read."""
+    settings = _settings(home, landing)
+    from pipeline.ingest import databases
+
+    found = databases.tables(settings)
+    _answer(as_json, found, databases.told(found))
+
+
+@tables.command()
+@click.argument("source")
+@click.argument("feed")
+@click.argument("day", type=_Day())
+@_landing
+@_home
+@_json
+@_errors_in_one_line
+def again(
+    source: str, feed: str, day: date, landing: Path | None, home: Path | None, as_json: bool
+) -> None:
+    """Read one day of a table anew; the next run takes it in as a correction."""
+    settings = _settings(home, landing)
+    from pipeline.ingest import databases
+    from pipeline.lock import run_lock
+    from pipeline.progress import say
+
+    with run_lock(settings, log=say):
+        reading = databases.read_again(settings, source, feed, day, log=say)
+    _answer(as_json, asdict(reading), f"{reading.rows:,} rows of {day} are in landing: `strata run` takes them in")
+
+
+@main.group()
+def vault() -> None:
+    """The clear personal data of the home, and the key of the tokens that stand for it."""
+
+
+@vault.command()
+@click.option(
+    "--new-key-file",
+    type=click.Path(path_type=Path),
+    help="File with the new key, 64 hex characters (else $STRATA_TOKEN_KEY_NEW).",
+)
+@_home
+@_json
+@_errors_in_one_line
+def rotate(new_key_file: Path | None, home: Path | None, as_json: bool) -> None:
+    """Replace the token key: every token is made again, every customer_key stays."""
+    settings = _settings(home)
+    from pipeline.ingest import rotation
+    from pipeline.progress import say
+
+    done = rotation.rotate(settings, rotation.new_key(new_key_file), say)
+    _answer(as_json, asdict(done), rotation.told(done))
+
+
+@vault.command("scan")
+@click.option("--all", "everything", is_flag=True, help="Look for every value instead of 20,000 of them.")
+@_home
+@_json
+@_errors_in_one_line
+def scan_home(everything: bool, home: Path | None, as_json: bool) -> None:
+    """Look for the vault's values in every other file of the home, decoded; exit code 1 where one is found."""
+    settings = _settings(home)
+    from pipeline import home_scan
+
+    found = home_scan.leaks(settings, None if everything else 20_000)
+    told = asdict(found) | {"hits": [{"file": h.file, "where": h.where} for h in found.hits]}
+    _answer(as_json, told, home_scan.told(found))
+    sys.exit(1 if found.hits else 0)
+
+
+@main.group()
+def feeds() -> None:
+    """What can be delivered: the contracts, and trying a file before it is landed."""
+
+
+@feeds.command("list")
+@_home
+@_json
+@_errors_in_one_line
+def list_feeds(home: Path | None, as_json: bool) -> None:
+    """Every feed with its key, and what this home has had of it."""
+    settings = _settings(home)
+    from dataclasses import asdict
+
+    from pipeline.ingest import feeds as known
+
+    found = known.list_feeds(settings)
+    _answer(as_json, [asdict(f) | {"delivered": f.delivered} for f in found], known.told_list(found))
+
+
+@feeds.command("show")
+@click.argument("feed")
+@_json
+@_errors_in_one_line
+def show_feed(feed: str, as_json: bool) -> None:
+    """A contract: columns, what they are called in exports, rules."""
+    from pipeline.ingest import feeds as known
+    from pipeline.ingest.generated import contract_of
+
+    contract = contract_of(feed)
+    _answer(as_json, known.as_dict(contract), known.told_contract(contract))
+
+
+@feeds.command("check")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--source", help="Source system; default: the folder above the feed's.")
+@click.option("--feed", help="Feed; default: the folder that the file lies in.")
+@click.option("--day", type=_Day(), help="Business day of the delivery; default: the one in the name, else today.")
+@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Records to show; 0: all.")
+@_json
+@_errors_in_one_line
+def check_file(
+    file: Path, source: str | None, feed: str | None, day: date | None, limit: int, as_json: bool
+) -> None:
+    """What would become of FILE, record by record; nothing is kept. Exit code 1 where anything is rejected."""
+    from pipeline.ingest import feeds as known
+
+    checked = known.check(_settings(None), file, source=source, feed=feed, day=day)
+    _answer(as_json, checked.as_dict(), known.told_check(checked, limit))
+    sys.exit(checked.exit_code)
+
+
+@feeds.command("staging")
+@click.argument("feed")
+@_errors_in_one_line
+def staging(feed: str) -> None:
+    """Print a staging model for FEED to begin with, and its line for _staging.yml."""
+    from pipeline.ingest import generated
+
+    contract = generated.contract_of(feed)
+    model = generated.model_of(contract).relative_to(settings_module.PROJECT_ROOT)
+    click.echo(f"-- {model}\n{generated.staging_sql(contract)}\n-- _staging.yml")
+    click.echo(generated.staging_yaml(contract), nl=False)
+
+
+@feeds.command("generate")
+@click.option("--check", is_flag=True, help="Write nothing; exit code 1 where a file is not current.")
+@_errors_in_one_line
+def generate_files(check: bool) -> None:
+    """Write what follows from the contracts: dbt's sources and docs/data-dictionary.md."""
+    from pipeline.ingest import generated
+
+    stale = [path.relative_to(settings_module.PROJECT_ROOT) for path in generated.write_all(check=check)]
+    if check and stale:
+        raise StrataError(f"not current: {', '.join(map(str, stale))}; run `strata feeds generate`")
+    click.echo("\n".join(f"wrote {path}" for path in stale) or "everything is current")
 
 
 @main.command()

@@ -12,7 +12,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from pipeline.errors import StrataError
+from pipeline.ingest import databases
 from pipeline.ingest.landing import scan
+from pipeline.ingest.vault import Vault
 from pipeline.lock import run_lock
 from pipeline.progress import say
 from pipeline.publish.release import current, newest_as_of
@@ -50,10 +52,16 @@ def prepare_dagster_home(settings: Settings) -> None:
 
 
 def default_as_of(settings: Settings) -> date:
-    """The day after the newest delivery day by file name, readable or not; never before the current release."""
+    """The day after the newest delivery day by file name, readable or not, or that a database can deliver.
+
+    Never before the current release.
+    """
     tomorrow = datetime.now(ZoneInfo(settings.timezone)).date() + timedelta(days=1)
     deliveries, misplaced = scan(settings.landing)
-    days = [d.dt for d in deliveries if d.dt <= tomorrow]
+    days = [d.dt + timedelta(days=1) for d in deliveries if d.dt <= tomorrow]
+    of_tables = databases.newest_as_of(settings)
+    if of_tables:
+        days.append(of_tables)
     if not days:
         found = f"; {len(misplaced)} files lie elsewhere, such as {misplaced[0].file}" if misplaced else ""
         raise StrataError(
@@ -61,7 +69,7 @@ def default_as_of(settings: Settings) -> date:
             "`strata sample --out landing` makes sample data"
         )
     released = newest_as_of(settings)
-    newest = max(days) + timedelta(days=1)
+    newest = max(days)
     return max(newest, released) if released else newest
 
 
@@ -78,7 +86,7 @@ def check_as_of(settings: Settings, as_of: date) -> None:
         )
     deliveries, _ = scan(settings.landing)
     first = min((d.dt for d in deliveries), default=None)
-    if first is None or first >= as_of:
+    if (first is None or first >= as_of) and not databases.active(settings):
         raise StrataError(
             f"no delivery in {settings.landing} is older than --as-of {as_of}"
             + (f": the first is of {first}" if first else "")
@@ -89,6 +97,8 @@ def run_day(settings: Settings, as_of: date, *, full: bool = False) -> Outcome:
     """Run the job `daily` for one as-of date in this process."""
     check_as_of(settings, as_of)
     with run_lock(settings, log=say):
+        # A home whose key is missing or another one is left as it is: no run of it begins.
+        Vault(settings)
         prepare_dagster_home(settings)
         if full:
             settings.warehouse.unlink(missing_ok=True)
@@ -110,6 +120,7 @@ def _execute(settings: Settings, as_of: date) -> Outcome:
     from dagster import DagsterInstance
 
     from pipeline.definitions import defs
+    from pipeline.in_use import selection
     from pipeline.schedule_days import partition_key
 
     logging.getLogger("dagster").setLevel(logging.ERROR)
@@ -118,6 +129,7 @@ def _execute(settings: Settings, as_of: date) -> Outcome:
         result = job.execute_in_process(
             instance=instance,
             partition_key=partition_key(as_of),
+            asset_selection=selection(settings),
             raise_on_error=False,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from dagster import DailyPartitionsDefinition
 
 from pipeline import settings as settings_module
+from pipeline.ingest.databases import active
 from pipeline.ingest.landing import scan
 
 
@@ -14,7 +15,11 @@ def first_day() -> date:
     if settings.first_day:
         return settings.first_day
     deliveries, _ = scan(settings.landing) if settings.landing.is_dir() else ([], [])
-    return min((d.dt for d in deliveries), default=date(2020, 1, 1))
+    days = [d.dt for d in deliveries]
+    if active(settings):
+        # What a database holds of the past is not in landing yet.
+        days.append(date(2020, 1, 1))
+    return min(days, default=date(2020, 1, 1))
 
 
 def daily_partitions() -> DailyPartitionsDefinition:

@@ -46,9 +46,12 @@ daily_job = define_asset_job(
 )
 def every_morning(context: ScheduleEvaluationContext) -> RunRequest:
     """One run for the last complete business day; the run key keeps a day from being asked for twice."""
-    zone = ZoneInfo(settings_module.load().timezone)
+    from pipeline.in_use import selection
+
+    settings = settings_module.load()
+    zone = ZoneInfo(settings.timezone)
     yesterday = (context.scheduled_execution_time.astimezone(zone) - timedelta(days=1)).date().isoformat()
-    return RunRequest(run_key=yesterday, partition_key=yesterday)
+    return RunRequest(run_key=yesterday, partition_key=yesterday, asset_selection=selection(settings))
 
 
 def alert_text(job: str, partition: str | None, error: str) -> str:

@@ -3,10 +3,11 @@
 | variable | default | meaning |
 |---|---|---|
 | STRATA_HOME | var/ | raw, vault, warehouse, releases: everything Strata writes |
-| STRATA_LANDING | landing/ | where source systems deliver files; Strata only reads there |
+| STRATA_LANDING | landing/ | where source systems deliver files; Strata writes there only what it reads from databases |
 | STRATA_CURRENCY | the sources' one currency, else CNY | reporting currency (ISO 4217) |
 | STRATA_TIMEZONE | Asia/Shanghai | zone of the schedule and of the business day D |
 | STRATA_TOKEN_KEY | `$STRATA_HOME/token.key`, made on first use | key of the tokens, 64 hex characters |
+| STRATA_TOKEN_KEY_NEW | none | the key that `strata vault rotate` goes over to |
 | STRATA_FIRST_DAY | earliest delivery day in landing | first daily partition that Dagster shows |
 | STRATA_ALERT_WEBHOOK | none | address that a run-failure alert is posted to |
 """

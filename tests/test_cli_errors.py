@@ -70,7 +70,19 @@ def test_date_before_the_first_delivery(settings: Settings, land: Land) -> None:
     assert "the first is of 2024-05-06" in told("run", "--as-of", "2024-05-06")[1]
 
 
-@pytest.mark.parametrize("value", ["nonsense", "2024-02-30", "06.05.2024", "20240506x"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "nonsense",
+        "2024-02-30",
+        "06.05.2024",
+        "20240506x",
+        "2024-05-06'); drop table x; --",
+        "{{ 1/0 }}",
+        "${STRATA_HOME}",
+        "../2024-05-06",
+    ],
+)
 def test_bad_date(settings: Settings, value: str) -> None:
     code, line = told("run", "--as-of", value)
     assert code == 1, "2 says: stopped by a gate"

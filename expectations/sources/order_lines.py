@@ -1,5 +1,6 @@
 """May the order lines come in? Judged on one profile row per delivery."""
 
+from pipeline.quality.measures import Measures
 from pipeline.quality.suites import Expect, Suite
 
 SUITE = Suite(
@@ -11,6 +12,7 @@ SUITE = Suite(
             {"column": "qty__max", "max_value": 1_000_000},
             "A quantity above a million is a barcode or an id in the wrong column.\n\n"
             "Mend the export and deliver the file again under the same name.",
+            gate="Q-04",
         ),
         Expect(
             "prices_plausible",
@@ -18,6 +20,7 @@ SUITE = Suite(
             {"column": "unit_price_paid__max", "max_value": 10_000_000},
             "A unit price above ten million is a total, or a currency written without its decimals.\n\n"
             "Mend the export and deliver the file again under the same name.",
+            gate="Q-04",
         ),
         Expect(
             "list_prices_present",
@@ -25,6 +28,8 @@ SUITE = Suite(
             {"column": "list_price_share", "min_value": 0.5, "mostly": 0.95},
             "A source that usually gives list prices left them out, so discounts cannot be told from prices.",
             level="warn",
+            gate="Q-03",
         ),
     ),
+    Measures(amount="qty * unit_price_paid"),
 )

@@ -1,5 +1,6 @@
 """May the returns come in? Judged on one profile row per delivery."""
 
+from pipeline.quality.measures import Doubt, Measures
 from pipeline.quality.suites import Expect, Suite
 
 SUITE = Suite(
@@ -11,6 +12,7 @@ SUITE = Suite(
             {"column": "qty__max", "max_value": 1_000_000},
             "A returned quantity above a million is an id in the wrong column.\n\n"
             "Mend the export and deliver the file again under the same name.",
+            gate="Q-04",
         ),
         Expect(
             "refunds_plausible",
@@ -18,6 +20,7 @@ SUITE = Suite(
             {"column": "refund_amount__max", "max_value": 10_000_000},
             "A single refund above ten million is a total in the wrong column.\n\n"
             "Mend the export and deliver the file again under the same name.",
+            gate="Q-04",
         ),
         Expect(
             "refunds_dated",
@@ -25,6 +28,13 @@ SUITE = Suite(
             {"column": "refunded_share", "min_value": 0.2, "mostly": 0.95},
             "Hardly any return has its refund date; returns without one are booked on no day.",
             level="warn",
+            gate="Q-03",
+        ),
+    ),
+    Measures(
+        amount="refund_amount",
+        doubts=(
+            Doubt("refunded_before_asked", "refunded_at < requested_at", "refunded before it was asked for"),
         ),
     ),
 )

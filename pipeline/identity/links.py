@@ -14,16 +14,17 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from pipeline import duck
 from pipeline.ingest import ledger
 from pipeline.ingest.contracts import load_contracts, load_sources
 from pipeline.ingest.files import write_parquet
+from pipeline.ingest.mapping import targets
 from pipeline.ingest.vault import Vault, token
 from pipeline.settings import Settings
 
@@ -56,15 +57,15 @@ def write_links(settings: Settings, known_at: Sequence[date]) -> dict[date, int]
     entries = ledger.read(settings)
     keys: dict[tuple[str, str], str] = {}
     parts, persons = [], {}
-    with Vault(settings) as vault:
-        for day in sorted(set(known_at)):
-            records = _records(settings, ledger.in_force(entries, day))
-            records["member_id"] = _member_ids(records)
-            records["customer_key"], records["rule"] = link(records, vault.minting_key, keys)
-            records["known_at"] = day
-            records["confidence"] = 1.0
-            persons[day] = records["customer_key"].nunique()
-            parts.append(pa.Table.from_pandas(records[SCHEMA.names], SCHEMA, preserve_index=False))
+    minting_key = Vault(settings).minting_key
+    for day in sorted(set(known_at)):
+        records = _records(settings, ledger.in_force(entries, day))
+        records["member_id"] = _member_ids(records)
+        records["customer_key"], records["rule"] = link(records, minting_key, keys)
+        records["known_at"] = day
+        records["confidence"] = 1.0
+        persons[day] = records["customer_key"].nunique()
+        parts.append(pa.Table.from_pandas(records[SCHEMA.names], SCHEMA, preserve_index=False))
     write_parquet(pa.concat_tables(parts), settings.identity / "links.parquet")
     return persons
 
@@ -176,7 +177,7 @@ def _edges(records: pd.DataFrame, identifier: str) -> np.ndarray:
 
 def _records(settings: Settings, in_force: list[ledger.Entry]) -> pd.DataFrame:
     """One row per source and source id seen in any feed: first and last delivery day, latest identifiers."""
-    con = duckdb.connect()
+    con = duck.connect([settings.raw], spill=settings.build / ".spill")
     try:
         loaded = [e for e in in_force if e.status == "loaded"]
         con.register(
@@ -189,11 +190,12 @@ def _records(settings: Settings, in_force: list[ledger.Entry]) -> pd.DataFrame:
                 }
             ),
         )
+        delivered = {feed for e in loaded for feed in targets(e.source or "", e.feed or "")} | {"customers"}
         seen = [
             f"select d.source, r.source_customer_id, d.dt from {_feed(settings.raw, feed)} as r "
             "join deliveries as d using (_delivery) where r.source_customer_id is not null"
             for feed, contract in load_contracts().items()
-            if "source_customer_id" in contract.columns
+            if feed in delivered and "source_customer_id" in contract.columns
         ]
         return con.execute(
             f"""

@@ -18,6 +18,7 @@ from pipeline import settings as settings_module
 from pipeline.identity.links import write_links
 from pipeline.ingest import ledger
 from pipeline.ingest.contracts import Contract, load_contracts
+from pipeline.ingest.databases import Reading, read_tables
 from pipeline.ingest.load import sweep
 from pipeline.ingest.mapping import targets
 from pipeline.progress import say
@@ -80,6 +81,7 @@ def raw_feeds(context: AssetExecutionContext, run_lock: RunLock) -> Iterator[Mat
     as_of = as_of_date(context.partition_key)
     wanted = {key.path[1] for key in context.selected_asset_keys} - {"ingest_ledger", "run_context"}
     say(f"taking in deliveries before {as_of}")
+    readings = read_tables(settings, as_of, feeds=wanted or None, log=say)
     swept = sweep(
         settings,
         as_of,
@@ -103,7 +105,8 @@ def raw_feeds(context: AssetExecutionContext, run_lock: RunLock) -> Iterator[Mat
                     "new rows rejected": sum(e.rows_rejected for e in new),
                     "new rows duplicate": sum(e.rows_duplicate for e in new),
                     "sources": ", ".join(sorted({e.source for e in own if e.source})) or "none delivers it",
-                },
+                }
+                | _of_tables([r for r in readings if feed in targets(r.source, r.feed)]),
             )
     if CONTEXT_KEY in context.selected_asset_keys:
         run = write_context(settings, as_of)
@@ -120,6 +123,14 @@ def raw_feeds(context: AssetExecutionContext, run_lock: RunLock) -> Iterator[Mat
                 "refused files": sum(e.status == "rejected" for e in swept.entries),
             },
         )
+
+
+def _of_tables(readings: list[Reading]) -> dict[str, int | str]:
+    """Metadata of a feed that tables of a database fill; nothing where none does."""
+    if not readings:
+        return {}
+    reached = ", ".join(f"{r.source}/{r.feed}: {r.reached}" for r in readings if r.reached)
+    return {"rows read from tables": sum(r.rows for r in readings), "tables read to the end of": reached or "whole"}
 
 
 @asset(

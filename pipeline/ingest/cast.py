@@ -3,26 +3,43 @@
 Everything here is pure: column names come from contracts, values of a delivery never reach the SQL text.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline.duck import literal, quote
 from pipeline.ingest.contracts import SQL_TYPES, Column, Contract
 from pipeline.ingest.zones import offset_of_utc, utc_of_local
 
-_NULLS = ", ".join(f"'{spelling}'" for spelling in ("", "NULL", "null", "\\N"))
 _TIMESTAMP = r"^\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?\s*(Z|[+-]\d{2}:?\d{2})?$"
 _OFFSET = r"(Z|[+-]\d{2}:?\d{2})$"
 _SPACED_OFFSET = r"\s+" + _OFFSET
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
+_NO_BREAK = "\u00a0\u202f"
+_ZERO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff"
+MAX_FIELD_CHARACTERS = 1_000_000
 _BAD = {"i": "bad_integer", "d": "bad_date", "ts": "bad_timestamp", "b": "bad_boolean"}
 
 
-def quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def _without_nulls(x: str, spellings: Sequence[str]) -> str:
+    """The text `x`, or null where it is one of the spellings. Comparing lengths first spares most comparisons."""
+    if not spellings:
+        return x
+    listed = ", ".join(literal(spelling) for spelling in spellings)
+    return f"case when length({x}) <= {max(map(len, spellings))} and {x} in ({listed}) then null else {x} end"
 
 
-def literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+def _cleaned(x: str) -> str:
+    """The text `x` composed (NFC), without zero-width characters, no-break spaces as spaces, and trimmed.
+
+    Few values need any of it, and looking costs a tenth of doing it: only what is longer in bytes than in characters
+    can hold such characters.
+    """
+    invisible = literal(_NO_BREAK + _ZERO_WIDTH)
+    composed = f"trim(nfc_normalize(translate({x}, {invisible}, {literal(' ' * len(_NO_BREAK))})), ' \u3000')"
+    return (
+        f"case when strlen({x}) <> length({x}) then {composed} "
+        f"when {x} like ' %' or {x} like '% ' then trim({x}) else {x} end"
+    )
 
 
 def _number_text(x: str) -> str:
@@ -51,43 +68,62 @@ class _Typed:
     offset: str | None = None
 
 
-def _from_text(column: Column, x: str, zone: str, until_year: int) -> _Typed:
-    """The typed value of the text expression `x`."""
+def _from_text(column: Column, x: str, zone: str, until_year: int, *, plain: bool = False) -> _Typed:
+    """The typed value of the text expression `x`; `plain` where it is known to be made of digits, `-` and a point."""
     kind = column.type
     given = f"{x} is not null"
     if kind in "sj":
         return _Typed(x)
+    # The plain form comes first: it is what nearly every value has, and the other forms cost ten times as much.
     if kind == "i":
         n = _number_text(x)
         digits = f"regexp_extract({n}, '^([+-]?\\d{{1,18}})(\\.0+)?$', 1)"
-        return _Typed(f"try_cast(nullif({digits}, '') as bigint)", given)
-    if kind in "mqr":
+        usual = f"strlen({x}) <= 18" if plain else f"regexp_matches({x}, '^[+-]?\\d{{1,18}}$')"
+        other = f"try_cast(nullif({digits}, '') as bigint)"
+        return _Typed(f"case when {usual} then try_cast({x} as bigint) else {other} end", given)
+    if kind in "mqrx":
         n = _number_text(x)
-        plain = f"case when regexp_matches({n}, '^[+-]?\\d{{1,15}}(\\.\\d{{1,12}})?$') then {n} end"
-        return _Typed(f"try_cast({plain} as {SQL_TYPES[kind]})", given)
+        form = "'^[+-]?(\\d{1,15}(\\.\\d{0,12})?|\\.\\d{1,12})$'"
+        other = f"try_cast(case when regexp_matches({n}, {form}) then {n} end as {SQL_TYPES[kind]})"
+        usual = f"try_cast({x} as {SQL_TYPES[kind]})"
+        known = f"strlen({x}) <= 13" if plain else f"regexp_matches({x}, {form})"
+        return _Typed(f"case when {known} then {usual} else {other} end", given)
     if kind == "b":
         low = f"lower({x})"
         value = (
-            f"case when {low} in ('true', 't', '1', 'yes', 'y', '是') then true "
-            f"when {low} in ('false', 'f', '0', 'no', 'n', '否') then false end"
+            f"case {low} "
+            + " ".join(f"when '{word}' then true" for word in ("true", "t", "1", "yes", "y", "是"))
+            + "".join(f" when '{word}' then false" for word in ("false", "f", "0", "no", "n", "否"))
+            + " end"
         )
         return _Typed(value, given)
     date_text = _date_text(x)
     if kind == "d":
         form = f"regexp_matches({date_text}, '^\\d{{4}}[-/]\\d{{1,2}}[-/]\\d{{1,2}}( 00:00:00)?$')"
-        return _Typed(
-            f"try_cast(case when {form} then replace(left({date_text}, 10), '/', '-') end as date)", given
-        )
+        other = f"try_cast(case when {form} then replace(left({date_text}, 10), '/', '-') end as date)"
+        usual = f"strlen({x}) = 10 and regexp_matches({x}, '^\\d{{4}}-\\d\\d-\\d\\d$')"
+        value = f"case when {usual} then try_cast({x} as date) else {other} end"
+        if column.pii == "birth_date":
+            # What systems write for "unknown" is a year that nobody is born in; writing says so in a flag.
+            unknown = f"regexp_matches({x}, '^(9999|0000)([-/]?\\d\\d?[-/]?\\d\\d?( 00:00:00)?)?$')"
+            value = f"coalesce({value}, case when {unknown} then date '9999-12-31' end)"
+        return _Typed(value, given)
     stamp = f"case when regexp_matches({date_text}, {literal(_TIMESTAMP)}) then replace({date_text}, '/', '-') end"
     zoned = f"regexp_matches({stamp}, {literal(_OFFSET)})"
     joined = f"regexp_replace({stamp}, {literal(_SPACED_OFFSET)}, '\\1')"
     utc_of_zoned = f"make_timestamp(epoch_us(try_cast({joined} as timestamptz)))"
     local = f"try_cast(regexp_replace({stamp}, {literal(_OFFSET)}, '') as timestamp)"
-    utc = f"case when {zoned} then {utc_of_zoned} else {utc_of_local(local, zone, until_year)} end"
-    return _Typed(utc, given, f"cast(date_diff('minute', {utc}, {local}) as smallint)")
+    other = f"case when {zoned} then {utc_of_zoned} else {utc_of_local(local, zone, until_year)} end"
+    usual = f"strlen({x}) = 19 and {x} like '2___-__-__ __:__:__' and not contains({x}, '  ')"
+    plain = f"try_cast({x} as timestamp)"
+    utc = f"case when {usual} then {utc_of_local(plain, zone, until_year)} else {other} end"
+    clock = f"case when {usual} then {plain} else {local} end"
+    return _Typed(utc, given, f"cast(date_diff('minute', {utc}, {clock}) as smallint)")
 
 
-def _typed(name: str, column: Column, delivered_type: str | None, zone: str, until_year: int) -> _Typed:
+def _typed(
+    name: str, column: Column, delivered_type: str | None, zone: str, until_year: int, *, plain: bool = False
+) -> _Typed:
     """One column as it arrives. Text has been trimmed, and the spellings of null are null."""
     target = SQL_TYPES[column.type]
     if delivered_type is None:
@@ -95,17 +131,21 @@ def _typed(name: str, column: Column, delivered_type: str | None, zone: str, unt
     q = quote(name)
     given = f"{q} is not null"
     family = delivered_type.split("(")[0]
+    if column.otherwise:
+        listed = ", ".join(literal(value) for value in column.values)
+        text = f"cast({q} as varchar)"
+        return _Typed(f"case when {text} in ({listed}) then {text} else {literal(column.otherwise)} end")
     if family == "VARCHAR":
-        return _from_text(column, q, zone, until_year)
+        return _from_text(column, q, zone, until_year, plain=plain)
     if column.type == "s" and family in ("FLOAT", "DOUBLE"):
         # An id column with gaps becomes a float on its way through a data frame: 17850.0 is the id 17850.
         whole = f"{q} = trunc({q}) and abs({q}) < 1e15"
         return _Typed(
             f"case when {whole} then cast(cast({q} as bigint) as varchar) else cast({q} as varchar) end"
         )
-    if column.type in "imqr" and delivered_type == target:
+    if column.type in "imqrx" and delivered_type == target:
         return _Typed(q)
-    if column.type in "mqr" and (family in _INTEGERS or family in ("DECIMAL", "FLOAT", "DOUBLE", "HUGEINT")):
+    if column.type in "mqrx" and (family in _INTEGERS or family in ("DECIMAL", "FLOAT", "DOUBLE", "HUGEINT")):
         return _Typed(f"try_cast({q} as {target})", given)
     if column.type == "i" and family in _INTEGERS:
         return _Typed(f"try_cast({q} as {target})", given)
@@ -136,9 +176,10 @@ def _failed(name: str, column: Column, unreadable: bool) -> list[tuple[str, str]
     if column.required:
         broken.append((f"{value} is null", "missing_value"))
     if column.values:
-        allowed = ", ".join(literal(v) for v in column.values)
+        # Not `not in`: DuckDB makes a join of a long list, which costs ten times the comparisons.
+        unknown = " and ".join(f"{value} <> {literal(v)}" for v in column.values)
         code = "unknown_currency" if name == "currency" else "unknown_value"
-        broken.append((f"{value} not in ({allowed})", code))
+        broken.append((unknown, code))
     if column.min is not None:
         broken.append((f"{value} < {column.min:g}", "out_of_range"))
     if column.max is not None:
@@ -175,6 +216,9 @@ def classified_sql(
     deliveries: str,
     zone: str,
     until_year: int,
+    *,
+    is_clean: bool = False,
+    plain: Collection[str] = (),
 ) -> tuple[str, list[tuple[str, str | None]]]:
     """SELECT that types every row of `relation` and says which rule a row breaks first.
 
@@ -184,25 +228,31 @@ def classified_sql(
         deliveries: table of `_delivery`, `_dt`, `_latest` (end of the business day in UTC + 5 minutes).
         zone: of times without an offset.
         until_year: last year whose offset changes matter.
+        is_clean, plain: what the reader knows of the texts (see Records), which spares looking at each of them.
 
     Returns:
         The SQL, whose result has the typed contract columns, `<ts>_offset_minutes`, `_delivery`, `_row` and `_rule`
         (null for a good row), and the rules: (reject code, column or None) at position `_rule`.
     """
     trimmed = [
-        f"trim({quote(n)}) as {quote(n)}" if kind == "VARCHAR" else quote(n) for n, kind in delivered.items()
-    ]
-    cleaned = [
-        f"case when length({quote(n)}) <= 4 and {quote(n)} in ({_NULLS}) then null else {quote(n)} end as {quote(n)}"
-        if kind == "VARCHAR"
-        else quote(n)
+        f"{_cleaned(quote(n))} as {quote(n)}" if kind == "VARCHAR" and not is_clean else quote(n)
         for n, kind in delivered.items()
     ]
-    typed: list[str] = []
+    cleaned = [
+        f"{_without_nulls(quote(n), contract.nulls_of(n))} as {quote(n)}" if kind == "VARCHAR" else quote(n)
+        for n, kind in delivered.items()
+    ]
+    texts = [n for n, kind in delivered.items() if kind == "VARCHAR"]
+    blank = " and ".join(f"{quote(n)} is null" for n in delivered) or "false"
+    large = " ".join(
+        f"when strlen({quote(n)}) > {MAX_FIELD_CHARACTERS} then {i}" for i, n in enumerate(texts)
+    )
+    typed = [f"{blank} as _blank", f"cast({f'case {large} end' if texts else 'null'} as smallint) as _large"]
     stored: list[str] = []
-    rules: list[tuple[str, str, str | None]] = []
+    rules: list[tuple[str, str, str | None]] = [("_blank", "blank_row", None)]
+    rules += [(f"_large = {i}", "oversized_field", n) for i, n in enumerate(texts)]
     for name, column in contract.columns.items():
-        made = _typed(name, column, delivered.get(name), zone, until_year)
+        made = _typed(name, column, delivered.get(name), zone, until_year, plain=name in plain)
         typed.append(f"{made.value} as {quote(name)}")
         stored.append(quote(name))
         if made.unreadable:

@@ -1,19 +1,34 @@
 """What lies in landing: `<landing>/<source>/<feed>/<YYYY-MM-DD>[.<part>].<ext>`.
 
-Names that begin with `_` or `.` are not deliveries and are passed over.
+Names that begin with `_` or `.` are not deliveries and are passed over. A delivery may have a manifest beside it,
+`<file>.manifest.json`, which says what the sender sent. Links are never followed: what is behind one is not landing.
 """
 
+import json
+import os
 import re
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import StrataError
+from pipeline.ingest.content import FileRejected, open_regular
 from pipeline.ingest.contracts import delivered_contract, load_contracts, source_of
+from pipeline.ingest.files import file_stat
 
-FORMATS = ("csv", "jsonl", "parquet", "xlsx")
-_NAME = re.compile(r"(?P<day>\d{4}-\d{2}-\d{2})(?:\.(?P<part>[A-Za-z0-9_-]+))?\.(?P<ext>[a-z]+)")
-EXPECTED = "<source>/<feed>/<YYYY-MM-DD>[.<part>].<csv|jsonl|parquet|xlsx>"
+FORMATS = ("csv", "csv.gz", "jsonl", "jsonl.gz", "parquet", "xlsx")
+_EXTS = "|".join(FORMATS)
+_NAME = re.compile(
+    rf"(?P<day>\d{{4}}-\d{{2}}-\d{{2}})(?:\.(?P<part>[A-Za-z0-9_-]+))?\.(?P<ext>{_EXTS.replace('.', '[.]')})"
+)
+# Letters of any script; no quotes, braces or glob characters, which mean something to a shell, to SQL or to DuckDB.
+_SOURCE = re.compile(r"\w[\w.-]{0,99}")
+EXPECTED = f"<source>/<feed>/<YYYY-MM-DD>[.<part>].<{_EXTS}>"
+MANIFEST = ".manifest.json"
+_MANIFEST_BYTES = 65_536
 
 
 @dataclass(frozen=True, order=True)
@@ -25,65 +40,157 @@ class Delivery:
     dt: date
     name: str
     path: Path
+    manifest: Path | None = None
 
     @property
     def stem(self) -> str:
         """Day and part: what a corrected file shares with the file that it corrects."""
-        return self.name.rsplit(".", 1)[0]
+        return self.name.removesuffix(f".{self.ext}")
 
     @property
     def ext(self) -> str:
-        return self.name.rsplit(".", 1)[1]
+        """One of FORMATS."""
+        *_, before, last = self.name.split(".")
+        return f"{before}.{last}" if last == "gz" else last
 
     @property
     def file(self) -> str:
         """Path below landing."""
         return f"{self.source}/{self.feed}/{self.name}"
 
+    @property
+    def stat(self) -> str:
+        """What identifies file and manifest: while it is the same, neither need be read again."""
+        return file_stat(self.path) + (f"+{file_stat(self.manifest)}" if self.manifest else "")
+
 
 @dataclass(frozen=True, order=True)
 class Misplaced:
-    """A file that is no delivery, with what was expected in its place."""
+    """Something that is no delivery, with the reject code and what was expected in its place."""
 
     file: str
     expected: str
     path: Path
+    code: str = "unexpected_path"
 
 
 def scan(landing: Path) -> tuple[list[Delivery], list[Misplaced]]:
-    """Every file below landing, sorted. Raises StrataError where there is no landing folder."""
+    """Everything below landing that is no folder, sorted. Raises StrataError where there is no landing folder."""
     if not landing.is_dir():
         raise StrataError(
             f"landing folder {landing} does not exist: make it, or name another with --landing or STRATA_LANDING"
         )
     deliveries: list[Delivery] = []
     misplaced: list[Misplaced] = []
-    for path in sorted(landing.rglob("*")):
-        relative = path.relative_to(landing)
-        if any(part[0] in "_." for part in relative.parts) or (path.is_dir() and not path.is_symlink()):
-            continue
-        found = _delivery(path, relative)
-        if isinstance(found, Delivery):
-            deliveries.append(found)
-        else:
-            misplaced.append(found)
-    return sorted(deliveries), misplaced
+    for folder, names in _folders(landing, ()):
+        present = set(names)
+        for name in names:
+            found = _delivery(landing, (*folder, name), present)
+            if isinstance(found, Delivery):
+                deliveries.append(found)
+            elif found:
+                misplaced.append(found)
+    return sorted(deliveries), sorted(misplaced)
 
 
-def _delivery(path: Path, relative: Path) -> Delivery | Misplaced:
-    # A name that is no UTF-8 must still be told, and the ledger holds UTF-8 only.
-    file = relative.as_posix().encode("utf-8", "backslashreplace").decode()
-    if len(relative.parts) != 3:
+def _folders(landing: Path, inside: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+    """(parts of a folder below landing, names in it that are no folders), depth first, links not followed."""
+    folders: list[str] = []
+    names: list[str] = []
+    try:
+        with os.scandir(landing.joinpath(*inside)) as entries:
+            for entry in entries:
+                if entry.name[0] not in "_.":
+                    (folders if entry.is_dir(follow_symlinks=False) else names).append(entry.name)
+    except PermissionError as error:
+        raise StrataError(
+            f"landing folder {landing.joinpath(*inside)} cannot be read: give its reader permission"
+        ) from error
+    yield inside, sorted(names)
+    for name in sorted(folders):
+        yield from _folders(landing, (*inside, name))
+
+
+def _shown(parts: tuple[str, ...]) -> tuple[str, bool]:
+    """The path as the ledger may hold it, and whether a name has to be written another way for that.
+
+    Control characters, marks that turn text around and bytes that are no UTF-8 are written as escapes: a name must not
+    break the line or the terminal that it is told on.
+    """
+    text = "/".join(parts)
+    shown = "".join(
+        c.encode("unicode_escape").decode()
+        if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+        else c
+        for c in text
+    )
+    return shown, shown != text
+
+
+def _delivery(landing: Path, parts: tuple[str, ...], present: set[str]) -> Delivery | Misplaced | None:
+    path = landing.joinpath(*parts)
+    file, unsafe = _shown(parts)
+    if unsafe:
+        return Misplaced(file, "a name without control characters", path, "unsafe_name")
+    name = parts[-1]
+    if name.endswith(MANIFEST) and name.removesuffix(MANIFEST) in present:
+        return None
+    if path.is_symlink() and len(parts) < 3:
+        return Misplaced(file, "a folder; what is behind a link is not read", path, "not_a_regular_file")
+    if len(parts) != 3:
         return Misplaced(file, EXPECTED, path)
-    source, feed, name = relative.parts
+    source, feed, _ = parts
+    if not _SOURCE.fullmatch(source):
+        return Misplaced(file, "a source name of letters, digits, . _ and - only", path)
     if delivered_contract(source_of(source), feed) is None:
         known = [*source_of(source).feeds] or [*load_contracts()]
         return Misplaced(file, f"{source}/<feed>/{name} with a feed of: {', '.join(known)}", path)
     match = _NAME.fullmatch(name)
-    if match is None or match["ext"] not in FORMATS:
-        return Misplaced(file, f"{source}/{feed}/<YYYY-MM-DD>[.<part>].<{'|'.join(FORMATS)}>", path)
+    if match is None:
+        return Misplaced(file, f"{source}/{feed}/<YYYY-MM-DD>[.<part>].<{_EXTS}>", path)
     try:
         day = date.fromisoformat(match["day"])
     except ValueError:
         return Misplaced(file, f"{source}/{feed}/ a day that exists in place of {match['day']}", path)
-    return Delivery(source, feed, day, name, path)
+    manifest = path.with_name(name + MANIFEST) if name + MANIFEST in present else None
+    return Delivery(source, feed, day, name, path, manifest)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the sender says of a file: any of `bytes`, `sha256` (of the file as delivered) and `rows` (records)."""
+
+    said: dict[str, Any]
+
+    def check(self, **found: object) -> None:
+        """Raises FileRejected where the manifest says otherwise; what it does not say is not compared."""
+        for key, value in found.items():
+            said = self.said.get(key, value)
+            if said != value:
+                raise FileRejected(
+                    "manifest_mismatch", f"{key}: the manifest says {said}, the file has {value}"
+                )
+
+
+def read_manifest(delivery: Delivery) -> Manifest:
+    """The manifest of a delivery, empty where it has none. Raises FileRejected where it cannot be read."""
+    if delivery.manifest is None:
+        return Manifest({})
+    try:
+        with open_regular(delivery.manifest) as file:
+            said = json.loads(file.read(_MANIFEST_BYTES))
+    except FileRejected as rejected:
+        raise FileRejected(
+            "manifest_mismatch", f"the manifest cannot be read: {rejected.detail}"
+        ) from rejected
+    except (ValueError, RecursionError) as error:
+        raise FileRejected("manifest_mismatch", "the manifest is no JSON of up to 64 KB") from error
+    kinds = {"file": str, "bytes": int, "sha256": str, "rows": int}
+    if not isinstance(said, dict) or any(type(v) is not kinds.get(k) for k, v in said.items()):
+        raise FileRejected(
+            "manifest_mismatch",
+            "a manifest is an object of bytes and rows (numbers), sha256 and file (texts)",
+        )
+    manifest = Manifest(said | ({"sha256": said["sha256"].lower()} if "sha256" in said else {}))
+    manifest.check(file=delivery.name)
+    return manifest

@@ -4,6 +4,7 @@ A sweep writes its raw files first and its ledger rows last, in one rename. A ra
 unknown to every reader, so a sweep that dies is simply done again.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
@@ -26,13 +27,16 @@ SCHEMA = pa.schema(
         ("known_from", pa.date32()),
         ("sha256", pa.string()),
         ("bytes", pa.int64()),
+        ("content_bytes", pa.int64()),
         ("status", pa.string()),
         ("reject_code", pa.string()),
         ("reject_detail", pa.string()),
+        ("reject_codes", pa.string()),
         ("rows_read", pa.int64()),
         ("rows_loaded", pa.int64()),
         ("rows_rejected", pa.int64()),
         ("rows_duplicate", pa.int64()),
+        ("feed_rows", pa.string()),
         ("header_bytes", pa.int64()),
         ("blank_bytes", pa.int64()),
         ("record_bytes", pa.int64()),
@@ -40,7 +44,10 @@ SCHEMA = pa.schema(
         ("zone", pa.string()),
         ("currency", pa.string()),
         ("price_includes_tax", pa.bool_()),
+        ("first_seen_at", pa.timestamp("us")),
         ("loaded_at", pa.timestamp("us")),
+        ("replay_of", pa.string()),
+        ("rules", pa.string()),
         ("run_id", pa.string()),
         ("file_stat", pa.string()),
     ]
@@ -54,6 +61,13 @@ class Entry:
     `status` is loaded, rejected (nothing of the file was loaded) or duplicate (the same bytes came before under
     another name). `dt` is None for a file that stands where no delivery stands. `file_stat` (size, times, inode)
     spares reading an unchanged file again.
+
+    reject_codes: JSON, code → rejected records of a loaded file; they sum to `rows_rejected`.
+    feed_rows: JSON, contract feed → rows written to raw; of a mapped file not the records delivered.
+    content_bytes: size of what the records were cut from, decompressed; `header + blank + record bytes` add up to it.
+        None where a format has no byte spans (Parquet, XLSX).
+    first_seen_at, loaded_at: UTC, when the bytes were first met and when this row was made.
+    replay_of: the delivery whose same bytes this one reads again, under `rules` (a hash) of its own day.
     """
 
     delivery: str
@@ -72,10 +86,13 @@ class Entry:
     file_stat: str
     reject_code: str | None = None
     reject_detail: str | None = None
+    reject_codes: str | None = None
     rows_read: int = 0
     rows_loaded: int = 0
     rows_rejected: int = 0
     rows_duplicate: int = 0
+    feed_rows: str | None = None
+    content_bytes: int | None = None
     header_bytes: int | None = None
     blank_bytes: int | None = None
     record_bytes: int | None = None
@@ -83,10 +100,15 @@ class Entry:
     zone: str | None = None
     currency: str | None = None
     price_includes_tax: bool = False
+    first_seen_at: datetime | None = None
+    replay_of: str | None = None
+    rules: str | None = None
 
     def __post_init__(self) -> None:
         if self.rows_read != self.rows_loaded + self.rows_rejected + self.rows_duplicate:
             raise AssertionError(f"rows of {self.file} do not add up: {self}")
+        if self.reject_codes and sum(json.loads(self.reject_codes).values()) != self.rows_rejected:
+            raise AssertionError(f"reject codes of {self.file} do not add up: {self}")
 
 
 def read(settings: Settings) -> list[Entry]:
@@ -109,6 +131,13 @@ def append(settings: Settings, entries: Iterable[Entry]) -> None:
     write_parquet(
         pa.Table.from_pylist(rows, SCHEMA), settings.ledger / f"{max(numbers, default=0) + 1:06d}.parquet"
     )
+
+
+def last_readings(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries without those whose bytes were read again: one row per delivered file, so that sums are sums."""
+    entries = list(entries)
+    replayed = {entry.replay_of for entry in entries if entry.replay_of}
+    return [entry for entry in entries if entry.delivery not in replayed]
 
 
 def in_force(entries: Iterable[Entry], as_of: date) -> list[Entry]:

@@ -1,9 +1,8 @@
 """The pending files of one source and feed: read, typed, freed of repeats, mapped and committed batch by batch."""
 
-import hashlib
-import os
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -13,15 +12,28 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline import duck
+from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
-from pipeline.ingest import ledger, quarantine
-from pipeline.ingest.cast import broken_sql, classified_sql, literal, quote
+from pipeline.ingest import ledger, profile, quarantine
+from pipeline.ingest.cast import broken_sql, classified_sql
+from pipeline.ingest.content import FileRejected, check_kind, open_regular, sha256_of
 from pipeline.ingest.contracts import Source, delivered_contract, load_contracts, load_sources
-from pipeline.ingest.files import file_stat, sha256
-from pipeline.ingest.landing import Delivery
+from pipeline.ingest.csv_chunks import NotClean
+from pipeline.ingest.documents import Documents
+from pipeline.ingest.landing import Delivery, read_manifest
 from pipeline.ingest.ledger import Entry
-from pipeline.ingest.mapping import mapped
-from pipeline.ingest.reader import FileRejected, Records, check_file, read_text_file, resolve_header
+from pipeline.ingest.mapping import mapped, targets
+from pipeline.ingest.reader import (
+    SPOOL_BYTES,
+    Records,
+    RecordStream,
+    read_file,
+    record_spans,
+    resolve_header,
+    small_text_records,
+)
+from pipeline.ingest.rules import rules_of
 from pipeline.ingest.vault import Vault
 from pipeline.ingest.writing import RawWriter
 from pipeline.settings import Settings
@@ -38,9 +50,13 @@ class Pending:
     delivery: Delivery
     entry: Entry
     records: Records | None = None
+    streamed: bool = False
     duplicate_rows: int = 0
     rejected: dict[int, tuple[str, str | None, str | None]] = field(default_factory=dict)
     loaded: int = 0
+    feed_rows: dict[str, int] = field(default_factory=dict)
+    repeats: list[tuple[int, str, int | None]] = field(default_factory=list)
+    noted: dict[str, float] = field(default_factory=dict)
 
 
 def now_utc() -> datetime:
@@ -61,14 +77,21 @@ class Loader:
         run_id: str,
         released: date | None,
         as_of: date,
+        replay: Collection[str] = (),
     ) -> None:
+        """`replay` names deliveries to read again although the ledger knows their bytes: the rules have changed."""
         contract = delivered_contract(source, feed)
         if contract is None:
             raise StrataError(f"feed {feed} of source {source.source} has no contract")
         self.settings, self.source, self.feed = settings, source, feed
         self.contract, self.run_id, self.released, self.as_of = contract, run_id, released, as_of
         self.zone = source.zone or settings.timezone
+        self.replay = frozenset(replay)
+        self.rules = rules_of(settings, source, feed)
         mine = [e for e in known if e.source == source.source and e.feed == feed]
+        # Master data may well be the same in two systems; a day's sales are not.
+        others = [e for e in known if e.source != source.source and e.feed == feed and e.rows_loaded]
+        self.elsewhere = {e.sha256: e.file for e in others} if contract.cadence == "daily" else {}
         self.last_by_file = {e.file: e for e in mine}
         self.rev = defaultdict(int)
         self.current: dict[str, Entry] = {}
@@ -76,10 +99,12 @@ class Loader:
         for entry in mine:
             self._remember(entry)
             self._remember_counts(entry)
-        declared = source.feeds.get(feed)
         self.writer = RawWriter(settings, vault, source)
-        self.encoding = declared.encoding if declared else "utf-8"
-        self.delimiter = declared.delimiter if declared else ","
+        self.documents = (
+            Documents(settings, source.source, feed, contract, vault.minting_key)
+            if contract.document
+            else None
+        )
 
     def _remember(self, entry: Entry) -> None:
         stem = entry.stem or ""
@@ -94,23 +119,60 @@ class Loader:
     def load(self, files: list[Delivery]) -> Iterator[list[Entry]]:
         """Entries of each committed batch."""
         self._check_one_file_each(files)
+        # The second round is for duplicates: the file that they repeated may have been corrected in the first.
+        yield from self._round(f for part in (files, self._duplicates(files)) for f in part)
+        if self.documents:
+            self.replay |= self._leaning_on_corrected({f.file for f in files})
+            yield from self._round(
+                f
+                for f in files
+                if f.file in self.last_by_file and self.last_by_file[f.file].delivery in self.replay
+            )
+
+    def _leaning_on_corrected(self, landed: set[str]) -> set[str]:
+        """Deliveries to read again: a document of theirs was left out for a file that has been corrected since.
+
+        It is asked of what is stored and not of what this sweep has done, so a sweep that died is made good.
+        """
+        before = [
+            f"{e.delivery.rsplit('=', 1)[0]}={n}" for e in self.current.values() for n in range(1, e.rev)
+        ]
+        if not before or not self.documents:
+            return set()
+        con = duck.connect([self.settings.raw])
+        try:
+            leaning = self.documents.leaning_on(con, before)
+        finally:
+            con.close()
+        again = [e for e in self.current.values() if e.delivery in leaning and e.dt and e.dt < self.as_of]
+        gone = sorted(e.file for e in again if e.file not in landed)
+        if gone:
+            raise StrataError(
+                f"{gone[0]} holds documents that counted in a file which was corrected since: put {gone[0]} back into "
+                "landing and run again"
+            )
+        return {e.delivery for e in again}
+
+    def _duplicates(self, files: list[Delivery]) -> Iterator[Delivery]:
+        return (f for f in files if self._is_duplicate(f))
+
+    def _round(self, files: Iterable[Delivery]) -> Iterator[list[Entry]]:
         batch: list[Pending] = []
         size = 0
-        # The second round is for duplicates: the file that they repeated may have been corrected in the first.
-        for delivery in (*files, *(f for f in files if self._is_duplicate(f))):
+        for delivery in files:
             pending = self._pending(delivery)
             if pending is None:
                 continue
             self._remember(pending.entry)
             self.last_by_file[delivery.file] = pending.entry
-            if delivery.ext == "parquet":
+            if pending.entry.status == "loaded" and (not pending.records or pending.records.spool):
                 if batch:
                     yield self._commit(batch)
                     batch, size = [], 0
                 yield self._commit([pending])
                 continue
             batch.append(pending)
-            size += pending.entry.bytes
+            size += max(pending.entry.bytes, pending.records.nbytes if pending.records else 0)
             if size >= _BATCH_BYTES:
                 yield self._commit(batch)
                 batch, size = [], 0
@@ -135,20 +197,27 @@ class Loader:
 
     def _pending(self, delivery: Delivery) -> Pending | None:
         """The file as a pending one with its records, or None where the ledger has these bytes already."""
-        stat = file_stat(delivery.path)
+        stat = delivery.stat
         last = self.last_by_file.get(delivery.file)
         if last and last.status == "duplicate" and not self._twin(delivery, last.sha256):
             last = None
-        if last and last.file_stat == stat:
+        again = last if last and last.delivery in self.replay else None
+        if last and not again and last.file_stat == stat:
             return None
-        readable = delivery.path.is_file() and not delivery.path.is_symlink()
+        unreadable: FileRejected | None = None
+        sha = ""
         try:
-            sha = sha256(delivery.path) if readable else ""
-        except PermissionError:
-            readable, sha = False, ""
-        if last and sha and last.sha256 == sha:
+            sha = sha256_of(delivery.path)
+        except FileRejected as rejected:
+            unreadable = rejected
+        # The same bytes come to the same, unless it was the manifest beside them that was wrong.
+        if last and not again and sha and last.sha256 == sha and last.reject_code != "manifest_mismatch":
             return None
-        pending = Pending(delivery, self._entry(delivery, sha, stat))
+        if again and sha != again.sha256:
+            raise StrataError(
+                f"{delivery.file} has changed since it was loaded: `strata run` takes the correction in"
+            )
+        pending = Pending(delivery, self._entry(delivery, sha, stat, again))
         twin = self._twin(delivery, sha)
         if twin:
             pending.entry = replace(
@@ -159,32 +228,125 @@ class Loader:
             )
             return pending
         try:
-            if not readable and not delivery.path.is_symlink() and delivery.path.is_file():
-                raise FileRejected("no_permission", "the file cannot be opened; give its reader permission")
-            with delivery.path.open("rb") if readable else Path(os.devnull).open("rb") as file:
-                check_file(delivery.path, file.read(64), delivery.ext)
-            if delivery.ext == "parquet":
-                _check_parquet(delivery.path)
-            else:
-                data = delivery.path.read_bytes()
-                if file_stat(delivery.path) != stat or hashlib.sha256(data).hexdigest() != sha:
-                    raise FileRejected(
-                        "changed_while_read", "the file changed while it was read; deliver by rename"
-                    )
-                pending.records = read_text_file(
-                    data, delivery.ext, self.contract, self.encoding, self.delimiter
-                )
-                self._check_source(pending.records)
-                if not pending.records.rows_read:
-                    self.without_rows.add(sha)
+            if unreadable:
+                raise unreadable
+            self._read(pending)
         except FileRejected as rejected:
             self._reject(pending, rejected)
         return pending
 
-    def _check_source(self, records: Records) -> None:
-        for name, column in self.contract.columns.items():
-            if column.same_as == "source":
-                self._check_source_names(name, {v for v in records.columns.get(name, ()) if v})
+    def _read(self, pending: Pending) -> None:
+        """Read a text file, a workbook or a small Parquet file of text whole.
+
+        Another Parquet file is read in place later; here its footer is checked.
+        """
+        delivery, entry = pending.delivery, pending.entry
+        manifest = read_manifest(delivery)
+        manifest.check(bytes=entry.bytes, sha256=entry.sha256)
+        if entry.sha256 in self.elsewhere:
+            raise FileRejected("wrong_source", f"the same bytes as {self.elsewhere[entry.sha256]}")
+        if delivery.ext == "parquet":
+            manifest.check(rows=_parquet_rows(delivery.path))
+            records = small_text_records(delivery.path, self.contract, entry.sha256)
+            if records is None:
+                return
+        elif self._may_stream(delivery):
+            # It is read while it is written; only what is not clean is read first.
+            pending.streamed = True
+            return
+        else:
+            records = read_file(delivery.path, delivery.ext, self.contract, self.settings.vault / "spill")
+        pending.records = records
+        self._check_records(pending, records)
+
+    def _check_records(self, pending: Pending, records: Records) -> None:
+        """What is known only when the file has been read. Raises FileRejected."""
+        delivery, entry = pending.delivery, pending.entry
+        if delivery.stat != entry.file_stat or records.sha256 != entry.sha256:
+            raise FileRejected("changed_while_read", "the file changed while it was read; deliver by rename")
+        read_manifest(delivery).check(rows=records.rows_read)
+        for column, found in records.source_names.items():
+            self._check_source_names(column, found)
+        if not records.rows_read:
+            self.without_rows.add(entry.sha256)
+
+    def _may_stream(self, delivery: Delivery) -> bool:
+        """A large CSV file whose rows go to raw as they are, without a look at each value for its token."""
+        declared = self.source.feeds.get(self.feed)
+        plain = not (declared and declared.maps_to) and not any(c.pii for c in self.contract.columns.values())
+        large = delivery.path.lstat().st_size > SPOOL_BYTES
+        return plain and large and delivery.ext == "csv"
+
+    def _stream(self, pending: Pending) -> bool:
+        """Type a clean file and write it to raw while it is read.
+
+        False where a chunk is not clean, a row breaks a rule or a key may stand twice: the file is then read the other
+        way, which tells the rows, and what was written here is written again. Raises FileRejected.
+        """
+        entry, delivery = pending.entry, pending.delivery
+        rows: dict[str, int] = {}
+        con = self._connection(streamed=True)
+        try:
+            with RecordStream(delivery.path, delivery.ext, self.contract) as stream:
+                try:
+                    self._good_rows_of(con, pending, stream)
+                    written, noted = [(entry, delivery)], {entry.delivery: {}}
+                    rows = self.writer.write(con, self.contract, "good", written, streamed=True, noted=noted)
+                except (NotClean, duckdb.Error):
+                    if stream.failure is None:
+                        raise
+            if isinstance(stream.failure, FileRejected):
+                raise stream.failure
+            if stream.failure or rows.get(entry.delivery, 0) != stream.records.rows_read:
+                return False
+            self._check_records(pending, stream.records)
+            if self.contract.key and self._repeats_in_raw(con, pending):
+                return False
+        finally:
+            con.close()
+        pending.records = stream.records
+        pending.loaded = pending.feed_rows[self.contract.feed] = stream.records.rows_read
+        return True
+
+    def _good_rows_of(
+        self, con: duckdb.DuckDBPyConnection, pending: Pending, stream: RecordStream
+    ) -> None:
+        table = stream.table()
+        con.register("as_streamed", table)
+        con.register("deliveries", self._bounds([pending]))
+        sql, _ = classified_sql(
+            self.contract,
+            f"(select *, {literal(pending.entry.delivery)} as _delivery from as_streamed)",
+            dict.fromkeys((n for n in table.schema.names if n != "_row"), "VARCHAR"),
+            "deliveries",
+            self.zone,
+            pending.delivery.dt.year + 1,
+            is_clean=stream.records.is_clean,
+            plain=stream.records.plain,
+        )
+        con.execute(f"create temp view good as select * from ({sql}) where _rule is null")
+
+    def _repeats_in_raw(self, con: duckdb.DuckDBPyConnection, pending: Pending) -> bool:
+        path = self.writer.raw_path(self.contract.feed, pending.entry, pending.delivery)
+        key_hash, repeated = self._repeated_keys(many=False)
+        sql = f"select 1 from read_parquet({literal(str(path))}) group by {key_hash} having {repeated} limit 1"
+        return con.execute(sql).fetchone() is not None
+
+    def _connection(self, *, streamed: bool) -> duckdb.DuckDBPyConnection:
+        # A batch that does not fit in memory goes on on disk, with clear personal data in it: inside the vault.
+        spill = self.settings.vault / "spill"
+        con = duck.connect([self.settings.landing, self.settings.raw], spill=spill)
+        con.execute("set preserve_insertion_order = false" if streamed else "set threads = 2")
+        return con
+
+    def _read_now(self, batch: list[Pending]) -> None:
+        """Read what was to be streamed and could not be. Raises FileRejected."""
+        for pending in batch:
+            if pending.streamed:
+                delivery = pending.delivery
+                spill = self.settings.vault / "spill"
+                pending.records = read_file(delivery.path, delivery.ext, self.contract, spill)
+                self._check_records(pending, pending.records)
 
     def _check_source_names(self, column: str, found: set[str]) -> None:
         others = found - {self.source.source}
@@ -213,7 +375,8 @@ class Loader:
     def _loaded_as(self, sha: str) -> Iterator[Entry]:
         return (e for e in self.current.values() if e.sha256 == sha and e.status == "loaded")
 
-    def _entry(self, delivery: Delivery, sha: str, stat: str) -> Entry:
+    def _entry(self, delivery: Delivery, sha: str, stat: str, again: Entry | None) -> Entry:
+        now = now_utc()
         rev = self.rev[delivery.stem] + 1
         known_at_once = self.released is None or self.released <= delivery.dt
         return Entry(
@@ -228,35 +391,47 @@ class Loader:
             sha256=sha,
             bytes=delivery.path.lstat().st_size,
             status="loaded",
-            loaded_at=now_utc(),
+            loaded_at=now,
             run_id=self.run_id,
             file_stat=stat,
             zone=self.zone,
             currency=self.source.currency,
             price_includes_tax=self.source.price_includes_tax,
+            first_seen_at=(again.first_seen_at or again.loaded_at) if again else now,
+            replay_of=again.delivery if again else None,
+            rules=self.rules,
         )
 
     def _commit(self, batch: list[Pending]) -> list[Entry]:
         """Type, map, tokenise and write one batch; its ledger rows are written last."""
         readable = [p for p in batch if p.entry.status == "loaded"]
-        con = duckdb.connect()
-        con.execute("set TimeZone = 'UTC'")
-        # A batch that does not fit in memory goes on on disk, with clear personal data in it: inside the vault.
-        con.execute(f"set temp_directory = {literal(str(self.settings.vault / 'spill'))}")
-        con.execute("set preserve_insertion_order = false" if _streams(readable) else "set threads = 2")
+        con = self._connection(streamed=False)
         try:
-            if readable:
-                self._load_rows(con, readable)
-                _check_unchanged(readable)
+            if not any(p.streamed and self._stream(p) for p in readable):
+                self._read_now(readable)
+                if _streams(readable):
+                    con.execute("set preserve_insertion_order = false")
+                if readable:
+                    self._load_rows(con, readable)
+                    _check_unchanged(readable)
         except FileRejected as rejected:
             self._reject(readable[0], rejected)
-        except duckdb.Error:
+        except duckdb.Error as error:
             rejected = _damage(con, readable[0])
             if rejected is None:
-                raise
+                # Neither this line nor the traceback in the event log may show the value that DuckDB stumbled over.
+                name = readable[0].entry.delivery
+                raise StrataError(f"{name} cannot be loaded: {duck.without_values(error)}") from None
             self._reject(readable[0], rejected)
         finally:
             con.close()
+            for pending in batch:
+                if pending.records:
+                    pending.records.discard()
+        for pending in readable:
+            if pending.entry.status == "rejected":
+                feeds = targets(self.source.source, self.feed)
+                self.writer.discard(feeds, pending.entry, pending.delivery)
         entries = [self._closed(p) for p in batch]
         for entry in entries:
             self._remember(entry)
@@ -278,21 +453,25 @@ class Loader:
 
     def _closed(self, pending: Pending) -> Entry:
         """The entry with its counts."""
-        entry, records = pending.entry, pending.records
+        entry, records = replace(pending.entry, loaded_at=now_utc()), pending.records
         if entry.status != "loaded":
             return entry
-        structural = len(records.rejects) if records else 0
-        rejected = structural + len(pending.rejected)
+        codes = Counter(code for code, *_ in pending.rejected.values())
+        codes.update(r.code for r in (records.rejects if records else ()))
+        rejected = codes.total()
         return replace(
             entry,
-            rows_read=pending.loaded + rejected + pending.duplicate_rows,
+            reject_codes=json.dumps(dict(sorted(codes.items()))) if codes else None,
+            feed_rows=json.dumps(pending.feed_rows),
+            rows_read=records.rows_read if records else pq.read_metadata(pending.delivery.path).num_rows,
             rows_loaded=pending.loaded,
             rows_rejected=rejected,
             rows_duplicate=pending.duplicate_rows,
             header_bytes=records.header_bytes if records else None,
             blank_bytes=records.blank_bytes if records else None,
             record_bytes=records.record_bytes if records else None,
-            extra_columns=", ".join(records.extra_columns) or None if records else None,
+            content_bytes=records.content_bytes if records else None,
+            extra_columns=", ".join(records.extra_columns) or None if records else entry.extra_columns,
         )
 
     def _load_rows(self, con: duckdb.DuckDBPyConnection, batch: list[Pending]) -> None:
@@ -302,21 +481,66 @@ class Loader:
             return
         con.register("deliveries", self._bounds(batch))
         until_year = max(p.delivery.dt for p in batch).year + 1
-        sql, rules = classified_sql(self.contract, relation, types, "deliveries", self.zone, until_year)
-        con.execute(f"create temp table classified as {sql}")
+        records = [p.records for p in batch if p.records]
+        sql, rules = classified_sql(
+            self.contract,
+            relation,
+            types,
+            "deliveries",
+            self.zone,
+            until_year,
+            is_clean=bool(records) and all(r.is_clean for r in records),
+            plain=frozenset.intersection(*(r.plain for r in records)) if records else (),
+        )
+        streamed = _streams(batch)
+        con.execute(f"create temp {'view' if streamed else 'table'} classified as {sql}")
+        con.execute("create temp table excluded (_delivery varchar, _row bigint)")
+        con.execute("create temp view good as select * from classified where _rule is null")
+        if streamed and self._all_good(con, batch[0]):
+            return
         self._note_rejects(con, by_delivery, rules, types)
-        self._drop_duplicates(con, by_delivery)
+        self._exclude_duplicates(con, by_delivery)
+        self._exclude_documents(con, batch)
         declared = self.source.feeds.get(self.feed)
         if declared and declared.maps_to:
             filled = self._map(con, declared.maps_to, by_delivery)
+            for delivery, n in con.execute("select _delivery, count(*) from good group by 1").fetchall():
+                by_delivery[delivery].loaded = n
         else:
             filled = {self.contract.feed: "good"}
-        for delivery, n in con.execute("select _delivery, count(*) from good group by _delivery").fetchall():
-            by_delivery[delivery].loaded = n
+        if any(p.rejected for p in batch):
+            for delivery, amount in profile.rejected_amounts(con, self.contract).items():
+                by_delivery[delivery].noted["rejected_amount"] = amount
         written = [(p.entry, p.delivery) for p in batch]
+        noted = {p.entry.delivery: p.noted for p in batch}
         for feed, relation in filled.items():
-            contract = self.contract if feed == self.contract.feed else load_contracts()[feed]
-            self.writer.write(con, contract, relation, written, streamed=_streams(batch))
+            own = feed == self.contract.feed
+            contract = self.contract if own else load_contracts()[feed]
+            rows = self.writer.write(
+                con, contract, relation, written, streamed=streamed, noted=noted if own else None
+            )
+            for delivery, n in rows.items():
+                by_delivery[delivery].feed_rows[feed] = n
+                if not (declared and declared.maps_to):
+                    by_delivery[delivery].loaded = n
+
+    def _all_good(self, con: duckdb.DuckDBPyConnection, pending: Pending) -> bool:
+        """Write the rows of `good` at once; whether that were all, with no key twice.
+
+        Most deliveries have nothing to reject, and typing a large one costs more than anything else that is done with
+        it: it is typed a second time only where the first shows that there is something to tell.
+        """
+        declared = self.source.feeds.get(self.feed)
+        if declared and declared.maps_to:
+            return False
+        entry, delivery = pending.entry, pending.delivery
+        given = pending.records.rows if pending.records else pq.read_metadata(delivery.path).num_rows
+        noted: profile.Noted = {entry.delivery: {}}
+        rows = self.writer.write(con, self.contract, "good", [(entry, delivery)], streamed=True, noted=noted)
+        if rows.get(entry.delivery, 0) != given or (self.contract.key and self._repeats_in_raw(con, pending)):
+            return False
+        pending.loaded = pending.feed_rows[self.contract.feed] = given
+        return True
 
     def _map(
         self, con: duckdb.DuckDBPyConnection, feeds: Iterable[str], by_delivery: Mapping[str, Pending]
@@ -340,7 +564,7 @@ class Loader:
             for (delivery, row), reject in broken.items():
                 by_delivery[delivery].rejected[row] = reject
             con.register("broken", pa.table({"d": [d for d, _ in broken], "r": [r for _, r in broken]}))
-            con.execute("delete from classified where (_delivery, _row) in (select d, r from broken)")
+            self._exclude(con, "select d, r from broken")
 
     def _note_rejects(
         self,
@@ -359,7 +583,7 @@ class Loader:
         values: dict[tuple[str, int], dict[str, str | None]] = {}
         shown = sorted({rules[rule][1] or "" for _, _, rule in rows} & set(delivered))
         if shown and not any(column.pii for column in self.contract.columns.values()):
-            columns = ", ".join(f"cast(r.{quote(name)} as varchar)" for name in shown)
+            columns = ", ".join(f"left(cast(r.{quote(name)} as varchar), 200)" for name in shown)
             found = con.execute(
                 f"select r._delivery, r._row, {columns} from as_delivered as r semi join "
                 "(select _delivery, _row from classified where _rule is not null) as bad using (_delivery, _row)"
@@ -374,8 +598,10 @@ class Loader:
         self, con: duckdb.DuckDBPyConnection, batch: list[Pending]
     ) -> tuple[str | None, dict[str, str]]:
         """Name of the relation of delivered rows, and the type of each contract column in it."""
-        if batch[0].delivery.ext == "parquet":
+        if batch[0].records is None:
             return self._parquet_relation(con, batch[0])
+        if (spooled := batch[0].records) and spooled.spool:
+            return self._spooled_relation(con, batch[0].entry.delivery, spooled.spool)
         tables = []
         for pending in batch:
             table = pending.records.table(list(self.contract.columns))  # type: ignore[union-attr]
@@ -383,6 +609,17 @@ class Loader:
             tables.append(table.append_column("_delivery", delivery))
         con.register("as_delivered", pa.concat_tables(tables))
         return "as_delivered", dict.fromkeys(self.contract.columns, "VARCHAR")
+
+    def _spooled_relation(
+        self, con: duckdb.DuckDBPyConnection, delivery: str, spool: Path
+    ) -> tuple[str, dict[str, str]]:
+        names = [name for name in pq.read_schema(spool).names if name != "_row"]
+        columns = ", ".join(quote(name) for name in [*names, "_row"])
+        con.execute(
+            f"create temp view as_delivered as select {columns}, {literal(delivery)} as _delivery "
+            f"from read_parquet({literal(str(spool))})"
+        )
+        return "as_delivered", dict.fromkeys(names, "VARCHAR")
 
     def _parquet_relation(
         self, con: duckdb.DuckDBPyConnection, pending: Pending
@@ -446,16 +683,23 @@ class Loader:
             pa.schema([("_delivery", pa.string()), ("_dt", pa.date32()), ("_latest", pa.timestamp("us"))]),
         )
 
-    def _drop_duplicates(self, con: duckdb.DuckDBPyConnection, by_delivery: Mapping[str, Pending]) -> None:
+    def _exclude(self, con: duckdb.DuckDBPyConnection, rows: str) -> None:
+        """Take rows, a SELECT of `_delivery` and `_row`, out of `good`."""
+        con.execute(f"insert into excluded {rows}")
+        several = con.execute("select count(*) > 1 from deliveries").fetchone()
+        key = "_delivery, _row" if several and several[0] else "_row"
+        con.execute(
+            f"create or replace temp view good as select * from classified anti join excluded using ({key}) "
+            "where _rule is null"
+        )
+
+    def _exclude_duplicates(self, con: duckdb.DuckDBPyConnection, by_delivery: Mapping[str, Pending]) -> None:
         """Leave out the second and later of equal rows of a keyed feed inside one delivery, and count them."""
-        con.execute("create temp view good as select * from classified where _rule is null")
-        key = (*(("_delivery",) if len(by_delivery) > 1 else ()), *self.contract.key)
         if not self.contract.key:
             return
-        key_hash = f"hash({', '.join(quote(name) for name in key)})"
-        # A 64-bit hash finds every repeat; its rare false alarm is settled by the exact comparison below.
+        key_hash, repeated = self._repeated_keys(many=len(by_delivery) > 1)
         con.execute(
-            f"create temp table repeats as select {key_hash} as key_hash from good group by 1 having count(*) > 1"
+            f"create temp table repeats as select {key_hash} as key_hash from classified group by 1 having {repeated}"
         )
         found = con.execute("select count(*) from repeats").fetchone()
         if not found or not found[0]:
@@ -466,13 +710,61 @@ class Loader:
             if row[0] not in ("_row", "_rule")
         )
         con.execute(
-            f"create temp table duplicates as select id, _delivery from ("
-            f"select rowid as id, _delivery, row_number() over (partition by {columns} order by _row) as nth "
-            f"from classified semi join repeats on {key_hash} = key_hash where _rule is null) where nth > 1"
+            f"create temp table duplicates as select _delivery, _row, first_row from ("
+            f"select _delivery, _row, min(_row) over (partition by {columns}) as first_row "
+            f"from good semi join repeats on {key_hash} = key_hash) where _row > first_row"
         )
-        for delivery, n in con.execute("select _delivery, count(*) from duplicates group by 1").fetchall():
-            by_delivery[delivery].duplicate_rows = n
-        con.execute("delete from classified where rowid in (select id from duplicates)")
+        for delivery, row, first in con.execute("select * from duplicates order by all").fetchall():
+            by_delivery[delivery].repeats.append((row, delivery, first))
+            by_delivery[delivery].duplicate_rows += 1
+        self._exclude(con, "select _delivery, _row from duplicates")
+        for delivery, n in profile.key_conflicts(con, self.contract, key_hash).items():
+            by_delivery[delivery].noted["key_conflicts"] = n
+        self._exclude_superseded(con, by_delivery, key_hash)
+
+    def _exclude_superseded(
+        self, con: duckdb.DuckDBPyConnection, by_delivery: Mapping[str, Pending], key_hash: str
+    ) -> None:
+        """Of rows of one delivery with one key keep the newest: the others are rejected, so that each is told."""
+        newest = [f"{quote(self.contract.latest_by)} desc nulls last"] if self.contract.latest_by else []
+        con.execute(
+            f"create temp table superseded as select _delivery, _row from (select _delivery, _row, row_number() over ("
+            f"partition by _delivery, {', '.join(map(quote, self.contract.key))} "
+            f"order by {', '.join([*newest, '_row desc'])}) as nth "
+            f"from good semi join repeats on {key_hash} = key_hash) where nth > 1"
+        )
+        for delivery, row in con.execute("select _delivery, _row from superseded").fetchall():
+            by_delivery[delivery].rejected[row] = ("superseded", None, None)
+        self._exclude(con, "select _delivery, _row from superseded")
+
+    def _exclude_documents(self, con: duckdb.DuckDBPyConnection, batch: list[Pending]) -> None:
+        """Leave out the documents of a feed without a key that came before, and count their rows."""
+        if not self.documents:
+            return
+        found = self.documents.repeated(con, [p.entry for p in batch], self.current.values())
+        if not found:
+            return
+        by_delivery = {p.entry.delivery: p for p in batch}
+        for delivery, row, same_as in sorted(found):
+            by_delivery[delivery].repeats.append((row, same_as, None))
+            by_delivery[delivery].duplicate_rows += 1
+        rows = {"_delivery": [d for d, _, _ in found], "_row": pa.array([r for _, r, _ in found], pa.int64())}
+        con.register("known_documents", pa.table(rows))
+        self._exclude(con, "select _delivery, _row from known_documents")
+
+    def _repeated_keys(self, *, many: bool) -> tuple[str, str]:
+        """A hash of the key and the condition under which its group may hold one key twice.
+
+        Every repeat is found; a false alarm (two keys with one hash) is settled by the exact comparison after it.
+        Where the key ends in a number, such as the line of an order, one group per order will do: as many lines as
+        different line numbers means no line twice, at a third of the cost.
+        """
+        key = (*(("_delivery",) if many else ()), *self.contract.key)
+        last = self.contract.columns[self.contract.key[-1]]
+        if len(self.contract.key) > 1 and last.type == "i":
+            bit = f"cast(1 as ubigint) << cast({quote(key[-1])} & 63 as ubigint)"
+            return f"hash({', '.join(map(quote, key[:-1]))})", f"count(*) <> bit_count(bit_or({bit}))"
+        return f"hash({', '.join(map(quote, key))})", "count(*) > 1"
 
     def _write_quarantine(self, batch: list[Pending]) -> None:
         for pending in batch:
@@ -482,23 +774,45 @@ class Loader:
             rows: list[tuple[object, ...]] = [
                 (r.record_no, r.code, r.column, r.value, r.byte_start, r.byte_end) for r in structural
             ]
+            spans = self._spans(pending)
             rows += [
-                (row, code, column, value, None, None)
+                (row, code, column, value, *spans.get(row, (None, None)))
                 for row, (code, column, value) in sorted(pending.rejected.items())
             ]
+            # A feed without personal columns may hold a person all the same: a name in the status of an order.
+            values = sorted({str(row[3]) for row in rows if row[3] is not None})
+            masked = dict(zip(values, self.writer.vault.mask(values, self.source.country), strict=True))
+            rows = [(*row[:3], masked.get(str(row[3])), *row[4:]) for row in rows]
             quarantine.write(self.settings, pending.entry.delivery, rows)
+            quarantine.write_duplicates(self.settings, pending.entry.delivery, pending.repeats)
+
+    def _spans(self, pending: Pending) -> dict[int, tuple[int, int]]:
+        """Byte spans of the records that broke a rule; a large file is not read again for them."""
+        delivery, records = pending.delivery, pending.records
+        small = records is not None and records.content_bytes and records.content_bytes <= _BATCH_BYTES
+        if not pending.rejected or not small or delivery.ext == "xlsx":
+            return {}
+        try:
+            return record_spans(delivery.path, delivery.ext, self.contract, pending.rejected)
+        except FileRejected:
+            # It changed after it was read: the record numbers are of the file that was loaded, places are not known.
+            return {}
 
 
 def _streams(batch: list[Pending]) -> bool:
-    """A Parquet file too large to hold in memory is streamed; it is always a batch of its own."""
-    first = batch[0].delivery if batch else None
-    return bool(first and first.ext == "parquet" and pq.read_metadata(first.path).num_rows > _STREAM_ROWS)
+    """What is too large to hold in memory is streamed; it is always a batch of its own."""
+    first = batch[0] if batch else None
+    if first is None or first.delivery.ext != "parquet":
+        return bool(first and first.records and first.records.spool)
+    return pq.read_metadata(first.delivery.path).num_rows > _STREAM_ROWS
 
 
-def _check_parquet(path: Path) -> None:
-    """Raises FileRejected where the file has no readable footer."""
+def _parquet_rows(path: Path) -> int:
+    """Rows by the file's footer. Raises FileRejected where it has no readable one."""
+    with open_regular(path) as file:
+        check_kind(file.read(64), "parquet")
     try:
-        pq.read_metadata(path)
+        return pq.read_metadata(path).num_rows
     except (pa.ArrowException, OSError) as error:
         raise FileRejected("wrong_format", f"no Parquet file: {str(error).splitlines()[0]}") from error
 
@@ -506,7 +820,7 @@ def _check_parquet(path: Path) -> None:
 def _check_unchanged(batch: list[Pending]) -> None:
     """Raises FileRejected where a Parquet file, which is read in place, is no longer the one that was hashed."""
     first = batch[0]
-    if first.delivery.ext == "parquet" and file_stat(first.delivery.path) != first.entry.file_stat:
+    if first.delivery.ext == "parquet" and first.delivery.stat != first.entry.file_stat:
         raise FileRejected("changed_while_read", "the file changed while it was read; deliver by rename")
 
 

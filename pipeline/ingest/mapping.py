@@ -2,8 +2,8 @@
 
 import duckdb
 
+from pipeline.duck import quote, without_values
 from pipeline.errors import StrataError
-from pipeline.ingest.cast import quote
 from pipeline.ingest.contracts import SQL_TYPES, load_contracts, source_of
 from pipeline.settings import MAPPINGS_DIR
 
@@ -40,5 +40,5 @@ def mapped(con: duckdb.DuckDBPyConnection, source: str, target: str) -> str:
             f"create or replace temp table {name} as select {', '.join(columns)}, _delivery, _row from as_mapped_{target}"
         )
     except duckdb.Error as error:
-        raise StrataError(f"{path}: {error}") from error
+        raise StrataError(f"{path}: {without_values(error)}") from None
     return name

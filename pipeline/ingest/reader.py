@@ -1,109 +1,283 @@
 """Bytes → accounted records, every value still text.
 
 No sniffing: declared encoding, declared delimiter, header by name. Each record of a file ends up once, either
-in `Records.columns` or in `Records.rejects`, and for CSV and JSONL
-`header_bytes + blank_bytes + record_bytes` is the size of the file.
+in the table or in `Records.rejects`, and for CSV and JSONL
+`header_bytes + blank_bytes + record_bytes` is the size of the content.
 """
 
+import codecs
+import io
 import json
-import stat
-import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from queue import Full, Queue
+from threading import Event, Thread
+from typing import Any, Self
+from uuid import uuid4
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum
 
-from pipeline.ingest.contracts import Contract
+from pipeline.ingest.content import Content, FileRejected, read_workbook
+from pipeline.ingest.contracts import Contract, header_name
+from pipeline.ingest.csv_chunks import MAX_RECORD_BYTES, CsvParser, NotClean, Reject, line_end
 
-_MAX_JOINED_LINES = 1_000
-_BOM = "\ufeff"
-# Zero-width characters are dropped, no-break spaces become spaces: both come from copying out of web pages.
-_INVISIBLE = {0x200B: None, 0x200C: None, 0x200D: None, 0x2060: None, 0xFEFF: None, 0x00A0: " ", 0x202F: " "}
+SPOOL_BYTES = 32 * 1024 * 1024
+_ROW_GROUP_BYTES = 8 * 1024 * 1024
 _XLSX_ROW_LIMIT = 1_048_576
+_SHEET_ROWS = 50_000
+_SMALL_ROWS = 50_000
+# Dropped or made a space before a header cell is compared: both come from copying out of web pages.
+_INVISIBLE = dict.fromkeys((0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
 
 
-class FileRejected(Exception):
-    """The file as a whole cannot be read. `code` is of the closed list in docs/reject-codes.md."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
-
-
-@dataclass(frozen=True)
-class Reject:
-    """One record that cannot be loaded. `value` is left out where the column holds personal data."""
-
-    record_no: int
-    code: str
-    column: str | None = None
-    value: str | None = None
-    byte_start: int | None = None
-    byte_end: int | None = None
+# A landing folder has thousands of files of a few contracts, whose names are always the same.
+_name_of = lru_cache(maxsize=16_384)(header_name)
 
 
 @dataclass
 class Records:
-    """The records of one file. `columns[name][i]` belongs to record `row_no[i]` (1-based)."""
+    """The records of one file: a table in memory, or a Parquet file where there are many.
 
-    columns: dict[str, list[str | None]]
-    row_no: list[int]
+    Attributes:
+        tables: text columns named as in the contract, and `_row`, the record's number from 1.
+        spool: Parquet file of the same columns instead of `tables`; the caller removes it.
+        is_clean: no value has a blank around it or a character outside ASCII.
+        plain: columns of numbers whose values are nothing but digits, `-` and a point.
+        source_names: values of the columns that repeat the source's name (`same_as`).
+        sha256, bytes, content_bytes: of the file as it was read; `content_bytes` is unpacked, None for a workbook.
+    """
+
+    tables: list[pa.Table] = field(default_factory=list)
+    spool: Path | None = None
+    rows: int = 0
     rejects: list[Reject] = field(default_factory=list)
-    header_bytes: int = 0
-    blank_bytes: int = 0
-    record_bytes: int = 0
+    header_bytes: int | None = 0
+    blank_bytes: int | None = 0
+    record_bytes: int | None = 0
     extra_columns: tuple[str, ...] = ()
     missing_columns: tuple[str, ...] = ()
+    is_clean: bool = False
+    plain: frozenset[str] = frozenset()
+    source_names: dict[str, set[str]] = field(default_factory=dict)
+    sha256: str = ""
+    bytes: int = 0
+    content_bytes: int | None = None
+
+    def discard(self) -> None:
+        """Remove the Parquet file, if there is one."""
+        if self.spool:
+            self.spool.unlink(missing_ok=True)
 
     @property
     def rows_read(self) -> int:
-        return len(self.row_no) + len(self.rejects)
+        return self.rows + len(self.rejects)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the records take in memory."""
+        return sum(table.nbytes for table in self.tables)
 
     def table(self, names: list[str]) -> pa.Table:
         """One text column a name (all null where the file has none) and `_row`."""
-        n = len(self.row_no)
-        arrays = [pa.array(self.columns.get(name) or [None] * n, pa.string()) for name in names]
-        return pa.table([*arrays, pa.array(self.row_no, pa.int64())], [*names, "_row"])
+        whole = pa.concat_tables(self.tables) if self.tables else pa.table({"_row": pa.array([], pa.int64())})
+        absent = pa.nulls(len(whole), pa.string())
+        have = set(whole.column_names)
+        return pa.table(
+            [*(whole[n] if n in have else absent for n in names), whole["_row"]], [*names, "_row"]
+        )
 
 
-def check_file(path: Path, data_head: bytes, ext: str) -> None:
-    """Refuse what is no regular file, is empty, or is not what its name says. Raises FileRejected."""
-    mode = path.lstat().st_mode
-    if not stat.S_ISREG(mode):
-        raise FileRejected("not_a_regular_file", "a link, pipe or device stands here; deliver a plain file")
-    if not data_head:
-        raise FileRejected("empty_file", "the file has no bytes; a day without rows still has its header")
-    magic = {b"PK\x03\x04": "xlsx", b"PAR1": "parquet", b"\x1f\x8b": "gzip"}
-    actual = next((kind for head, kind in magic.items() if data_head.startswith(head)), "text")
-    if actual == "text" and data_head.lstrip()[:1] == b"<":
-        actual = "html"
-    expected = {"xlsx": "xlsx", "parquet": "parquet"}.get(ext, "text")
-    if actual != expected:
-        raise FileRejected("wrong_format", f"the name says {ext}, the content is {actual}")
+class _Sink:
+    """Takes tables; keeps them in memory up to a size and writes all of them to a Parquet file beyond it.
+
+    The file holds clear personal data: its folder must be inside the vault.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        contract: Contract,
+        spool_folder: Path | None,
+        *,
+        keep: bool = True,
+        forward: Callable[[pa.Table], None] | None = None,
+    ) -> None:
+        self.records, self.folder, self._keep, self._forward = records, spool_folder, keep, forward
+        self.parser: CsvParser | None = None
+        self._writer: pq.ParquetWriter | None = None
+        self._size = 0
+        self._named = [n for n, c in contract.columns.items() if c.same_as == "source"]
+
+    def add(self, table: pa.Table) -> None:
+        """Keep rows of text columns and `_row`; every table of one file has the same columns."""
+        self.records.rows += len(table)
+        for name in self._named:
+            if name in table.column_names:
+                found = (v.strip() for v in table[name].unique().to_pylist() if v)
+                self.records.source_names.setdefault(name, set()).update(v for v in found if v)
+        if self._forward:
+            self.note_facts()
+            self._forward(table)
+        if self._keep:
+            self.records.tables.append(table)
+        self._size += table.nbytes
+        if self.folder and self._size > SPOOL_BYTES:
+            self._flush(self.folder)
+            self._size = SPOOL_BYTES - _ROW_GROUP_BYTES
+
+    def note_facts(self) -> None:
+        """What the parser knows of all values so far."""
+        if self.parser:
+            self.records.is_clean, self.records.plain = self.parser.is_clean, frozenset(self.parser.plain)
+
+    def _flush(self, folder: Path) -> None:
+        if not self.records.tables:
+            return
+        table = pa.concat_tables(self.records.tables)
+        self.records.tables.clear()
+        if self._writer is None:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.records.spool = folder / f"{uuid4().hex}.parquet"
+            # It is read a few times and thrown away: packing it costs more than it saves.
+            options = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+            self._writer = pq.ParquetWriter(self.records.spool, table.schema, **options)
+        self._writer.write_table(table)
+
+    def close(self) -> None:
+        if self._writer and self.folder:
+            self._flush(self.folder)
+            self._writer.close()
+
+    def drop(self) -> None:
+        """Leave nothing behind of a file that is refused half-way."""
+        if self._writer:
+            self._writer.close()
+        self.records.discard()
 
 
-def read_text_file(data: bytes, ext: str, contract: Contract, encoding: str, delimiter: str) -> Records:
-    """Records of a CSV, JSONL or XLSX file.
+def read_file(path: Path, ext: str, contract: Contract, spool_folder: Path | None = None) -> Records:
+    """Records of a CSV, JSONL (either may be gzip) or XLSX file, in bounded memory.
+
+    Args:
+        contract: as delivered_contract gives it, with the source's encoding and delimiter.
+        spool_folder: private folder for what does not fit into memory; without one everything is kept there.
 
     Raises:
         FileRejected: where the file cannot be trusted as a whole; nothing of it is loaded then.
     """
-    if ext == "xlsx":
-        return _read_xlsx(data, contract)
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        # Spans count the transcoded bytes: UTF-16 has no byte order that a line splitter could use.
+    records = Records()
+    sink = _Sink(records, contract, spool_folder)
+    try:
+        if ext == "xlsx":
+            data, records.sha256 = read_workbook(path)
+            records.bytes = len(data)
+            _read_workbook(data, contract, sink)
+        else:
+            _read_content(path, ext, contract, sink)
+        sink.close()
+    except BaseException:
+        sink.drop()
+        raise
+    return records
+
+
+class RecordStream:
+    """Records of a large CSV file, read while they are taken and kept nowhere.
+
+    Only for a file that is clean throughout. `table()` gives the records once; after they have been taken `records`
+    has the counts, and `failure` is what ended the reading early: NotClean, where read_file must read the file, or
+    FileRejected.
+    """
+
+    def __init__(self, path: Path, ext: str, contract: Contract) -> None:
+        self.records = Records()
+        self.failure: BaseException | None = None
+        self._queue: Queue[pa.Table | None] = Queue(maxsize=2)
+        self._stopped = Event()
+        self._sink = _Sink(self.records, contract, None, keep=False, forward=self._put)
+        self._thread = Thread(target=self._read, args=(path, ext, contract), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def table(self) -> pa.RecordBatchReader:
+        """The records, for one query. Raises NotClean or FileRejected where not even the first can be read."""
+        first = self._queue.get()
+        if first is None:
+            raise self.failure or NotClean
+        return pa.RecordBatchReader.from_batches(first.schema, self._batches(first))
+
+    def _batches(self, table: pa.Table | None) -> Iterator[pa.RecordBatch]:
+        while table is not None:
+            yield from table.combine_chunks().to_batches()
+            table = self._queue.get()
+        if self.failure:
+            raise self.failure
+
+    def _read(self, path: Path, ext: str, contract: Contract) -> None:
         try:
-            data, encoding = data.decode("utf-16").encode("utf-8"), "utf-8"
-        except UnicodeDecodeError as error:
-            raise FileRejected(
-                "bad_encoding", f"the mark says UTF-16, the content is not: {error.reason}"
-            ) from error
-    return _read_jsonl(data, contract) if ext == "jsonl" else _read_csv(data, contract, encoding, delimiter)
+            _read_content(path, ext, contract, self._sink, strict=True)
+        except BaseException as error:
+            self.failure = error
+        self._put(None)
+
+    def _put(self, table: pa.Table | None) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(table, timeout=0.1)
+                return
+            except Full:
+                continue
+        if table is not None:
+            raise NotClean
+
+
+def small_text_records(path: Path, contract: Contract, sha256: str) -> Records | None:
+    """Records of a small Parquet file of text columns, or None: any other is read in place.
+
+    Text is all that a batch of files can hold together, and a batch costs no more than one file: a first reading of a
+    table makes a file a day. `sha256` is of the file. Raises FileRejected where the header is none of this feed.
+    """
+    metadata = pq.read_metadata(path)
+    schema = metadata.schema.to_arrow_schema()
+    if metadata.num_rows > _SMALL_ROWS or not all(pa.types.is_string(kind) for kind in schema.types):
+        return None
+    resolved, extra = resolve_header(schema.names, contract)
+    given = [column for column, name in zip(schema.names, resolved, strict=True) if name]
+    try:
+        table = pq.read_table(path, columns=given)
+    except (pa.ArrowException, OSError) as error:
+        raise FileRejected("wrong_format", f"damaged Parquet file: {str(error).splitlines()[0]}") from error
+    if table.nbytes > SPOOL_BYTES:
+        return None
+    records = Records(
+        header_bytes=None,
+        blank_bytes=None,
+        record_bytes=None,
+        extra_columns=extra,
+        sha256=sha256,
+        bytes=path.stat().st_size,
+    )
+    table = table.rename_columns([name for name in resolved if name])
+    row = pa.array(range(1, len(table) + 1), pa.int64())
+    _Sink(records, contract, None).add(table.append_column("_row", row))
+    return records
 
 
 def resolve_header(header: list[str], contract: Contract) -> tuple[list[str | None], tuple[str, ...]]:
@@ -114,9 +288,8 @@ def resolve_header(header: list[str], contract: Contract) -> tuple[list[str | No
     by_name: dict[str, str] = {}
     for name, column in contract.columns.items():
         for spelling in (name, *column.aliases):
-            by_name[spelling.casefold()] = name
-    cleaned = [unicodedata.normalize("NFKC", cell).strip().casefold() for cell in header]
-    resolved = [by_name.get(cell) for cell in cleaned]
+            by_name[_name_of(spelling)] = name
+    resolved = [by_name.get(header_name(cell.translate(_INVISIBLE))) for cell in header]
     named = [name for name in resolved if name]
     if len(named) != len(set(named)):
         twice = sorted({name for name in named if named.count(name) > 1})
@@ -145,156 +318,130 @@ def _is_header(cells: list[str], contract: Contract) -> bool:
     return True
 
 
-def _columns(
-    rows: list[list[Any]], header: list[str], resolved: list[str | None], contract: Contract
-) -> tuple[dict[str, list[str | None]], tuple[str, ...]]:
-    """Transpose rows of the header's width to contract columns; also the contract columns not delivered."""
-    transposed = list(zip(*rows, strict=True)) if rows else [()] * len(header)
-    columns = {name: list(transposed[i]) for i, name in enumerate(resolved) if name}
-    return columns, tuple(name for name in contract.columns if name not in columns)
+def record_spans(
+    path: Path, ext: str, contract: Contract, wanted: Iterable[int]
+) -> dict[int, tuple[int, int]]:
+    """(first byte, end byte) in the unpacked content of the wanted records of a CSV or JSONL file.
+
+    Raises FileRejected as read_file does. Records that the file does not have are left out.
+    """
+    spans = dict.fromkeys(wanted, (-1, -1))
+    with Content(path, ext) as content:
+        _read_text(content, ext, contract, _Sink(Records(), contract, None, keep=False), spans)
+    return {no: span for no, span in spans.items() if span[0] >= 0}
 
 
-def _clean(text: str) -> str:
-    if text.isascii():
-        return text
-    return unicodedata.normalize("NFC", text.translate(_INVISIBLE))
+def _read_content(path: Path, ext: str, contract: Contract, sink: _Sink, *, strict: bool = False) -> None:
+    with Content(path, ext) as content:
+        _read_text(content, ext, contract, sink, strict=strict)
+    records = sink.records
+    records.sha256, records.bytes = content.sha256, content.bytes
+    records.content_bytes = content.content_bytes
 
 
-def _quoted_fields(text: str, delimiter: str) -> list[str] | None:
-    """Fields of one record with quotes. None: a quote is still open. Raises ValueError on a bare quote."""
-    fields: list[str] = []
-    i, n = 0, len(text)
-    while True:
-        if i < n and text[i] == '"':
-            j = i + 1
-            while True:
-                k = text.find('"', j)
-                if k < 0:
-                    return None
-                if text[k + 1 : k + 2] != '"':
-                    break
-                j = k + 2
-            fields.append(text[i + 1 : k].replace('""', '"'))
-            i = k + 1
-            if i < n and text[i] != delimiter:
-                raise ValueError("bare quote")
-        else:
-            k = text.find(delimiter, i)
-            end = n if k < 0 else k
-            if '"' in text[i:end]:
-                raise ValueError("bare quote")
-            fields.append(text[i:end])
-            i = end
-        if i >= n:
-            return fields
-        i += 1
+def _read_text(
+    content: Content,
+    ext: str,
+    contract: Contract,
+    sink: _Sink,
+    spans: dict[int, tuple[int, int]] | None = None,
+    *,
+    strict: bool = False,
+) -> None:
+    """Feed the content to a parser in chunks that end with a line.
+
+    The parser says how much it took: a record whose quote is still open waits for the next block.
+    """
+    blocks = content.blocks()
+    first = next(blocks, b"")
+    records = sink.records
+    encoding, first, blocks, mark, measure = _decoded(
+        first, blocks, "utf-8" if ext.startswith("jsonl") else contract.encoding
+    )
+    parser: CsvParser | JsonParser
+    if ext.startswith("jsonl"):
+        parser = JsonParser(contract, sink.add, records.rejects, measure, mark, spans)
+    else:
+        parser = CsvParser(
+            contract,
+            encoding,
+            sink.add,
+            records.rejects,
+            measure,
+            mark,
+            lambda header: resolve_header(header, contract),
+            spans,
+            strict=strict,
+        )
+        sink.parser = parser
+    pending = b""
+    for block, final in _with_last(chain([first], blocks)):
+        pending += block
+        while pending:
+            end = len(pending) if final else line_end(pending)
+            took = parser.feed(pending[:end], final=final) if end else 0
+            if not took and len(pending) > MAX_RECORD_BYTES:
+                took = parser.skip(pending)
+            pending = pending[took:]
+            if not took or not final:
+                break
+    parser.finish()
+    records.header_bytes = mark + parser.header_bytes
+    records.blank_bytes, records.record_bytes = parser.blank_bytes, parser.record_bytes
+    records.extra_columns, records.missing_columns = parser.extra, parser.missing
+    sink.note_facts()
+    accounted = records.header_bytes + records.blank_bytes + records.record_bytes
+    if accounted != content.content_bytes:
+        raise AssertionError(f"{accounted} of {content.content_bytes} bytes are accounted for")
 
 
-def _csv_records(
-    lines: list[bytes], encoding: str, delimiter: str
-) -> Iterator[tuple[int, int, list[str] | str | None]]:
-    """(first byte, end byte, fields | reject code | None for a blank line) for each record, in file order."""
-    start = i = 0
-    while i < len(lines):
-        raw = lines[i]
-        end = start + len(raw)
-        i += 1
-        if not raw.strip():
-            yield start, end, None
-            start = end
-            continue
-        try:
-            text = _clean(raw.decode(encoding)).rstrip("\r\n")
-        except UnicodeDecodeError:
-            yield start, end, "bad_encoding"
-            start = end
-            continue
-        if '"' not in text:
-            yield start, end, text.split(delimiter)
-            start = end
-            continue
-        found: list[str] | str | None = None
-        joined, j, joined_end = raw, i, end
-        try:
-            found = _quoted_fields(text, delimiter)
-            while found is None:
-                if j >= len(lines) or j - i > _MAX_JOINED_LINES:
-                    raise FileRejected(
-                        "unbalanced_quote", f"the quote opened in the record at byte {start} never closes"
-                    )
-                joined += lines[j]
-                joined_end += len(lines[j])
-                j += 1
-                found = _quoted_fields(_clean(joined.decode(encoding)).rstrip("\r\n"), delimiter)
-            i, end = j, joined_end
-        except ValueError as error:
-            # The record ends with its own line: what follows must not be swallowed by a stray quote.
-            found = "bad_encoding" if isinstance(error, UnicodeDecodeError) else "bare_quote"
-        yield start, end, found
-        start = end
+def _decoded(
+    first: bytes, blocks: Iterator[bytes], declared: str
+) -> tuple[str, bytes, Iterator[bytes], int, Callable[[bytes], int]]:
+    """(encoding, first block, the others, size of the byte-order mark, size in the file of a piece of a block).
+
+    A byte-order mark says what the content is; without one the declaration holds. What has no line ends that could be
+    found as bytes (UTF-16) is turned into UTF-8 on the way.
+    """
+    name = codecs.lookup(declared).name
+    mark = 0
+    for candidate, marked in _BYTE_ORDER_MARKS.items():
+        if first.startswith(candidate):
+            name, mark = marked, len(candidate)
+            first = first[mark:]
+            break
+    name = {"utf-8-sig": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}.get(name, name)
+    if "\n,".encode(name) == b"\n,":
+        return name, first, blocks, mark, len
+    turned = _transcoded(first, blocks, name)
+    return "utf-8", next(turned, b""), turned, mark, lambda piece: len(piece.decode("utf-8").encode(name))
 
 
-def _read_csv(data: bytes, contract: Contract, encoding: str, delimiter: str) -> Records:
-    lines = data.splitlines(keepends=True)
-    records = _csv_records(lines, encoding, delimiter)
-    header: list[str] | None = None
-    blank = 0
-    header_end = 0
-    for start, end, fields in records:
-        if fields is None:
-            blank += end - start
-            continue
-        if isinstance(fields, str):
-            raise FileRejected(
-                "no_header", f"the first line cannot be read ({fields}); declared encoding: {encoding}"
-            )
-        header, header_end = fields, end - start
-        break
-    if header is None:
-        raise FileRejected("empty_file", "the file has only blank lines")
-    header[0] = header[0].lstrip(_BOM)
+def _with_last(blocks: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Each block and whether it is the last one."""
+    held = next(blocks, b"")
+    for block in blocks:
+        yield held, False
+        held = block
+    yield held, True
+
+
+def _transcoded(first: bytes, blocks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    """The blocks as UTF-8. Raises FileRejected where the content is not what mark or declaration says."""
+    decoder = codecs.getincrementaldecoder(encoding)()
     try:
-        resolved, extra = resolve_header(header, contract)
-    except FileRejected as rejected:
-        others = [d for d in ",;\t|" if d != delimiter and len(header) == 1 and header[0].count(d) > 0]
-        if others and rejected.code != "duplicate_column":
-            raise FileRejected(
-                "wrong_delimiter",
-                f"the header is one field; it looks split by {others[0]!r}, declared is {delimiter!r}",
-            ) from None
-        raise
-    width = len(header)
-    rows: list[list[str]] = []
-    row_no: list[int] = []
-    rejects: list[Reject] = []
-    record_bytes = no = 0
-    for start, end, fields in records:
-        if fields is None:
-            blank += end - start
-            continue
-        no += 1
-        record_bytes += end - start
-        code = fields if isinstance(fields, str) else None
-        if code is None:
-            if len(fields) == width:
-                if fields == header:
-                    code = "repeated_header"
-            elif len(fields) == width + 1 and fields[-1] == "":
-                fields = fields[:-1]
-            else:
-                code = "short_row" if len(fields) < width else "long_row"
-        if code:
-            rejects.append(Reject(no, code, byte_start=start, byte_end=end))
-        else:
-            rows.append(fields)
-            row_no.append(no)
-    columns, missing = _columns(rows, header, resolved, contract)
-    return Records(columns, row_no, rejects, header_end, blank, record_bytes, extra, missing)
+        for block, final in _with_last(chain([first], blocks)):
+            yield decoder.decode(block, final).encode("utf-8")
+    except UnicodeError as error:
+        reason = getattr(error, "reason", error)
+        raise FileRejected(
+            "bad_encoding", f"the content is not the {encoding} that it is said to be: {reason}"
+        ) from error
 
 
 def _as_text(value: Any) -> str | None:
     """Text of a JSON or spreadsheet value. A whole float is written as the whole number it stands for."""
-    if value is None or value == "":
+    if value is None:
         return None
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -305,7 +452,7 @@ def _as_text(value: Any) -> str | None:
         return str(int(value)) if value.is_integer() else f"{Decimal(f'{value:.15g}'):f}"
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
-    return _clean(str(value))
+    return str(value)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -316,93 +463,153 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _read_jsonl(data: bytes, contract: Contract) -> Records:
-    aliases = {a: name for name, column in contract.columns.items() for a in (name, *column.aliases)}
-    columns: dict[str, list[str | None]] = {name: [] for name in contract.columns}
-    row_no: list[int] = []
-    rejects: list[Reject] = []
-    seen: set[str] = set()
-    blank = record_bytes = no = start = 0
-    for raw in data.splitlines(keepends=True):
-        end = start + len(raw)
-        body = raw.removeprefix(b"\xef\xbb\xbf").strip()
-        if not body:
-            blank += len(raw)
-        else:
-            no += 1
-            record_bytes += len(raw)
-            try:
-                # Numbers stay as they were written: a float would lose digits of money and of long ids.
-                record = json.loads(
-                    body.decode("utf-8"),
-                    parse_float=str,
-                    parse_int=str,
-                    parse_constant=str,
-                    object_pairs_hook=_object,
-                )
-                if b"\\ud" in body.lower():
-                    # Half of a surrogate pair, written as an escape, is no text.
-                    json.dumps(record, ensure_ascii=False).encode()
-                if isinstance(record, dict):
-                    named = _object(
-                        [(aliases[key], value) for key, value in record.items() if key in aliases]
-                    )
-                    code = None
-                else:
-                    code = "bad_json"
-            except UnicodeError:
-                code = "bad_encoding"
-            except (ValueError, RecursionError):
-                code = "bad_json"
-            if code:
-                rejects.append(Reject(no, code, byte_start=start, byte_end=end))
+class JsonParser:
+    """Records of JSONL, one object a line. Contract columns that no record names are known at the end only."""
+
+    def __init__(
+        self,
+        contract: Contract,
+        add: Callable[[pa.Table], None],
+        rejects: list[Reject],
+        measure: Callable[[bytes], int],
+        start: int,
+        spans: dict[int, tuple[int, int]] | None = None,
+    ) -> None:
+        self._spans = spans or {}
+        self._contract, self._add, self._rejects, self._measure = contract, add, rejects, measure
+        self._names = {a: name for name, column in contract.columns.items() for a in (name, *column.aliases)}
+        self._at, self._no, self._good = start, 0, 0
+        self._seen: set[str] = set()
+        self.header_bytes = self.blank_bytes = self.record_bytes = 0
+        self.extra: tuple[str, ...] = ()
+        self.missing: tuple[str, ...] = ()
+
+    def feed(self, chunk: bytes, *, final: bool) -> int:
+        """Read whole lines; returns how many bytes were taken, which are all."""
+        columns: dict[str, list[str | None]] = {name: [] for name in self._contract.columns}
+        row_no: list[int] = []
+        for raw in chunk.splitlines(keepends=True):
+            size = self._measure(raw)
+            body = raw.strip()
+            if not body:
+                self.blank_bytes += size
             else:
-                seen.update(record)
-                for name, values in columns.items():
-                    values.append(_as_text(named.get(name)))
-                row_no.append(no)
-        start = end
-    delivered = {aliases[key] for key in seen if key in aliases}
-    missing = [n for n, column in contract.columns.items() if column.required and n not in delivered]
-    if row_no and missing:
-        raise FileRejected("missing_column", f"required field {', '.join(missing)} is in no record")
-    extra = tuple(sorted(key for key in seen if key not in aliases))
-    absent = tuple(name for name in contract.columns if name not in delivered)
-    return Records(columns, row_no, rejects, 0, blank, record_bytes, extra, absent)
+                self._no += 1
+                self.record_bytes += size
+                if self._no in self._spans:
+                    self._spans[self._no] = (self._at, self._at + size)
+                named = self._record(body)
+                if isinstance(named, str):
+                    self._rejects.append(
+                        Reject(self._no, named, byte_start=self._at, byte_end=self._at + size)
+                    )
+                else:
+                    for name, values in columns.items():
+                        values.append(_as_text(named.get(name)))
+                    row_no.append(self._no)
+            self._at += size
+        if row_no:
+            self._good += len(row_no)
+            arrays = [pa.array(values, pa.string()) for values in columns.values()]
+            self._add(pa.table([*arrays, pa.array(row_no, pa.int64())], [*columns, "_row"]))
+        return len(chunk)
+
+    def _record(self, body: bytes) -> dict[str, Any] | str:
+        """Values by contract column, or a reject code."""
+        low = body.lower()
+        if any(mark in low for mark in (b"\0", b"\x1a", b"\\u0000", b"\\u001a")):
+            return "control_character"
+        try:
+            # Numbers stay as they were written: a float would lose digits of money and of long ids.
+            record = json.loads(
+                body.decode("utf-8"),
+                parse_float=str,
+                parse_int=str,
+                parse_constant=str,
+                object_pairs_hook=_object,
+            )
+            if b"\\ud" in low:
+                # Half of a surrogate pair, written as an escape, is no text.
+                json.dumps(record, ensure_ascii=False).encode()
+            if not isinstance(record, dict):
+                return "bad_json"
+            named = _object(
+                [(self._names[key], value) for key, value in record.items() if key in self._names]
+            )
+        except UnicodeError:
+            return "bad_encoding"
+        except (ValueError, RecursionError):
+            return "bad_json"
+        self._seen.update(record)
+        return named
+
+    def skip(self, chunk: bytes) -> int:
+        """Refuse the file: a line longer than any record may be is most likely one array of everything."""
+        raise FileRejected(
+            "wrong_format", f"the record at byte {self._at} is longer than {MAX_RECORD_BYTES} bytes"
+        )
+
+    def finish(self) -> None:
+        """Raises FileRejected where a required column is in no record."""
+        delivered = {self._names[key] for key in self._seen if key in self._names}
+        missing = [n for n, c in self._contract.columns.items() if c.required and n not in delivered]
+        if self._good and missing:
+            raise FileRejected("missing_column", f"required field {', '.join(missing)} is in no record")
+        self.extra = tuple(sorted(key for key in self._seen if key not in self._names))
+        self.missing = tuple(name for name in self._contract.columns if name not in delivered)
 
 
-def _read_xlsx(data: bytes, contract: Contract) -> Records:
-    import io
-
+def _read_workbook(data: bytes, contract: Contract, sink: _Sink) -> None:
+    """Records of the first sheet; rows without any value are left out, as a spreadsheet keeps no trace of them."""
     try:
         workbook = CalamineWorkbook.from_filelike(io.BytesIO(data))
-        sheets = [s.name for s in workbook.sheets_metadata if s.typ == SheetTypeEnum.WorkSheet]
-        rows, *others = [workbook.get_sheet_by_name(name).to_python() for name in sheets]
+        names = [s.name for s in workbook.sheets_metadata if s.typ == SheetTypeEnum.WorkSheet]
+        sheet, *others = [workbook.get_sheet_by_name(name) for name in names]
     except (CalamineError, ValueError) as error:
         raise FileRejected("wrong_format", f"the workbook cannot be opened: {error}") from error
-    if len(rows) >= _XLSX_ROW_LIMIT:
+    if sheet.end and sheet.end[0] + 1 >= _XLSX_ROW_LIMIT:
         raise FileRejected("xlsx_row_limit", "the sheet is at Excel's row limit, so rows are likely cut off")
-    if not rows:
+    rows = iter(sheet.iter_rows()) if sheet.end else iter(())
+    first = next(rows, None)
+    if first is None:
         raise FileRejected("empty_file", "the first sheet has no rows")
-    header = [str(cell) for cell in rows[0]]
+    header = [str(cell) for cell in first]
     resolved, extra = resolve_header(header, contract)
-    if any(sheet and _is_header([str(cell) for cell in sheet[0]], contract) for sheet in others):
-        raise FileRejected("several_sheets", "more than one sheet holds this feed; deliver one sheet a file")
+    for other in others:
+        top = next(iter(other.iter_rows()), None) if other.end else None
+        if top and _is_header([str(cell) for cell in top], contract):
+            raise FileRejected(
+                "several_sheets", "more than one sheet holds this feed; deliver one sheet a file"
+            )
+    records = sink.records
+    kept = [(i, name) for i, name in enumerate(resolved) if name]
     good: list[list[str | None]] = []
     row_no: list[int] = []
-    rejects: list[Reject] = []
+
+    def flush() -> None:
+        columns = list(zip(*good, strict=True)) if good else [()] * len(header)
+        arrays = [pa.array(columns[i], pa.string()) for i, _ in kept]
+        sink.add(pa.table([*arrays, pa.array(row_no, pa.int64())], [*(name for _, name in kept), "_row"]))
+        good.clear()
+        row_no.clear()
+
     no = 0
-    for cells in rows[1:]:
+    for cells in rows:
         if all(cell == "" for cell in cells):
             continue
         no += 1
         values = [_as_text(cell) for cell in cells]
         if [value or "" for value in values] == header:
-            rejects.append(Reject(no, "repeated_header"))
+            records.rejects.append(Reject(no, "repeated_header"))
         elif any(value and not name for value, name in zip(values, header, strict=True)):
-            rejects.append(Reject(no, "long_row"))
+            records.rejects.append(Reject(no, "long_row"))
+        elif any(value and ("\0" in value or "\x1a" in value) for value in values):
+            records.rejects.append(Reject(no, "control_character"))
         else:
             good.append(values)
             row_no.append(no)
-    columns, missing = _columns(good, header, resolved, contract)
-    return Records(columns, row_no, rejects, extra_columns=extra, missing_columns=missing)
+            if len(good) == _SHEET_ROWS:
+                flush()
+    flush()
+    records.extra_columns = extra
+    records.missing_columns = tuple(n for n in contract.columns if n not in resolved)

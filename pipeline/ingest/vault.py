@@ -1,19 +1,12 @@
-"""The vault: the only place under the home that holds clear personal data, and the keys of its tokens.
+"""The vault: the only place under the home that holds clear personal data.
 
 A token is the first 32 hex digits of HMAC-SHA256(key, kind 0x1f normalised value). Equal values of one kind have
 equal tokens, so people can be matched on tokens; without the key a token says nothing, because all 10^9 mobile
 numbers of a country can be hashed in hours but not under a secret key.
 """
 
-import hashlib
-import hmac
-import json
-import os
 import re
-import secrets
-import shutil
 import unicodedata
-import warnings
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -24,22 +17,16 @@ import phonenumbers
 import pyarrow as pa
 
 from pipeline.errors import StrataError
+from pipeline.ingest import masking
+from pipeline.ingest.keys import note_opening, open_keys, token
+from pipeline.ingest.private import close_folder, private_files
+from pipeline.ingest.rotation import settle
 from pipeline.settings import Settings
 
-_HEX64 = re.compile(r"[0-9a-fA-F]{64}")
 _CN_MOBILE = re.compile(r"1[3-9]\d{9}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-
-
-def hkdf(key: bytes, label: str) -> bytes:
-    """32 bytes derived from `key` for one fixed purpose (RFC 5869, SHA-256, no salt)."""
-    extracted = hmac.digest(b"\0" * 32, key, "sha256")
-    return hmac.digest(extracted, label.encode() + b"\x01", "sha256")
-
-
-def token(key: bytes, kind: str, value: str) -> str:
-    """32 hex digits for one normalised value of one kind."""
-    return hmac.digest(key, f"{kind}\x1f{value}".encode(), "sha256").hex()[:32]
+# Texts that are searched for known names at a time: bounds what is held of their n-grams.
+_MASK_BATCH = 10_000
 
 
 @lru_cache(maxsize=200_000)
@@ -69,56 +56,64 @@ def normalise(kind: str, value: str, country: str) -> str | None:
 
 
 class Vault:
-    """Keys and clear values of one home. One process at a time, under the run lock; use as a context manager."""
+    """Keys and clear values of one home. One process at a time, under the run lock.
 
-    def __init__(self, settings: Settings) -> None:
-        self._folder = settings.vault
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._folder.chmod(0o700)
-        # What a sweep that died has spilled holds clear values.
-        shutil.rmtree(self._folder / "spill", ignore_errors=True)
-        key = _token_key(settings)
-        derived = self._derived_keys(key)
-        self.key = key
-        self.key_id = hashlib.sha256(b"strata key id\x1f" + key).hexdigest()[:8]
-        self.minting_key = bytes.fromhex(derived["minting_key"])
-        self.holdout_salt = bytes.fromhex(derived["holdout_salt"])
-        self._check_key_unchanged(derived)
+    Made, it has checked the keys and finished what a replacement of the key left half done; as a context manager it
+    opens the database of clear values, which `openings.jsonl` notes.
+    """
+
+    def __init__(self, settings: Settings, purpose: str = "ingest") -> None:
+        self._settings, self._purpose, self._folder = settings, purpose, settings.vault
+        settle(settings)
+        keys = open_keys(settings)
+        close_folder(self._folder)
+        self.key, self.key_id = keys.token_key, keys.key_id
+        self.minting_key, self.holdout_salt = keys.minting_key, keys.holdout_salt
         self._con: duckdb.DuckDBPyConnection | None = None
-
-    def _derived_keys(self, key: bytes) -> dict[str, str]:
-        """Minting key and holdout salt come from the home's first token key and never change after it."""
-        path = self._folder / "keys.json"
-        if not path.exists():
-            first = {
-                "minting_key": hkdf(key, "strata minting key v1").hex(),
-                "holdout_salt": hkdf(key, "strata holdout salt v1").hex(),
-                "first_key_id": hashlib.sha256(b"strata key id\x1f" + key).hexdigest()[:8],
-            }
-            _write_private(path, json.dumps(first, indent=1))
-        return json.loads(path.read_text())
-
-    def _check_key_unchanged(self, derived: dict[str, str]) -> None:
-        if derived["first_key_id"] != self.key_id:
-            raise StrataError(
-                f"the token key (id {self.key_id}) is not the one that this home's tokens were made with "
-                f"(id {derived['first_key_id']}): set STRATA_TOKEN_KEY or token.key back to that key"
-            )
 
     def __enter__(self) -> Self:
         path = self._folder / "vault.duckdb"
-        self._con = duckdb.connect(str(path))
-        path.chmod(0o600)
-        self._con.execute(
-            "create table if not exists clear_values (kind varchar, token varchar, value varchar, "
-            "primary key (kind, token))"
-        )
+        with private_files():
+            try:
+                self._con = duckdb.connect(str(path))
+                self._con.execute(
+                    "create table if not exists clear_values (kind varchar, token varchar, value varchar, "
+                    "key_id varchar, primary key (kind, token))"
+                )
+                # A vault of the time before rotation says no key with its rows: it has but one.
+                self._con.execute("alter table clear_values add column if not exists key_id varchar")
+                self._con.execute("update clear_values set key_id = $1 where key_id is null", [self.key_id])
+            except duckdb.Error as error:
+                raise StrataError(
+                    f"{path} cannot be opened ({str(error).splitlines()[0]}): end the process that has it open, "
+                    "or restore the vault from a backup"
+                ) from error
+        self._check_one_key(path)
+        note_opening(self._settings, self._purpose)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._con is not None:
-            self._con.close()
+            with private_files():
+                self._con.close()
             self._con = None
+        close_folder(self._folder)
+
+    def _check_one_key(self, path: Path) -> None:
+        row = self._open.execute("select min(key_id), max(key_id) from clear_values").fetchone()
+        if row and row[0] and set(row) != {self.key_id}:
+            other = next(key_id for key_id in row if key_id != self.key_id)
+            self.__exit__()
+            raise StrataError(
+                f"{path} holds values of key {other}, keys.json beside it says {self.key_id}: "
+                "restore both from one backup"
+            )
+
+    @property
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        if self._con is None:
+            raise RuntimeError("the vault is not open")
+        return self._con
 
     def tokenise(self, kind: str, values: Sequence[str], country: str) -> list[str | None]:
         """Tokens of the values, in order; the clear values are kept. None where a value identifies nobody."""
@@ -133,51 +128,46 @@ class Vault:
         self._keep(kind, kept.items())
         return tokens
 
+    def mask(self, texts: Sequence[str], country: str) -> list[str]:
+        """The texts with the personal data in them masked, the names that the vault knows by now included."""
+        masked: list[str] = []
+        for start in range(0, len(texts), _MASK_BATCH):
+            batch = texts[start : start + _MASK_BATCH]
+            masked += masking.mask(batch, self._known_names(masking.candidates(batch)), country)
+        return masked
+
+    def identifiers(self, limit: int | None) -> tuple[list[str], int]:
+        """(phones, e-mails, addresses, ids and full names that the vault holds, how many there are in all).
+
+        At most `limit` of them, picked by their tokens: evenly, and the same ones each time.
+        """
+        rows = self._open.execute(
+            "select kind, value from clear_values where kind in ('phone', 'email', 'name') "
+            "or (kind in ('address', 'id') and length(value) > 5) order by token"
+        ).fetchall()
+        # A word alone (a nickname such as 会员) stands everywhere and tells nobody.
+        found = [v for kind, v in rows if kind != "name" or v.lower() in masking.candidates([v])]
+        return found[:limit], len(found)
+
+    def _known_names(self, spellings: Iterable[str]) -> set[str]:
+        """Those of the lower-case spellings that are the name of somebody."""
+        asked = pa.table({"spelling": pa.array(sorted(spellings), pa.string())})  # noqa: F841 (DuckDB reads it by name)
+        rows = self._open.execute(
+            "select spelling from asked semi join (select lower(value) as known from clear_values where kind = 'name') "
+            "on spelling = known"
+        ).fetchall()
+        return {row[0] for row in rows}
+
     def _keep(self, kind: str, items: Iterable[tuple[str, str]]) -> None:
-        if self._con is None:
-            raise RuntimeError("the vault is not open")
         pairs = list(items)
+        con = self._open
         if not pairs:
             return
         new_values = pa.table(  # noqa: F841 (DuckDB reads it by name)
             {"token": [t for t, _ in pairs], "value": [v for _, v in pairs]}
         )
-        self._con.execute(
-            "insert or ignore into clear_values select $1, token, value from new_values", [kind]
-        )
-
-
-def _token_key(settings: Settings) -> bytes:
-    """The key from STRATA_TOKEN_KEY or the home's token.key, which is made on first use."""
-    given = os.environ.get("STRATA_TOKEN_KEY")
-    if given:
-        if not _HEX64.fullmatch(given):
-            raise StrataError(
-                "STRATA_TOKEN_KEY must be 64 hex characters, as `openssl rand -hex 32` prints them"
+        with private_files():
+            con.execute(
+                "insert or ignore into clear_values select $1, token, value, $2 from new_values",
+                [kind, self.key_id],
             )
-        return bytes.fromhex(given)
-    path = settings.token_key
-    if path.exists():
-        text = path.read_text().strip()
-        if not _HEX64.fullmatch(text):
-            raise StrataError(f"{path} must hold 64 hex characters")
-        return bytes.fromhex(text)
-    if (settings.vault / "keys.json").exists():
-        raise StrataError(
-            f"this home has tokens but their key is gone: set STRATA_TOKEN_KEY or restore {path} from a backup"
-        )
-    settings.home.mkdir(parents=True, exist_ok=True)
-    text = secrets.token_hex(32)
-    _write_private(path, text + "\n")
-    warnings.warn(f"made a new token key in {path}; production sets its own STRATA_TOKEN_KEY", stacklevel=2)
-    return bytes.fromhex(text)
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a new file that only its owner reads, complete or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

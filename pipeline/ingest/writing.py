@@ -3,7 +3,7 @@
 Raw is `raw/<source>/<feed>/dt=YYYY-MM-DD/rev=N/<part>.parquet`, each file written once in one rename.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -11,34 +11,56 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.ingest import ledger
-from pipeline.ingest.cast import literal, quote
+from pipeline.duck import literal, quote
+from pipeline.ingest import ledger, profile
 from pipeline.ingest.contracts import Contract, Source, load_contracts
 from pipeline.ingest.files import fsync, write_parquet
+from pipeline.ingest.keys import KEY_ID
 from pipeline.ingest.landing import Delivery
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.vault import Vault
 from pipeline.settings import Settings
 
+_ARROW_TYPES = {
+    "VARCHAR": pa.string(),
+    "BIGINT": pa.int64(),
+    "SMALLINT": pa.int16(),
+    "DATE": pa.date32(),
+    "TIMESTAMP": pa.timestamp("us"),
+    "BOOLEAN": pa.bool_(),
+    "DECIMAL(18,4)": pa.decimal128(18, 4),
+    "DECIMAL(18,3)": pa.decimal128(18, 3),
+    "DECIMAL(9,6)": pa.decimal128(9, 6),
+    "DECIMAL(18,8)": pa.decimal128(18, 8),
+}
+"""Types of `Contract.raw_schema()` as DuckDB hands them over."""
+
 
 def prepare_raw(settings: Settings) -> None:
-    """Write the empty typed file of every feed, so that a glob over a feed that nobody delivers still works."""
+    """Write the empty typed file of every feed, so that a glob over a feed that nobody delivers still works.
+
+    They are looked at again by every run and hold no data, so none of them is worth a flush to the disk.
+    """
     for feed, contract in load_contracts().items():
         path = settings.raw / "_schema" / feed / "dt=1970-01-01" / "rev=0" / "empty.parquet"
-        schema = arrow_schema(contract)
-        if not path.exists() or pq.read_schema(path) != schema:
-            write_parquet(schema.empty_table(), path)
-    empty = settings.ledger / "000000.parquet"
-    if not empty.exists():
-        write_parquet(ledger.SCHEMA.empty_table(), empty)
+        _keep_template(path, arrow_schema(contract))
+    _keep_template(settings.ledger / "000000.parquet", ledger.SCHEMA)
+
+
+def _keep_template(path: Path, schema: pa.Schema) -> None:
+    try:
+        if pq.read_schema(path) == schema:
+            return
+    except (OSError, pa.ArrowInvalid):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    pq.write_table(schema.empty_table(), temporary)
+    temporary.replace(path)
 
 
 def arrow_schema(contract: Contract) -> pa.Schema:
     """Schema of the feed's files in raw."""
-    columns = ", ".join(
-        f"cast(null as {kind}) as {quote(name)}" for name, kind in contract.raw_schema().items()
-    )
-    return duckdb.sql(f"select {columns}").to_arrow_table().schema
+    return pa.schema([(name, _ARROW_TYPES[kind]) for name, kind in contract.raw_schema().items()])
 
 
 class RawWriter:
@@ -55,87 +77,100 @@ class RawWriter:
         deliveries: Sequence[tuple[Entry, Delivery]],
         *,
         streamed: bool,
-    ) -> None:
-        """Write the rows of one contract feed, one file a delivery, and the profile of each delivery.
+        noted: profile.Noted | None = None,
+    ) -> dict[str, int]:
+        """Write the rows of one contract feed, one file a delivery, and the profile of each; rows by delivery.
 
         Args:
             relation: typed rows with the contract's columns, `_delivery` and `_row`.
             streamed: the one delivery is too large to hold in memory, and its order need not be kept.
+            noted: what the loader noted of each delivery for its profile; None for rows that a mapping made.
         """
         select = self._tokenised(con, contract, relation)
+        has_tokens = any(name.endswith("_token") for name in contract.raw_schema())
+        metadata = {KEY_ID: self.vault.key_id} if has_tokens else {}
         if streamed:
-            path = self._raw_path(contract.feed, *deliveries[0])
+            path = self.raw_path(contract.feed, *deliveries[0])
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.name}.tmp")
-            con.execute(f"copy ({select}) to {literal(str(temporary))} (format parquet, compression snappy)")
+            con.execute(
+                f"copy ({select}) to {literal(str(temporary))} "
+                # A larger dictionary saves a fifth of the file and costs half as much again to write.
+                "(format parquet, compression snappy, dictionary_size_limit 1000"
+                + "".join(f", kv_metadata {{{k}: {literal(v)}}}" for k, v in metadata.items())
+                + ")"
+            )
             fsync(temporary)
             temporary.replace(path)
+            select = f"select * from read_parquet({literal(str(path))})"
         else:
             table = con.execute(f"{select} order by _delivery, _row").to_arrow_table()
-            table = table.cast(arrow_schema(contract))
-            unwritten = {e.delivery: self._raw_path(contract.feed, e, d) for e, d in deliveries}
+            table = table.cast(arrow_schema(contract)).replace_schema_metadata(metadata)
+            unwritten = {e.delivery: self.raw_path(contract.feed, e, d) for e, d in deliveries}
             for delivery, part in _slices(table):
                 write_parquet(part, unwritten.pop(delivery))
             for path in unwritten.values():
                 # What a sweep that died left for a file that has no rows any more.
                 path.unlink(missing_ok=True)
-        self._write_profile(con, contract, select, [entry for entry, _ in deliveries])
+        noted = self._with_malformed(con, relation, noted)
+        folder = self.settings.raw / "_profile"
+        return profile.write(con, contract, select, [entry for entry, _ in deliveries], folder, noted)
+
+    def _with_malformed(
+        self, con: duckdb.DuckDBPyConnection, relation: str, noted: profile.Noted | None
+    ) -> profile.Noted | None:
+        """The notes and, where the feed is delivered as it stands, how many contacts nobody can read (Q-04)."""
+        if noted is None:
+            return None
+        counted: dict[str, dict[str, float]] = {delivery: dict(notes) for delivery, notes in noted.items()}
+        for (name, kind), values in self._malformed.items():
+            for delivery, n in profile.malformed(con, relation, name, values).items():
+                key = f"doubt__malformed_{kind}"
+                counted.setdefault(delivery, {})[key] = counted.get(delivery, {}).get(key, 0) + n
+        return counted
 
     def _tokenised(self, con: duckdb.DuckDBPyConnection, contract: Contract, relation: str) -> str:
         """SELECT of the raw schema over `relation`, with personal columns replaced by their tokens."""
         columns, joins = [], []
+        self._malformed: dict[tuple[str, str], list[str]] = {}
         for name, column in contract.stored.items():
             if column.pii == "birth_date":
                 # Placeholders that systems write for "unknown" are no birthdays.
-                real = f"case when year({quote(name)}) between 1901 and 2100 then {quote(name)} end"
+                is_real = f"year({quote(name)}) between 1901 and 2100"
+                real = f"case when {is_real} then {quote(name)} end"
                 columns += [f"year({real}) as birth_year", f"strftime({real}, '%m-%d') as birth_month_day"]
+                columns.append(f"coalesce(not {is_real}, false) as birth_date_is_placeholder")
             elif column.pii:
                 rows = con.execute(
                     f"select distinct cast({quote(name)} as varchar) from {relation} where {quote(name)} is not null"
                 ).fetchall()
                 values = [row[0] for row in rows]
                 tokens = self.vault.tokenise(column.pii, values, self.source.country)
-                con.register(
-                    f"tokens_{name}",
-                    pa.table(
-                        {"value": pa.array(values, pa.string()), "token": pa.array(tokens, pa.string())}
-                    ),
-                )
+                if column.pii in ("phone", "email"):
+                    # A masked phone (138****0000) is no mistake of anybody's.
+                    bad = [v for v, made in zip(values, tokens, strict=True) if made is None and "*" not in v]
+                    self._malformed |= {(name, column.pii): bad} if bad else {}
+                known = {"value": pa.array(values, pa.string()), "token": pa.array(tokens, pa.string())}
+                if column.pii == "text":
+                    known["masked"] = pa.array(self.vault.mask(values, self.source.country), pa.string())
+                con.register(f"tokens_{name}", pa.table(known))
                 joins.append(f"left join tokens_{name} on tokens_{name}.value = r.{quote(name)}")
-                columns.append(f"tokens_{name}.token as {quote(name + '_token')}")
+                columns += [
+                    f"tokens_{name}.{kind} as {quote(f'{name}_{kind}')}" for kind in known if kind != "value"
+                ]
             else:
                 columns.append(f"r.{quote(name)}")
                 if column.type == "ts":
                     columns.append(f"r.{quote(name + '_offset_minutes')}")
         return f"select {', '.join(columns)}, r._delivery, r._row from {relation} as r {' '.join(joins)}"
 
-    def _write_profile(
-        self, con: duckdb.DuckDBPyConnection, contract: Contract, select: str, entries: Sequence[Entry]
-    ) -> None:
-        """One row per delivery: rows, nulls, smallest and largest values. The source gates read this, not raw."""
-        parts = ["count(*) as rows_n"]
-        for name, kind in contract.raw_schema().items():
-            if name.startswith("_") or name.endswith("_offset_minutes"):
-                continue
-            parts.append(f"count(*) - count({quote(name)}) as {quote(name + '__nulls')}")
-            if kind in ("BIGINT", "DATE", "TIMESTAMP") or kind.startswith("DECIMAL"):
-                cast = "double" if kind.startswith("DECIMAL") else kind.lower()
-                parts += [
-                    f"cast({fn}({quote(name)}) as {cast}) as {quote(f'{name}__{fn}')}"
-                    for fn in ("min", "max")
-                ]
-        con.register("batch_deliveries", pa.table({"delivery": [entry.delivery for entry in entries]}))
-        nulls_to_zero = ", ".join(["coalesce(rows_n, 0) as rows_n"])
-        table = con.execute(
-            f"select b.delivery, p.* exclude (_delivery) replace ({nulls_to_zero}) from batch_deliveries b "
-            f"left join (select _delivery, {', '.join(parts)} from ({select}) group by _delivery) p "
-            f"on p._delivery = b.delivery order by b.delivery"
-        ).to_arrow_table()
-        folder = self.settings.raw / "_profile" / contract.feed
-        first = entries[0].delivery.replace("/", "~")
-        write_parquet(table, folder / f"{first}.parquet")
+    def discard(self, feeds: Iterable[str], entry: Entry, delivery: Delivery) -> None:
+        """Take back what was written of a delivery that turned out not to be readable to its end."""
+        for feed in feeds:
+            self.raw_path(feed, entry, delivery).unlink(missing_ok=True)
 
-    def _raw_path(self, feed: str, entry: Entry, delivery: Delivery) -> Path:
+    def raw_path(self, feed: str, entry: Entry, delivery: Delivery) -> Path:
+        """The file of one delivery's rows of one contract feed."""
         folder = self.settings.raw / delivery.source / feed / f"dt={delivery.dt}" / f"rev={entry.rev}"
         # A mapped feed may fill a feed that the source delivers as well.
         name = delivery.stem if feed == delivery.feed else f"{delivery.feed}.{delivery.stem}"

@@ -15,9 +15,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pandas as pd
 
+from pipeline import duck
 from pipeline.errors import GateStopped, StrataError
 from pipeline.ingest import ledger
 from pipeline.ingest.mapping import targets
@@ -255,7 +255,10 @@ def _page_frame(path: Path, table: PublishedTable) -> pd.DataFrame:
 
 def _write_tables(settings: Settings, folder: Path, tables: Iterable[PublishedTable]) -> None:
     """Parquet of each table, sorted by its grain so that equal contents are equal bytes."""
-    con = duckdb.connect(str(settings.warehouse), read_only=True)
+    warehouse = settings.warehouse
+    con = duck.connect(
+        [folder, warehouse.parent], database=warehouse, read_only=True, spill=warehouse.parent / ".spill"
+    )
     try:
         for table in tables:
             path = folder / _parquet(table)
@@ -279,7 +282,7 @@ def _write_tables(settings: Settings, folder: Path, tables: Iterable[PublishedTa
 def _write_database(folder: Path, tables: Iterable[PublishedTable]) -> None:
     """`marts.duckdb` from the candidate's own Parquet, in the storage format that DuckDB 1.0 reads."""
     path = folder / "marts.duckdb"
-    con = duckdb.connect()
+    con = duck.connect([folder], spill=folder.parent.parent / "warehouse" / ".spill")
     try:
         con.execute(f"attach '{_escaped(path)}' as marts (storage_version 'v1.0.0')")
         for table in tables:
@@ -316,7 +319,7 @@ def _manifest(
     policy_version = None
     for table in tables:
         file = folder / _parquet(table)
-        con = duckdb.connect()
+        con = duck.connect([folder])
         columns = con.execute(f"describe select * from read_parquet('{_escaped(file)}')").fetchall()
         rows = con.execute(f"select count(*) from read_parquet('{_escaped(file)}')").fetchone()
         if policy_version is None and "policy_version" in table.columns:
@@ -342,7 +345,7 @@ def _manifest(
             shown["files"] += 1
             shown["latest_dt"] = max(filter(None, (shown["latest_dt"], str(entry.dt))))
     accounting = {
-        name: sum(getattr(e, name) for e in entries)
+        name: sum(getattr(e, name) for e in ledger.last_readings(entries))
         for name in ("rows_read", "rows_loaded", "rows_rejected", "rows_duplicate")
     }
     return {

@@ -12,7 +12,8 @@ class Check:
     """What was tested where, what was seen and what was allowed.
 
     `kind` says what `target` names: a `feed` (orders) or a `table` (audiences.segment_membership). `examples` are
-    deliveries or tokens, never clear personal data.
+    deliveries or tokens, never clear personal data. `gate` is the id of the policy's gate (Q-06) that the check
+    belongs to, or several; docs/gates.md explains them.
     """
 
     kind: Literal["feed", "table"]
@@ -24,6 +25,7 @@ class Check:
     limit: Any
     description: str
     examples: tuple[str, ...] = field(default=())
+    gate: str = ""
 
     @property
     def blocks(self) -> bool:
@@ -34,6 +36,7 @@ class Check:
         shown = {
             self.kind: self.target,
             "check": self.check,
+            "gate": self.gate,
             "level": self.level,
             "passed": self.passed,
             "observed": self.observed,
@@ -44,8 +47,9 @@ class Check:
 
     def __str__(self) -> str:
         examples = f" · e.g. {'; '.join(self.examples[:3])}" if self.examples else ""
+        gate = f" ({self.gate})" if self.gate else ""
         return (
-            f"{self.kind} {self.target}: {self.check} · observed {self.observed}, limit {self.limit}{examples} · "
+            f"{self.kind} {self.target}: {self.check}{gate} · observed {self.observed}, limit {self.limit}{examples} · "
             f"{self.description}"
         )
 

@@ -1,24 +1,33 @@
-"""The gates as Dagster asset checks: one check per rule, blocking where a failure must stop the line."""
+"""The gates as Dagster asset checks, blocking where a failure must stop the line.
+
+Sources have one check per feed and gate (`q_06_freshness`), audiences one per expectation.
+"""
 
 import json
+import logging
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
-import duckdb
 from dagster import (
     AssetCheckExecutionContext,
     AssetCheckResult,
     AssetCheckSeverity,
     AssetCheckSpec,
     AssetKey,
+    MetadataValue,
     multi_asset_check,
 )
 
+from pipeline import duck
 from pipeline import settings as settings_module
-from pipeline.ingest.contracts import load_contracts
+from pipeline.ingest.contracts import Contract, load_contracts
 from pipeline.progress import say
 from pipeline.quality.checks import Check, blocking
-from pipeline.quality.sources import DRIFT, GAPS, LEDGER_CHECKS, STRAY, check_level, check_sources
+from pipeline.quality.contract_suite import source_suites
+from pipeline.quality.gates import GATES
+from pipeline.quality.rules import NO_STRAY_FILES, level_of
+from pipeline.quality.sources import check_sources, rules_of
 from pipeline.quality.suites import expectations_of, load_suites, run_suite
 from pipeline.schedule_days import as_of_date
 from pipeline.settings import Settings
@@ -26,6 +35,11 @@ from pipeline.transform.context import fingerprint
 
 LEDGER_KEY = AssetKey(["raw", "ingest_ledger"])
 _checked: dict[tuple[str, str], list[Check]] = {}
+# A feed that nobody delivers has no results, which Dagster tells once per check. The build asks the gate itself.
+logging.getLogger("dagster._core.execution.plan.active").addFilter(
+    lambda record: "emitted no result in step" not in record.getMessage()
+)
+_RULES_HEAD = "| rule | level | result | observed | limit |\n|---|---|---|---|---|"
 
 
 def save_checks(settings: Settings, stage: str, run_id: str, checks: Sequence[Check]) -> None:
@@ -52,23 +66,34 @@ def _key(check: Check) -> AssetKey:
     return LEDGER_KEY if check.target == "landing" else AssetKey(["raw", check.target])
 
 
+def _gates_of_feed(contract: Contract) -> dict[str, bool]:
+    """Ids of the gates that a feed can fail, each with whether one of its rules may block."""
+    gates: dict[str, bool] = {}
+    for rule in rules_of(contract):
+        gates[rule.gate] = gates.get(rule.gate, False) or level_of(rule, contract) == "block"
+    for expect in source_suites()[contract.feed].expectations:
+        gates[expect.gates] = gates.get(expect.gates, False) or expect.level == "block"
+    return {gate: gates[gate] for gate in GATES if gate in gates}
+
+
 def _specs_of_sources() -> Iterator[AssetCheckSpec]:
+    """One check per feed and gate: its rules are in the result's metadata, and one by one in `strata run --json`."""
     for feed, contract in load_contracts().items():
-        for expect in (*LEDGER_CHECKS, GAPS, DRIFT):
+        for gate, blocks in _gates_of_feed(contract).items():
             yield AssetCheckSpec(
-                expect.check,
+                GATES[gate].check_name,
                 asset=AssetKey(["raw", feed]),
-                description=expect.description,
-                blocking=check_level(contract, expect) == "block",
+                description=f"{GATES[gate].title}: {GATES[gate].question}",
+                blocking=blocks,
+                metadata={"gate": gate},
             )
-    yield AssetCheckSpec(STRAY.check, asset=LEDGER_KEY, description=STRAY.description)
-    for suite, expect in expectations_of(load_suites("expectations.sources")):
-        yield AssetCheckSpec(
-            expect.check,
-            asset=AssetKey(["raw", suite.target]),
-            description=expect.description,
-            blocking=expect.level == "block",
-        )
+    stray = GATES[NO_STRAY_FILES.gate]
+    yield AssetCheckSpec(
+        NO_STRAY_FILES.check,
+        asset=LEDGER_KEY,
+        description=f"{stray.title}: {NO_STRAY_FILES.description}",
+        metadata={"gate": stray.id},
+    )
 
 
 def _specs_of_audiences() -> Iterator[AssetCheckSpec]:
@@ -81,6 +106,15 @@ def _specs_of_audiences() -> Iterator[AssetCheckSpec]:
         )
 
 
+def _severity(checks: Iterable[Check]) -> AssetCheckSeverity:
+    """ERROR where one of the failed checks stops the run."""
+    return AssetCheckSeverity.ERROR if blocking(checks) else AssetCheckSeverity.WARN
+
+
+def _shown(value: object) -> int | float | str:
+    return value if isinstance(value, int | float) else str(value)
+
+
 def _results(checks: Iterable[Check], selected: set[tuple[AssetKey, str]]) -> Iterator[AssetCheckResult]:
     for check in checks:
         if (_key(check), check.check) in selected:
@@ -88,16 +122,47 @@ def _results(checks: Iterable[Check], selected: set[tuple[AssetKey, str]]) -> It
                 passed=check.passed,
                 asset_key=_key(check),
                 check_name=check.check,
-                severity=AssetCheckSeverity.ERROR if check.level == "block" else AssetCheckSeverity.WARN,
+                severity=_severity([check]),
                 description=None if check.passed else str(check),
                 metadata={
-                    "observed": check.observed
-                    if isinstance(check.observed, int | float)
-                    else str(check.observed),
-                    "limit": check.limit if isinstance(check.limit, int | float) else str(check.limit),
+                    "observed": _shown(check.observed),
+                    "limit": _shown(check.limit),
                     "examples": "; ".join(check.examples) or "none",
                 },
             )
+
+
+def _results_by_gate(
+    checks: Iterable[Check], selected: set[tuple[AssetKey, str]]
+) -> Iterator[AssetCheckResult]:
+    """One result per feed and gate. A feed that was not judged, because no present source delivers it, has none."""
+    groups: dict[tuple[AssetKey, str], list[Check]] = defaultdict(list)
+    alone: list[Check] = []
+    for check in checks:
+        if check.target == "landing":
+            alone.append(check)
+        elif check.gate in GATES:
+            groups[_key(check), check.gate].append(check)
+    for (key, gate), own in groups.items():
+        if (key, GATES[gate].check_name) in selected:
+            failed = [check for check in own if not check.passed]
+            rows = [
+                f"| {c.check} | {c.level} | {'passed' if c.passed else '**failed**'} | {c.observed} | {c.limit} |"
+                for c in own
+            ]
+            yield AssetCheckResult(
+                passed=not failed,
+                asset_key=key,
+                check_name=GATES[gate].check_name,
+                severity=_severity(own),
+                description="\n".join(str(check) for check in failed) or None,
+                metadata={
+                    "gate": GATES[gate].title,
+                    "rules": MetadataValue.md("\n".join((_RULES_HEAD, *rows))),
+                    "examples": "; ".join(e for c in failed for e in c.examples) or "none",
+                },
+            )
+    yield from _results(alone, selected)
 
 
 def _selected(context: AssetCheckExecutionContext) -> set[tuple[AssetKey, str]]:
@@ -118,12 +183,12 @@ def _tell(checks: Iterable[Check]) -> None:
 
 @multi_asset_check(name="sources_gate", specs=list(_specs_of_sources()), can_subset=True)
 def sources_gate(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
-    """May it come in? Ledger rules and the suites of expectations/sources."""
+    """May it come in? The gates Q-01 … Q-12 of each feed that is in use: ledger, profiles, expectations/sources."""
     say("checking the sources")
     settings = settings_module.load()
     checks = source_checks(settings, as_of_date(context.run.tags["dagster/partition"]), context.run.run_id)
     _tell(checks)
-    yield from _results(checks, _selected(context))
+    yield from _results_by_gate(checks, _selected(context))
 
 
 @multi_asset_check(name="audiences_gate", specs=list(_specs_of_audiences()), can_subset=True)
@@ -132,7 +197,7 @@ def audiences_gate(context: AssetCheckExecutionContext) -> Iterator[AssetCheckRe
     say("checking the audiences")
     settings = settings_module.load()
     checks: list[Check] = []
-    con = duckdb.connect(str(settings.warehouse), read_only=True)
+    con = duck.connect([settings.warehouse.parent], database=settings.warehouse, read_only=True)
     try:
         for suite in load_suites("expectations.audiences").values():
             schema, table = suite.target.split(".")

@@ -1,13 +1,21 @@
-"""Value sets of the policy seeds, so that no suite retypes them."""
+"""The policy seeds as the Python gates read them: value sets, limits in force, and what a source usually fills."""
 
 import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
 
 from pipeline.transform.context import POLICY_DIR
 
 
-def _column(seed: str, column: str) -> list[str]:
+def _rows(seed: str) -> Iterator[dict[str, str]]:
     with (POLICY_DIR / f"{seed}.csv").open(encoding="utf-8") as file:
-        return sorted({row[column] for row in csv.DictReader(file)})
+        yield from csv.DictReader(file)
+
+
+def _column(seed: str, column: str) -> list[str]:
+    return sorted({row[column] for row in _rows(seed)})
 
 
 def schemes() -> list[str]:
@@ -22,5 +30,38 @@ def classes() -> list[str]:
 
 def k_anonymity() -> int:
     """Smallest group that a shared summary may show (P-30)."""
-    with (POLICY_DIR / "thresholds.csv").open(encoding="utf-8") as file:
-        return max(int(float(row["value"])) for row in csv.DictReader(file) if row["key"] == "k_anon_min")
+    return max(int(float(row["value"])) for row in _rows("thresholds") if row["key"] == "k_anon_min")
+
+
+def _in_force(seed: str, as_of: date) -> Iterator[dict[str, str]]:
+    for row in _rows(seed):
+        starts = date.fromisoformat(row["valid_from"]) if row["valid_from"] else date.min
+        ends = date.fromisoformat(row["valid_to"]) if row["valid_to"] else date.max
+        if starts <= as_of < ends:
+            yield row
+
+
+def thresholds(as_of: date) -> dict[str, float]:
+    """The policy thresholds in force on `as_of`, by key."""
+    return {row["key"]: float(row["value"]) for row in _in_force("thresholds", as_of)}
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """How far the share of nulls of a column may move (Q-03). A limit of None is no limit."""
+
+    level: Literal["block", "warn", "info"]
+    shift_max: float | None
+    both_ways: bool
+
+
+def completeness(as_of: date) -> dict[tuple[str, str], Completeness]:
+    """Limits in force on `as_of` by feed and column of raw; (`*`, `*`) is every other column."""
+    return {
+        (row["feed"], row["column_name"]): Completeness(
+            row["level"],  # type: ignore[arg-type]
+            float(row["shift_max"]) if row["shift_max"] else None,
+            row["both_ways"] == "true",
+        )
+        for row in _in_force("completeness", as_of)
+    }

@@ -9,18 +9,22 @@ import pkgutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from pipeline.quality.checks import Check, Level
+from pipeline.quality.gates import gates_named
+from pipeline.quality.measures import Measures
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
 class Expect:
     """One expectation. `type` is a class name of `great_expectations.expectations`, `args` its arguments.
 
-    `description` says what a failure means and what to do, its first line in plain words.
+    `description` says what a failure means and what to do, its first line in plain words. `gate` is the id of the
+    policy's gate; where it is left out, the ids that the description names.
     """
 
     check: str
@@ -28,14 +32,20 @@ class Expect:
     args: Mapping[str, Any]
     description: str
     level: Level = "block"
+    gate: str = ""
+
+    @property
+    def gates(self) -> str:
+        return self.gate or gates_named(self.description)
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What must hold of one feed (its delivery profiles) or one published table."""
+    """What must hold of one feed (its delivery profiles) or one published table, and what ingest notes for it."""
 
     target: str
     expectations: tuple[Expect, ...] = field(default=())
+    measures: Measures = Measures()
 
     @property
     def kind(self) -> str:
@@ -62,7 +72,7 @@ def _context() -> Any:
     return context
 
 
-def run_suite(suite: Suite, frame: pd.DataFrame) -> list[Check]:
+def run_suite(suite: Suite, frame: "pd.DataFrame") -> list[Check]:
     """One check per expectation of the suite on `frame`, in the suite's order."""
     import great_expectations as gx
 
@@ -107,6 +117,7 @@ def _check(suite: Suite, expect: Expect, result: Any) -> Check:
         limit=_plain(_limit(limits)),
         description=expect.description,
         examples=() if result.success else examples,
+        gate=expect.gates,
     )
 
 

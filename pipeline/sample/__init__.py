@@ -15,6 +15,7 @@ from .draws import Draws
 from .files import Encoder, Table, day_name, parquet_bytes
 from .monitor import add_monitor
 from .people import make_people, name_people
+from .personal import Said
 
 __all__ = ["generate"]
 
@@ -80,6 +81,7 @@ def _simulate(
     history = voice.make_history(o, lives, cal)
     answers = voice.make_answers(o, lives, tickets, history, people, stopped, cal, draws)
     sessions = web.make_sessions(people, o, visits, cal, draws)
+    said: list[Said] = []
     tables = [
         masters.store_table(),
         masters.channel_table(),
@@ -94,8 +96,8 @@ def _simulate(
         web.touchpoint_table(sessions, o, lines, products, draws, cal),
         web.ad_spend_table(people, cal, draws),
         voice.survey_table(cal),
-        voice.answer_table(answers, people, draws),
-        voice.ticket_table(tickets, o, people, products, cal, draws),
+        voice.answer_table(answers, people, draws, said),
+        voice.ticket_table(tickets, o, people, products, cal, draws, said),
     ]
     tables = [add_monitor(t, cal, products) for t in tables]
     company = truth.Company(
@@ -110,6 +112,7 @@ def _simulate(
         visits["stopped_after_bad"],
         answers,
         voice.felt_day(o, lives, cal),
+        said,
     )
     return company, tables
 

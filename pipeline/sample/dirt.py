@@ -48,7 +48,7 @@ DEFECTS = (
     Defect("missing_id", "web_sessions", 0.0005, REJECT, "visitor_id", None),
     Defect("unknown_event", "touchpoints", 0.0003, REJECT, "event_type", "hover"),
     Defect("wrong_type", "touchpoints", 0.0002, REJECT, "occurred_at", "yesterday"),
-    Defect("unknown_action", "consents", 0.0006, REJECT, "action", "maybe"),
+    Defect("unknown_purpose", "consents", 0.0006, REJECT, "purpose", "everything"),
     Defect("impossible_date", "tickets", 0.002, REJECT, "created_at", "2026-13-01T09:00:00"),
     Defect("wrong_type", "survey_responses", 0.002, REJECT, "score", "很好"),
     Defect("unknown_score", "survey_responses", 0.002, REJECT, "score", "99"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from xml.sax.saxutils import escape
@@ -12,6 +13,8 @@ from xml.sax.saxutils import escape
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from pipeline.ingest.contracts import load_contracts
 
 NULL = -(2**62)
 OFFSET = "+08:00"
@@ -24,6 +27,12 @@ FORMATS = {
     "xlsx": ("xlsx", "", ""),
     "parquet": ("parquet", "", ""),
 }
+
+
+def chinese_headers(feed: str, columns: Iterable[str]) -> dict[str, str]:
+    """Column → the first Chinese name that the feed's contract has for it."""
+    contract = load_contracts()[feed]
+    return {name: next(a for a in contract.columns[name].aliases if not a.isascii()) for name in columns}
 
 
 @dataclass

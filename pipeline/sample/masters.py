@@ -10,7 +10,7 @@ from . import labels
 from .catalog import CATALOG, HOUSEHOLDS
 from .company import CHANNELS, DAY, NEVER, STORES, Calendar, Products
 from .draws import Draws
-from .files import NULL, Column, Table
+from .files import NULL, Column, Table, chinese_headers
 from .people import People, address, email_spelling, phone_spelling
 
 UPDATED_PER_YEAR = 0.12
@@ -231,20 +231,21 @@ def _consents(source, format, kind, pairs, people: People, stopped, cal: Calenda
 
 
 def store_table() -> Table:
+    headers = chinese_headers("stores", ("store_id", "region", "opened_on", "area"))
     return Table(
         "store_master",
         "stores",
         "xlsx",
         [
-            text_column("store_id", [s[0] for s in STORES], "门店编号"),
-            text_column("region", [labels.CITIES[s[1]][3] for s in STORES], "区域"),
+            text_column("store_id", [s[0] for s in STORES], headers["store_id"]),
+            text_column("region", [labels.CITIES[s[1]][3] for s in STORES], headers["region"]),
             Column(
                 "opened_on",
                 "d",
                 np.array([s[3] for s in STORES], dtype="datetime64[D]").astype(np.int64),
-                "开业日期",
+                headers["opened_on"],
             ),
-            Column("area", "q", np.array([s[2] * 1000 for s in STORES]), "面积"),
+            Column("area", "q", np.array([s[2] * 1000 for s in STORES]), headers["area"]),
         ],
         np.zeros(len(STORES), np.int64),
         daily=False,

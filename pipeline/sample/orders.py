@@ -22,7 +22,7 @@ from .company import (
     Products,
 )
 from .draws import EXPONENTIAL, Draws, read_table
-from .files import NULL, Column, Table
+from .files import NULL, Column, Table, chinese_headers
 from .people import People
 from .trade import SALE, Lines, Orders, is_app, is_dealer, is_market, local_day
 
@@ -156,21 +156,20 @@ def order_tables(orders: Orders, lives: Lives, cal: Calendar) -> list[Table]:
         "is_test": ("b", lives.is_test[order].astype(np.int64)),
         "updated_at": ("ts", updated),
     }
-    headers = {
-        "order_id": "单号",
-        "source_customer_id": "会员号",
-        "channel_id": "渠道编号",
-        "store_id": "门店编号",
-        "ordered_at": "下单时间",
-        "paid_at": "支付时间",
-        "status": "状态",
-        "currency": "币种",
-        "order_discount": "整单优惠",
-        "fulfilment_type": "履约方式",
-        "updated_at": "更新时间",
-    }
     wanted = {
-        "store_pos": list(headers),
+        "store_pos": [
+            "order_id",
+            "source_customer_id",
+            "channel_id",
+            "store_id",
+            "ordered_at",
+            "paid_at",
+            "status",
+            "currency",
+            "order_discount",
+            "fulfilment_type",
+            "updated_at",
+        ],
         "app": [c for c in columns if c != "dealer_id"],
         "marketplace": [
             "order_id",
@@ -206,14 +205,17 @@ def order_tables(orders: Orders, lives: Lives, cal: Calendar) -> list[Table]:
             source == name,
             day,
             {k: columns[k] for k in names},
-            headers if name == "store_pos" else {},
+            chinese=name == "store_pos",
         ).sorted(order[source == name], updated[source == name])
         for name, names in wanted.items()
     ]
 
 
-def _part(source: str, feed: str, rows: np.ndarray, day: np.ndarray, columns: dict, headers: dict) -> Table:
+def _part(
+    source: str, feed: str, rows: np.ndarray, day: np.ndarray, columns: dict, *, chinese: bool
+) -> Table:
     keep = np.flatnonzero(rows)
+    headers = chinese_headers(feed, columns) if chinese else {}
     return Table(
         source,
         feed,
@@ -261,19 +263,10 @@ def line_tables(orders: Orders, lines: Lines, products: Products) -> list[Table]
         "promotion_id": ("s", promotion),
         "is_gift": ("b", lines.gift.astype(np.int64)),
     }
-    headers = {
-        "order_id": "单号",
-        "line_no": "行号",
-        "product_id": "商品编号",
-        "qty": "数量",
-        "list_price": "原价",
-        "unit_price_paid": "实付单价",
-        "line_discount": "行优惠",
-    }
     tables = []
     for name in SOURCE_FORMAT:
         rows = source == name
-        table = _part(name, "order_lines", rows, day, columns, headers if name == "store_pos" else {})
+        table = _part(name, "order_lines", rows, day, columns, chinese=name == "store_pos")
         tables.append(
             table.sorted(lines.line_no[rows], lines.order[rows], orders.ordered_at[lines.order][rows])
         )
@@ -379,21 +372,7 @@ def return_tables(
         "reason": ("s", reason),
         "type": ("s", np.array(("refund", "exchange", "repair"), dtype=object)[returns.kind]),
     }
-    headers = {
-        "return_id": "退货单号",
-        "order_id": "单号",
-        "line_no": "行号",
-        "source_customer_id": "会员号",
-        "product_id": "商品编号",
-        "currency": "币种",
-        "qty": "数量",
-        "refund_amount": "退款金额",
-        "requested_at": "申请时间",
-        "refunded_at": "退款时间",
-        "reason": "原因",
-        "type": "类型",
-    }
     return [
-        _part(name, "returns", source == name, returns.day, columns, headers if name == "store_pos" else {})
+        _part(name, "returns", source == name, returns.day, columns, chinese=name == "store_pos")
         for name in ("store_pos", "app", "marketplace")
     ]

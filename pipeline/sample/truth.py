@@ -19,6 +19,7 @@ from .dirt import DUPLICATE, LOAD, REJECT, Defect
 from .files import NULL, Table, dates, decimal_text
 from .orders import CANCELLED, COMPLETED, PAID, SHIPPED, STATES, Lives, Returns, shipping_fee
 from .people import People
+from .personal import Said
 from .trade import ADJUSTMENT, SALE, STOCK_MOVEMENT, Lines, Orders, local_day
 
 
@@ -37,6 +38,7 @@ class Company:
     stopped_after_bad: np.ndarray
     answers: dict[str, np.ndarray]
     felt: np.ndarray
+    said: list[Said]
 
 
 @dataclass
@@ -70,6 +72,11 @@ def write_truth(out: Path, company: Company, log: FileLog, tables: list[Table], 
     folder.mkdir(parents=True, exist_ok=True)
     c = company
     _write(folder / "persons.parquet", _persons(c))
+    _write(folder / "contacts.parquet", _contacts(c))
+    _write(
+        folder / "personal_texts.parquet",
+        {n: _text(s[k] for s in c.said) for k, n in enumerate(Said._fields)},
+    )
     _write(folder / "bad_rows.parquet", _bad_rows(log))
     _write(folder / "churned.parquet", _churned(c))
     orders = _orders(c)
@@ -124,6 +131,13 @@ def _persons(c: Company) -> dict:
     rows.sort(key=lambda r: (r[1], r[2]))
     names = ("person_id", "source", "source_customer_id")
     return {n: pa.array([r[k] for r in rows]) for k, n in enumerate(names)}
+
+
+def _contacts(c: Company) -> dict:
+    """Clear personal data of every person, for scans that must find it in the vault only."""
+    p = c.people
+    columns = ("name", "phone", "email", "address")
+    return {"person_id": _text(p.person_id)} | {n: _text(getattr(p, n)) for n in columns}
 
 
 def _bad_rows(log: FileLog) -> dict:

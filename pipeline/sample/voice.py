@@ -13,6 +13,7 @@ from .files import NULL, Column, Table
 from .masters import text_column
 from .orders import Lives, Returns, deliveries
 from .people import People
+from .personal import Said, add_personal
 from .trade import SALE, Lines, Orders, local_day
 
 COMPLAINS, ASKS, RETURN_TICKET = 0.40, 0.008, 0.10
@@ -142,17 +143,20 @@ def make_tickets(
 
 
 def ticket_table(
-    t: dict, orders: Orders, people: People, products: Products, cal: Calendar, draws: Draws
+    t: dict, orders: Orders, people: People, products: Products, cal: Calendar, draws: Draws, said: list[Said]
 ) -> Table:
+    """Deliveries of the tickets; what is personal in their texts is added to `said`."""
     events = np.stack([t[c] for c in ("created", "assigned", "responded", "resolved", "reopened")], axis=1)
     row, day, updated = deliveries(events, cal)
     end = cal.seconds(day) + DAY
     shown = np.where(events[row] < end[:, None], events[row], NULL)
     picks = [int(w) for w in draws.words("ticket.text", len(t["order"]))]
-    text = np.array(
-        [_ticket_text(t, k, int(orders.bad[t["order"][k]]), people, w) for k, w in enumerate(picks)] + [None],
-        dtype=object,
-    )[:-1]
+    written = [_ticket_text(t, k, int(orders.bad[t["order"][k]]), people, w) for k, w in enumerate(picks)]
+    written, personal = add_personal(
+        "tickets", t["id"].tolist(), t["person"].tolist(), written, people, draws
+    )
+    said += personal
+    text = np.array([*written, None], dtype=object)[:-1]
     channel = np.array(("call", "wechat", "app", "store"), dtype=object)
     about = np.isin(t["reason"], (0, 2)) & np.isin(t["topic"], ("product_function", "packaging"))
     product = np.where(about, products.ids[t["product"]], None)
@@ -341,8 +345,8 @@ def _wave_of(seconds: np.ndarray, cal: Calendar) -> np.ndarray:
     return np.array([w[0] for w in waves], dtype=object)[k]
 
 
-def answer_table(a: dict[str, np.ndarray], people: People, draws: Draws) -> Table:
-    """The scored question of each response, and the text or option of some."""
+def answer_table(a: dict[str, np.ndarray], people: People, draws: Draws, said: list[Said]) -> Table:
+    """The scored question of each response, and the text or option of some; `said` gets what is personal in them."""
     n = len(a["id"])
     u = draws.unit("answer", 3 * n).reshape(3, n)
     words = [int(w) for w in draws.words("answer.text", n)]
@@ -360,6 +364,10 @@ def answer_table(a: dict[str, np.ndarray], people: People, draws: Draws) -> Tabl
         else None
         for r, p in zip(row.tolist(), part.tolist(), strict=True)
     ]
+    text, personal = add_personal(
+        "survey_responses", a["id"][row].tolist(), a["person"][row].tolist(), text, people, draws
+    )
+    said += personal
     option = [
         labels.MOTIVES[words[r] // 1024 % 3] if p == 2 else None
         for r, p in zip(row.tolist(), part.tolist(), strict=True)

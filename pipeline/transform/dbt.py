@@ -10,18 +10,19 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
-import duckdb
 from dagster import AssetExecutionContext, BackfillPolicy, MaterializeResult, Output, TableColumn, TableSchema
 from dagster_dbt import DbtCliInvocation, DbtCliResource, dbt_assets
 from dagster_dbt.errors import DagsterDbtCliRuntimeError
 from packaging import version
 
+from pipeline import duck
 from pipeline import settings as settings_module
 from pipeline.errors import GateStopped, StrataError
 from pipeline.ingest.contracts import load_contracts
 from pipeline.progress import say
 from pipeline.quality.checks import Check, blocking
 from pipeline.quality.gate import save_checks, source_checks
+from pipeline.quality.gates import gates_named
 from pipeline.resources import RunLock
 from pipeline.schedule_days import as_of_date, daily_partitions
 from pipeline.settings import DBT_PROJECT_DIR, Settings
@@ -114,6 +115,7 @@ def dbt_checks(manifest: dict[str, Any], run_results: dict[str, Any]) -> list[Ch
                 result["failures"] if result["failures"] is not None else result["status"],
                 0,
                 description or (result["message"] or ""),
+                gate=gates_named(description),
             )
         )
     return checks
@@ -126,7 +128,7 @@ def _table_metadata(
     found: dict[tuple[str, str], dict[str, Any]] = {}
     if not settings.warehouse.exists():
         return found
-    con = duckdb.connect(str(settings.warehouse), read_only=True)
+    con = duck.connect([settings.warehouse.parent], database=settings.warehouse, read_only=True)
     try:
         kinds = {
             (s, t): kind

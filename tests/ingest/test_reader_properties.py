@@ -4,15 +4,23 @@ import contextlib
 import csv
 import io
 import os
+import tempfile
 import unicodedata
+from pathlib import Path
+from unittest import mock
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from pipeline.ingest import content, csv_chunks, reader
+from pipeline.ingest.content import FileRejected, check_kind
 from pipeline.ingest.contracts import Column, Contract, load_contracts
-from pipeline.ingest.reader import FileRejected, check_file, read_text_file
+from pipeline.ingest.csv_chunks import CsvParser
+from pipeline.ingest.reader import Records, read_file, record_spans
+from tests.ingest.counter import count
 
 EXAMPLES = int(os.environ.get("STRATA_FUZZ_EXAMPLES", "300"))
 small = hypothesis_settings(
@@ -30,6 +38,21 @@ CONTRACT = Contract(
     cadence="daily",
     columns={"id": Column(type="s", required=True), "a": Column(type="s"), "b": Column(type="s")},
 )
+WORK = Path(tempfile.mkdtemp(prefix="reader-"))
+
+
+def read(data: bytes, ext: str, contract: Contract = CONTRACT, block: int = 8 * 1024 * 1024) -> Records:
+    """The records of these bytes, read in blocks of another size."""
+    path = WORK / f"file.{ext}"
+    path.write_bytes(data)
+    with mock.patch.object(content, "BLOCK_BYTES", block):
+        return read_file(path, ext, contract)
+
+
+def columns(records: Records) -> dict[str, list[str | None]]:
+    return records.table(["id", "a", "b"]).to_pydict()
+
+
 # Characters that the reader drops or replaces by rule (zero-width, no-break) are tested by name elsewhere.
 _BY_RULE = "\u200b\u200c\u200d\u2060\ufeff\u00a0\u202f"
 texts = st.text(
@@ -77,15 +100,15 @@ def test_a_written_table_is_read_unchanged(
         "two counts of the same file"
     )
     data = text.encode(encoding)
-    records = read_text_file(
-        data, "csv", CONTRACT, "utf-8" if encoding.startswith("utf") else encoding, delimiter
-    )
-    read = list(zip(records.columns["id"], records.columns["a"], records.columns["b"], strict=True))
-    assert read == [row for row in expected if row != ("id", "a", "b")]
+    declared = "utf-8" if encoding.startswith("utf") else encoding
+    contract = CONTRACT.model_copy(update={"encoding": declared, "delimiter": delimiter})
+    records = read(data, "csv", contract)
+    found = columns(records)
+    rows_read = list(zip(found["id"], found["a"], found["b"], strict=True))
+    assert rows_read == [row for row in expected if row != ("id", "a", "b")]
     assert {r.code for r in records.rejects} <= {"repeated_header"}
     assert records.rows_read == len(expected)
-    size = len(data.decode("utf-16").encode()) if encoding == "utf-16" else len(data)
-    assert records.header_bytes + records.blank_bytes + records.record_bytes == size
+    assert records.header_bytes + records.blank_bytes + records.record_bytes == len(data)
 
 
 nearly_csv = st.binary(max_size=300) | st.lists(
@@ -116,27 +139,37 @@ nearly_csv = st.binary(max_size=300) | st.lists(
 ).map(b"".join)
 
 
-def accounted(data: bytes, ext: str, contract: Contract, encoding: str) -> None:
-    """Reads or refuses; an accepted file has every byte and every record in one place."""
+def accounted(data: bytes, ext: str, contract: Contract, block: int) -> None:
+    """Reads or refuses, the same in blocks of any size; an accepted file has every byte and record in one place."""
     try:
-        records = read_text_file(data, ext, contract, encoding, ",")
-    except FileRejected:
+        records = read(data, ext, contract)
+    except FileRejected as refused:
+        with pytest.raises(FileRejected, match=refused.code):
+            read(data, ext, contract, block)
         return
-    assert records.table(list(contract.columns)).num_rows == len(records.row_no)
-    numbers = sorted([*records.row_no, *(r.record_no for r in records.rejects)])
+    numbers = sorted([*columns(records)["_row"], *(r.record_no for r in records.rejects)])
     assert numbers == list(range(1, records.rows_read + 1))
-    assert {len(values) for values in records.columns.values()} <= {len(records.row_no)}
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        data = data.decode("utf-16").encode()
-    assert records.header_bytes + records.blank_bytes + records.record_bytes == len(data)
+    counted = count(data, ext, contract.encoding, contract.delimiter)
+    assert counted is not None
+    assert (records.rows_read, records.header_bytes, records.blank_bytes, records.record_bytes) == (
+        counted.records,
+        counted.header_bytes,
+        counted.blank_bytes,
+        counted.record_bytes,
+    )
     spans = sorted((r.byte_start, r.byte_end) for r in records.rejects)
     assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+    again = read(data, ext, contract, block)
+    assert (columns(again), again.rejects) == (columns(records), records.rejects)
+    found = record_spans(WORK / f"file.{ext}", ext, contract, numbers)
+    assert sum(end - start for start, end in found.values()) == records.record_bytes
 
 
 @small
-@given(nearly_csv, st.sampled_from(["utf-8", "gb18030"]), st.booleans())
-def test_noise_never_breaks_the_csv_reader(data: bytes, encoding: str, with_header: bool) -> None:
-    accounted((b"id,a,b\n" if with_header else b"") + data, "csv", CONTRACT, encoding)
+@given(nearly_csv, st.sampled_from(["utf-8", "gb18030"]), st.booleans(), st.integers(1, 40))
+def test_noise_never_breaks_the_csv_reader(data: bytes, encoding: str, with_header: bool, block: int) -> None:
+    contract = CONTRACT.model_copy(update={"encoding": encoding})
+    accounted((b"id,a,b\n" if with_header else b"") + data, "csv", contract, block)
 
 
 nearly_json = st.binary(max_size=300) | st.lists(
@@ -170,9 +203,9 @@ nearly_json = st.binary(max_size=300) | st.lists(
 
 
 @small
-@given(nearly_json)
-def test_noise_never_breaks_the_json_reader(data: bytes) -> None:
-    accounted(data, "jsonl", CONTRACT, "utf-8")
+@given(nearly_json, st.integers(1, 40))
+def test_noise_never_breaks_the_json_reader(data: bytes, block: int) -> None:
+    accounted(data, "jsonl", CONTRACT, block)
 
 
 @small
@@ -181,7 +214,7 @@ def test_noise_never_breaks_the_workbook_reader(tail: bytes, at: int, patch: byt
     whole = _workbook()
     for data in (b"PK\x03\x04" + tail, whole[:at], whole[:at] + patch + whole[at + len(patch) :]):
         with contextlib.suppress(FileRejected):
-            read_text_file(data, "xlsx", load_contracts()["stores"], "utf-8", ",")
+            read(data, "xlsx", load_contracts()["stores"])
 
 
 def _workbook() -> bytes:
@@ -202,20 +235,81 @@ _cached: list[bytes] = []
 
 def test_a_stray_quote_does_not_swallow_the_records_after_it() -> None:
     """Only a field that is quoted to its end may hold newlines; a lone quote costs its own record."""
-    data = b'id,a,b\n1,"x,1\n2,y,2\n3,z"z,3\n4,w,4\n'
-    records = read_text_file(data, "csv", CONTRACT, "utf-8", ",")
+    records = read(b'id,a,b\n1,"x,1\n2,y,2\n3,z"z,3\n4,w,4\n', "csv")
     assert [(r.record_no, r.code) for r in records.rejects] == [(1, "bare_quote"), (3, "bare_quote")]
-    assert records.columns["id"] == ["2", "4"]
+    assert columns(records)["id"] == ["2", "4"]
 
 
 def test_white_space_is_kept_inside_quotes_and_lines_keep_their_numbers() -> None:
-    records = read_text_file(b'id,a,b\n\n1," x ","\n"\n\n2,,\n', "csv", CONTRACT, "utf-8", ",")
-    assert (records.row_no, records.columns["a"], records.columns["b"]) == ([1, 2], [" x ", ""], ["\n", ""])
+    found = columns(read(b'id,a,b\n\n1," x ","\n"\n\n2,,\n', "csv"))
+    assert (found["_row"], found["a"], found["b"]) == ([1, 2], [" x ", ""], ["\n", ""])
 
 
-@pytest.mark.parametrize("head", [b"PK\x03\x04", b"PAR1", b"\x1f\x8b", b"<html>", b"  \n<?xml"])
-def test_content_is_judged_by_its_first_bytes(tmp_path: object, head: bytes) -> None:
-    path = tmp_path / "2024-05-06.csv"  # type: ignore[operator]
-    path.write_bytes(head)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"1,x,y\n" * 50,
+        b'"1","x ""y""","\n"\n' * 50,
+        b"1,x,y\r\n" * 50,
+        b'1,"x, y",\xe5\xbc\xa0\n' * 50,
+    ],
+    ids=["plain", "quoted", "crlf", "commas"],
+)
+def test_the_quick_way_is_taken_where_a_chunk_is_clean_and_gives_the_same(body: bytes) -> None:
+    """Without this the comparisons above would also pass with the quick way switched off."""
+    data = b"id,a,b\n" + body
+    with mock.patch.object(CsvParser, "_slow", side_effect=AssertionError("not the quick way")):
+        quick = read(data, "csv")
+    with mock.patch.object(CsvParser, "_quick", return_value=False):
+        slow = read(data, "csv")
+    assert (columns(quick), quick.record_bytes) == (columns(slow), slow.record_bytes)
+    assert quick.rows_read == 50
+
+
+def test_one_bad_record_costs_its_own_chunk_the_slow_way(tmp_path: Path) -> None:
+    data = b"id,a,b\n" + b"1,x,y\n" * 40 + b"short\n" + b"1,x,y\n" * 40
+    with mock.patch.object(CsvParser, "_slow", autospec=True, side_effect=CsvParser._slow) as slow:
+        records = read(data, "csv", block=60)
+    assert slow.call_count == 1
+    assert [(r.record_no, r.code) for r in records.rejects] == [(41, "short_row")]
+
+
+def test_a_large_file_goes_through_a_private_folder_and_leaves_nothing_there_if_it_is_refused(
+    tmp_path: Path,
+) -> None:
+    path, spool = tmp_path / "large.csv", tmp_path / "spool"
+    path.write_bytes(b"id,a,b\n" + b"1,x,y\n" * 5_000)
+    with mock.patch.object(reader, "SPOOL_BYTES", 10_000), mock.patch.object(content, "BLOCK_BYTES", 4_000):
+        records = read_file(path, "csv", CONTRACT, spool)
+        assert records.spool and records.spool.parent == spool and not records.tables
+        table = pq.read_table(records.spool)
+        assert table.column_names == ["id", "a", "b", "_row"]
+        assert table["_row"].to_pylist() == list(range(1, 5_001))
+        records.discard()
+        path.write_bytes(path.read_bytes() + b'"open\n')
+        with pytest.raises(FileRejected, match="unbalanced_quote"):
+            read_file(path, "csv", CONTRACT, spool)
+    assert list(spool.iterdir()) == []
+
+
+def test_a_line_without_end_is_passed_over_in_bounded_memory() -> None:
+    """One record of more than 16 MB, here made smaller."""
+    data = b"id,a,b\n1,x,y\n2," + b"x" * 5_000 + b",y\r\n3,x,y\n"
+    with (
+        mock.patch.object(csv_chunks, "MAX_RECORD_BYTES", 1_000),
+        mock.patch.object(reader, "MAX_RECORD_BYTES", 1_000),
+    ):
+        records = read(data, "csv", block=100)
+    assert [(r.record_no, r.code, r.byte_start, r.byte_end) for r in records.rejects] == [
+        (2, "oversized_field", 13, 13 + 5_006)
+    ]
+    assert columns(records)["id"] == ["1", "3"]
+    assert records.header_bytes + records.blank_bytes + records.record_bytes == len(data)
+
+
+@pytest.mark.parametrize(
+    "head", [b"PK\x03\x04", b"PAR1", b"\x1f\x8b", b"<html>", b"  \n<?xml", b"\xef\xbb\xbf{"]
+)
+def test_content_is_judged_by_its_first_bytes(head: bytes) -> None:
     with pytest.raises(FileRejected, match="wrong_format"):
-        check_file(path, head, "csv")
+        check_kind(head, "csv")

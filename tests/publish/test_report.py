@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import html
+import itertools
 import json
 import os
 import re
@@ -17,7 +19,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.publish.report import PAGE_TABLES, charts, distribution, feedback, render_page, segments
+from pipeline.ingest.reject_codes import load_codes
+from pipeline.publish.report import PAGE_TABLES, charts, distribution, feedback, render_page, segments, trust
 from pipeline.publish.report import numbers as fmt
 from pipeline.publish.report.release import Release
 
@@ -264,14 +267,31 @@ def company(n: int = 4000) -> tuple[dict[str, pd.DataFrame], dict]:
             ],
             columns=["source", "kind", "rows_n", "amount"],
         ),
+        "operations.row_chain": pd.DataFrame(
+            [
+                ("store_pos", "orders", "ingest", "read", "delivered", 2051),
+                ("store_pos", "orders", "model", "written", "raw", 2040),
+                ("store_pos", "orders", "model", "in_fact", "valid", 1000),
+                ("store_pos", "orders", "model", "in_fact", "guest", 1033),
+                ("store_pos", "orders", "model", "merged", "later_version", 7),
+                ("store_pos", "order_lines", "model", "written", "raw", 20411),
+                ("store_pos", "order_lines", "model", "in_fact", "order_valid", 20410),
+                ("store_pos", "order_lines", "model", "in_fact", "without_order", 1),
+                ("crm", "stores", "model", "written", "raw", 12),
+                ("crm", "stores", "model", "staged", "in_force", 12),
+            ],
+            columns=["source", "feed", "stage", "state", "reason", "rows_n"],
+        ),
         "operations.ingest_ledger": pd.DataFrame(
             [
                 {
                     "source": source,
                     "feed": feed,
+                    "file": f"{source}/{feed}/{AS_OF - timedelta(days=1 + d)}.csv",
                     "dt": AS_OF - timedelta(days=1 + d),
                     "status": status,
                     "reject_code": code,
+                    "reject_codes": f'{{"missing_value": {bad}}}' if bad and status == "loaded" else None,
                     "rows_read": rows,
                     "rows_loaded": rows - bad if status == "loaded" else 0,
                     "rows_rejected": bad if status == "loaded" else 0,
@@ -285,7 +305,7 @@ def company(n: int = 4000) -> tuple[dict[str, pd.DataFrame], dict]:
                 ]
                 for d in range(5)
                 for status, code in (
-                    [("loaded", None), ("rejected", "E_ENCODING")]
+                    [("loaded", None), ("rejected", "bad_encoding")]
                     if (feed, d) == ("orders", 3)
                     else [("loaded", None), ("duplicate", None)]
                     if d == 4
@@ -529,6 +549,63 @@ def test_nps_tile_shows_interval_and_low_n_mark(release):
 def test_row_balance_is_not_rounded(release):
     text = Page(render_page(*release)).text
     assert "¥9,747,747.934" in text and "−¥896,812.49" in text
+
+
+def test_where_rows_ended_is_told_with_its_reasons(release):
+    tables, manifest = release
+    found = trust.chain(Release(tables, manifest))["rows"]
+    assert [(row["feed"], row["written"], row["counts"]) for row in found] == [
+        ("orders", "2,040", ["1,000", "1,033", "7"]),
+        ("order_lines", "20,411", ["20,410", "1", "0"]),
+    ]
+    assert found[0]["why"].en == "guest 1,033 · newer version 7"
+    page = render_page(tables, manifest)
+    assert "访客 1,033 · 有更新版本 7" in page
+
+
+def test_one_row_of_a_million_is_still_seen(release):
+    for parts in ([999_999, 0, 1], [1, 1, 10**9], [0, 5, 0]):
+        bars = trust.split(parts)
+        assert [place for place, _, _ in bars] == [i for i, n in enumerate(parts) if n]
+        assert min(width for _, _, width in bars) >= 2
+        assert sum(width for _, _, width in bars) == pytest.approx(200, abs=0.05)
+        assert all(a[1] + a[2] == pytest.approx(b[1], abs=0.02) for a, b in itertools.pairwise(bars))
+    assert trust.split([0, 0, None]) == []
+
+
+def test_reject_codes_are_told_in_words_with_records_and_files(release):
+    tables, manifest = release
+    found = trust.rejects(Release(tables, manifest))
+    ledger = tables["operations.ingest_ledger"]
+    assert [(c["code"], c["rows"], c["files"]) for c in found["codes"]] == [
+        ("missing_value", str(ledger["rows_rejected"].sum()), "15"),
+        ("bad_encoding", "–", "1"),
+    ]
+    for row in found["codes"]:
+        words = load_codes()[row["code"]]
+        assert (row["text"].zh, row["text"].en, row["do"].en) == (words.zh, words.en, words.do_en)
+        assert html.escape(words.zh, quote=False) in html.unescape(render_page(tables, manifest))
+
+
+def test_the_newest_files_with_problems_come_first(release):
+    tables, manifest = release
+    found = trust.rejects(Release(tables, manifest))
+    days = [row["day"] for row in found["files"]]
+    assert len(days) == trust.LISTED_FILES and days == sorted(days, reverse=True)
+    ledger = tables["operations.ingest_ledger"]
+    odd = ((ledger["status"] != "loaded") | (ledger["rows_rejected"] > 0)).sum()
+    assert found["more"] == odd - trust.LISTED_FILES
+    assert {row["refused"] for row in found["files"]} == {True, False}
+
+
+def test_without_rejects_the_page_says_so(release):
+    tables, manifest = copy.deepcopy(release)
+    ledger = tables["operations.ingest_ledger"]
+    tables["operations.ingest_ledger"] = ledger[ledger["status"] == "loaded"].assign(
+        rows_rejected=0, reject_codes=None
+    )
+    assert trust.rejects(Release(tables, manifest)) == {"codes": [], "files": [], "more": 0}
+    assert "没有被拒的记录或文件" in render_page(tables, manifest)
 
 
 def test_classes_by_revenue_say_so(release):

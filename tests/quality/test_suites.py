@@ -29,13 +29,7 @@ SUMMARY = pd.DataFrame(
     }
 )
 N = 40
-ORDERS = pd.DataFrame(
-    {
-        "stale_days": [None] * (N - 1) + [0.0],
-        "guest_share_shift": [None] * (N - 1) + [0.05],
-        "paid_share": [0.9] * N,
-    }
-)
+ORDERS = pd.DataFrame({"paid_share": [0.9] * N})
 LINES = pd.DataFrame(
     {"qty__max": [10.0] * N, "unit_price_paid__max": [99.0] * N, "list_price_share": [1.0] * N}
 )
@@ -82,8 +76,6 @@ DEFECTS: list[tuple[str, str, list[int], Any, str]] = [
     ("audiences.segment_summary", "customers", LAST, 1, "no_small_cells"),
     ("audiences.segment_summary", "customers", LAST, 9, "no_small_cells"),
     ("audiences.segment_summary", "action_zh", LAST, None, "every_class_has_an_action"),
-    ("orders", "stale_days", LAST, 2.0, "newest_orders_fresh"),
-    ("orders", "guest_share_shift", LAST, 0.11, "guest_share_steady"),
     ("orders", "paid_share", THREE, 0.1, "orders_mostly_paid"),
     ("order_lines", "qty__max", LAST, 6_901_234_567_892.0, "quantities_plausible"),
     ("order_lines", "unit_price_paid__max", LAST, 10_000_001.0, "prices_plausible"),

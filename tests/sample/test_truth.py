@@ -66,7 +66,7 @@ def test_a_rejected_row_is_rejected_for_the_planted_reason(deliveries, truth):
         "long_row": "field_count",
         "unknown_status": "values:status",
         "unknown_event": "values:event_type",
-        "unknown_action": "values:action",
+        "unknown_purpose": "values:purpose",
         "future_timestamp": "time:",
         "before_2000": "time:",
         "negative_spend": "range:spend",

@@ -98,3 +98,6 @@
 {% macro seconds_between(from_timestamp, to_timestamp) -%}
     cast({{ dbt.datediff(from_timestamp, to_timestamp, 'second') }} as bigint)
 {%- endmacro %}
+
+{# The date that a text spells as YYYY-MM-DD; null where it spells none. #}
+{% macro date_of_text(text) -%} try_cast({{ text }} as date) {%- endmacro %}

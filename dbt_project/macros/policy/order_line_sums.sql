@@ -18,6 +18,7 @@
 
 {# The sums of one order over these columns. Contribution is before discount and before known costs. #}
 {% macro order_line_sums() -%}
+    cast(count(*) as bigint) as line_n,
     cast(sum(case when is_sale then 1 else 0 end) as bigint) as sale_n,
     {{ money('sum(sale_amount)') }} as sale_amount,
     {{ money('sum(sale_amount_ex_tax)') }} as sale_amount_ex_tax,

@@ -31,6 +31,8 @@ select
         and orders.customer_key is not null and internal.customer_key is null as is_valid,
     orders.has_merchandise and returned.order_id is null as makes_purchase_day,
     returned.order_id is not null as is_fully_returned,
+    orders.versions_n,
+    orders.line_n,
     orders.sale_n,
     orders.sale_qty,
     orders.sale_amount,

@@ -45,6 +45,7 @@ select
         when costed.type = 'refund' then {{ money('costed.refund_net - costed.qty * costed.unit_cost') }}
         else costed.refund_net
     end as profit_reversed,
+    costed.versions_n,
     costed.unit_cost is null as profit_is_estimated,
     costed.unit_cost is null and costed.margin_basis = 'default' as profit_uses_default_margin
 from costed

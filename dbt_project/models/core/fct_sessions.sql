@@ -3,7 +3,8 @@ with ranked as (
     select
         *,
         row_number() over (partition by source, session_id order by dt desc, rev desc, delivery_row desc, delivery desc)
-            as nth
+            as nth,
+        count(*) over (partition by source, session_id) as versions_n
     from {{ ref('stg_web__web_sessions') }}
     where not is_bot
 ),
@@ -35,7 +36,8 @@ select
     sessions.device,
     sessions.region,
     sessions.platform,
-    sessions.landing_page
+    sessions.landing_page,
+    sessions.versions_n
 from sessions
 inner join {{ ref('int_run_policy') }} as policy on sessions.session_date < policy.as_of_date
 left join {{ ref('int_customer_links') }} as links

@@ -14,7 +14,8 @@ responses as (
         *,
         row_number() over (
             partition by source, response_id, question_id order by dt desc, rev desc, delivery_row desc, delivery desc
-        ) as nth
+        ) as nth,
+        count(*) over (partition by source, response_id, question_id) as versions_n
     from {{ ref('stg_feedback__survey_responses') }}
 ),
 
@@ -35,6 +36,7 @@ joined as (
         responses.score,
         responses.answer_option,
         responses.weight,
+        responses.versions_n,
         questions.scale_min,
         questions.scale_max,
         coalesce(responses.score between questions.scale_min and questions.scale_max, false) as is_valid

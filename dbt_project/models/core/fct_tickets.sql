@@ -5,7 +5,8 @@ with ranked as (
         row_number() over (
             partition by source, ticket_id
             order by updated_at desc nulls last, dt desc, rev desc, delivery_row desc, delivery desc
-        ) as nth
+        ) as nth,
+        count(*) over (partition by source, ticket_id) as versions_n
     from {{ ref('stg_feedback__tickets') }}
 )
 
@@ -26,7 +27,8 @@ select
     {{ seconds_between('tickets.created_at', 'tickets.resolved_at') }} / 60.0 as resolution_min,
     tickets.resolved_at is null as is_open,
     tickets.reopened_at is not null as is_reopened,
-    tickets.csat_score
+    tickets.csat_score,
+    tickets.versions_n
 from ranked as tickets
 inner join {{ ref('int_run_policy') }} as policy on tickets.created_date < policy.as_of_date
 left join {{ ref('int_customer_links') }} as links

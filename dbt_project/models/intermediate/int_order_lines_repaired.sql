@@ -21,12 +21,14 @@ ranked as (
         row_number() over (
             partition by is_current, source, order_id, line_no
             order by dt desc, rev desc, delivery_row desc, delivery desc
-        ) as nth
+        ) as nth,
+        count(*) over (partition by is_current, source, order_id, line_no) as versions_n
     from versions
 )
 
 select
     is_current, source, order_id, line_no, product_id, promotion_id, kind, is_gift, currency, price_includes_tax,
-    qty, list_price, unit_price_paid, line_discount, line_amount, dt, rev, delivery_row
+    qty, list_price, unit_price_paid, line_discount, line_amount, dt, rev, delivery_row,
+    versions_n
 from ranked
 where nth = 1

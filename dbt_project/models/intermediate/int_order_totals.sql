@@ -1,6 +1,6 @@
 -- Line sums per order, of today and of the refresh date: the optimistic ones where no line came twice, the repaired
 -- ones elsewhere.
-{% set sums = ['sale_n', 'sale_amount', 'sale_amount_ex_tax', 'sale_qty', 'has_merchandise', 'contribution',
+{% set sums = ['line_n', 'sale_n', 'sale_amount', 'sale_amount_ex_tax', 'sale_qty', 'has_merchandise', 'contribution',
                'cost_amount', 'is_profit_estimated', 'uses_default_margin', 'is_profit_unknown'] %}
 with repaired as (
     select

@@ -16,16 +16,17 @@ ranked as (
             partition by headers.is_current, headers.source, headers.order_id
             order by headers.updated_at desc nulls last, headers.dt desc, headers.rev desc,
                 headers.delivery_row desc, headers.delivery desc
-        ) as nth
+        ) as nth,
+        count(*) over (partition by headers.is_current, headers.source, headers.order_id) as versions_n
     from {{ ref('int_order_headers') }} as headers
     semi join repeated using (is_current, source, order_id)
 ),
 
 headers as (
-    select {{ header | join(', ') }} from {{ ref('int_order_headers') }}
+    select {{ header | join(', ') }}, 1 as versions_n from {{ ref('int_order_headers') }}
     anti join repeated using (is_current, source, order_id)
     union all
-    select {{ header | join(', ') }} from ranked
+    select {{ header | join(', ') }}, versions_n from ranked
     where nth = 1
 ),
 
@@ -53,6 +54,8 @@ select
     {{ is_paid_status('headers.status') }} and headers.paid_date is not null and not headers.is_test
         and headers.currency = policy.reporting_currency as is_paid,
     not headers.is_current or (headers.was_in_force and changed.order_id is null) as is_known_at_refresh,
+    cast(headers.versions_n as integer) as versions_n,
+    coalesce(totals.line_n, 0) as line_n,
     coalesce(totals.sale_n, 0) as sale_n,
     coalesce(totals.sale_qty, 0) as sale_qty,
     coalesce(totals.sale_amount, 0) as sale_amount,

@@ -17,7 +17,8 @@ ranked as (
         *,
         row_number() over (
             partition by is_current, source, return_id order by dt desc, rev desc, delivery_row desc, delivery desc
-        ) as nth
+        ) as nth,
+        count(*) over (partition by is_current, source, return_id) as versions_n
     from delivered
 ),
 
@@ -65,5 +66,5 @@ joined as (
 
 select
     is_current, source, return_id, order_id, line_no, product_id, source_customer_id, customer_key, channel_id, type,
-    reason, currency, qty, refund_amount, refund_net, return_date, cost_date, is_order_known, is_countable
+    reason, currency, qty, refund_amount, refund_net, return_date, cost_date, is_order_known, is_countable, versions_n
 from joined

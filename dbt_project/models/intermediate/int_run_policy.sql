@@ -75,7 +75,16 @@ wide as (
         {{ threshold('calendar_years_ahead', 'integer') }},
         {{ threshold('default_tax_rate', 'decimal(9, 6)') }},
         {{ threshold('orphan_line_share_max', 'decimal(9, 6)') }},
-        {{ threshold('revenue_gap_share_max', 'decimal(9, 6)') }}
+        {{ threshold('orphan_customer_share_max', 'decimal(9, 6)') }},
+        {{ threshold('orphan_product_share_max', 'decimal(9, 6)') }},
+        {{ threshold('orphan_rows_min', 'integer') }},
+        {{ threshold('key_conflict_share_max', 'decimal(9, 6)') }},
+        {{ threshold('key_conflict_rows_min', 'integer') }},
+        {{ threshold('refund_excess_share_max', 'decimal(9, 6)') }},
+        {{ threshold('off_scale_share_max', 'decimal(9, 6)') }},
+        {{ threshold('doubtful_rows_min', 'integer') }},
+        {{ threshold('revenue_gap_share_max', 'decimal(9, 6)') }},
+        {{ threshold('control_sessions_share_max', 'decimal(9, 6)') }}
     from in_force
 )
 

@@ -27,7 +27,11 @@ PAGE_TABLES: Mapping[str, tuple[str, ...]] = {
     "marts.csat": (),
     "marts.channel_performance": (),
     "operations.row_balance": (),
-    "operations.ingest_ledger": (),
+    "operations.row_chain": (),
+    "operations.ingest_ledger": (
+        "source", "feed", "file", "dt", "status", "reject_code", "reject_codes", "rows_read", "rows_loaded",
+        "rows_rejected", "rows_duplicate",
+    ),
 }  # fmt: skip
 
 
@@ -76,6 +80,8 @@ def render_page(tables: Mapping[str, pd.DataFrame], manifest: Mapping) -> str:
             feedback=feedback.feedback(release),
             balance=trust.row_balance(release),
             ledger=trust.ledger(release),
+            rejects=trust.rejects(release),
+            chain=trust.chain(release),
             published=trust.published(release),
         )
     )

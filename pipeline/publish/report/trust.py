@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from pipeline.ingest.reject_codes import load_codes
+from pipeline.publish.report import charts
 from pipeline.publish.report import numbers as fmt
 from pipeline.publish.report.labels import Text, display_order, known, say
 from pipeline.publish.report.release import Release, not_enabled_reason, text_of
 
 LISTED_CHECKS = 40  # keeps the page small when everything fails; the manifest has them all
+LISTED_FILES = 10
+_SHOWN = ("file", "source", "feed", "status", "reject_code", "reject_codes", "rows_rejected", "rows_read")
+_ENDS = ("loaded", "duplicate", "rejected")
+# A bar of 200: what is there at all must be seen, though it be one row of a million.
+_BAR, _LEAST = 200, 2.5
 
 
 def ledger_totals(release: Release) -> dict | None:
@@ -181,10 +190,6 @@ def ledger_row(release: Release, name: str, feed: Mapping, part: pd.DataFrame | 
         latest = None if loaded.empty else loaded.max()
     latest_day = pd.Timestamp(latest).date() if latest else None
     files = {} if part is None else part["status"].value_counts()
-    codes = ""
-    if part is not None and "reject_code" in part.columns:
-        found = part["reject_code"].dropna().value_counts()
-        codes = ", ".join(f"{code} ×{found[code]}" for code in sorted(found.index))
     sums = {
         key: fmt.total(part[f"rows_{key}"]) if part is not None and f"rows_{key}" in part.columns else None
         for key in ("read", "loaded", "rejected", "duplicate")
@@ -196,10 +201,133 @@ def ledger_row(release: Release, name: str, feed: Mapping, part: pd.DataFrame | 
         "files": fmt.count(feed.get("files") if part is None else len(part)),
         "files_rejected": int(files.get("rejected", 0)),
         "files_duplicate": int(files.get("duplicate", 0)),
-        "codes": codes,
+        "bars": split([sums[key] for key in _ENDS]),
         "sums": {key: fmt.count(value) for key, value in sums.items()},
         "any_rejected": bool(sums["rejected"]),
     }
+
+
+def split(parts: Sequence[object]) -> list[tuple[int, float, float]]:
+    """(place, x, width) of the parts of a bar of 200 in their order; no part that is there is too thin to be seen."""
+    numbers = [float(fmt.exact(part) or 0) for part in parts]
+    whole = sum(numbers)
+    if not whole:
+        return []
+    widths = [max(n / whole * _BAR, _LEAST) if n else 0.0 for n in numbers]
+    shares = [width / sum(widths) for width in widths]
+    return [(i, x, width) for i, (x, width) in enumerate(charts.stack(shares, _BAR)) if width]
+
+
+def codes_of(row: Mapping) -> dict[str, int]:
+    """Reject code -> records of one row of the ledger; a file that was refused or repeated counts as itself."""
+    if text_of(row.get("reject_codes")):
+        return {code: int(n) for code, n in json.loads(text_of(row["reject_codes"])).items()}
+    return {}
+
+
+def code_text(code: str) -> Text | None:
+    found = load_codes().get(code)
+    return Text(found.zh, found.en) if found else None
+
+
+def rejects(release: Release) -> dict:
+    """Reject codes with their words, and the newest files that were not taken in whole."""
+    if release.gap("operations.ingest_ledger", "status"):
+        return {"codes": [], "files": []}
+    rows = release.tables["operations.ingest_ledger"].to_dict("records")
+    records, files = Counter(), Counter()
+    for row in rows:
+        own = codes_of(row)
+        records.update(own)
+        whole = text_of(row.get("reject_code"))
+        files.update({*own, *({whole} if whole and row["status"] != "duplicate" else ())})
+    codes = [
+        {"code": code, "text": code_text(code), "do": what_to_do(code)}
+        | {"rows": fmt.count(records[code]) if records[code] else fmt.DASH, "files": fmt.count(files[code])}
+        for code in sorted(files, key=lambda c: (-records[c], -files[c], c))
+    ]
+    odd = [r for r in rows if r["status"] != "loaded" or (fmt.exact(r.get("rows_rejected")) or 0)]
+    # By everything that is shown: the order of rows in the table must not reach the page.
+    odd.sort(
+        key=lambda r: [text_of(r.get("dt"))[:10], *(text_of(r.get(name)) for name in _SHOWN)], reverse=True
+    )
+    return {
+        "codes": codes,
+        "files": [odd_file(r) for r in odd[:LISTED_FILES]],
+        "more": max(len(odd) - LISTED_FILES, 0),
+    }
+
+
+def what_to_do(code: str) -> Text | None:
+    found = load_codes().get(code)
+    return Text(found.do_zh, found.do_en) if found else None
+
+
+def odd_file(row: Mapping) -> dict:
+    """A file of which not every record was loaded, for the list of the newest."""
+    named = codes_of(row) or ({text_of(row.get("reject_code")): 0} if text_of(row.get("reject_code")) else {})
+    status = text_of(row["status"])
+    return {
+        "day": text_of(row.get("dt"))[:10] or fmt.DASH,
+        "file": text_of(row.get("file")) or f"{text_of(row.get('source'))}/{text_of(row.get('feed'))}",
+        "status": known("file_status", status) or Text(status, status),
+        "refused": status == "rejected",
+        "rejected": fmt.count(row.get("rows_rejected")),
+        "read": fmt.count(row.get("rows_read")),
+        "codes": [{"code": code, "rows": fmt.count(n) if n else None} for code, n in sorted(named.items())],
+    }
+
+
+def chain(release: Release) -> dict:
+    """Where the rows of the sales feeds ended, by source: one bar each, and the numbers behind it."""
+    name = "operations.row_chain"
+    gap = release.gap(name, "source", "feed", "stage", "state", "reason", "rows_n")
+    if gap:
+        return {"gap": gap}
+    frame = release.tables[name]
+    frame = frame[(frame["stage"] == "model") & frame["feed"].isin(display_order("chain_feed"))]
+    places = display_order("chain_feed")
+    rows = [
+        chain_row(str(source), str(feed), part.to_dict("records"))
+        for (source, feed), part in frame.groupby(["source", "feed"], sort=True)
+    ]
+    rows.sort(key=lambda row: (places[row["feed"]], row["source"]))
+    return {"rows": rows} if rows else {"gap": say("gap.empty", table=name)}
+
+
+def chain_row(source: str, feed: str, states: Sequence[Mapping]) -> dict:
+    """Parts: counted for a customer, in the facts for another reason, replaced or out of force."""
+    written = sum(int(s["rows_n"]) for s in states if s["state"] == "written")
+    counted = sum(int(s["rows_n"]) for s in states if is_counted(s))
+    facts = sum(int(s["rows_n"]) for s in states if s["state"] == "in_fact")
+    parts = (counted, facts - counted, written - facts)
+    return {
+        "source": source,
+        "feed": feed,
+        "label": known("chain_feed", feed) or Text(feed, feed),
+        "written": fmt.count(written),
+        "counts": [fmt.count(n) for n in parts],
+        "bars": split(parts),
+        "why": Text(
+            " · ".join(f"{state_text(s).zh} {fmt.count(s['rows_n'])}" for s in ends(states)),
+            " · ".join(f"{state_text(s).en} {fmt.count(s['rows_n'])}" for s in ends(states)),
+        ),
+    }
+
+
+def is_counted(state: Mapping) -> bool:
+    return state["state"] == "in_fact" and text_of(state["reason"]).removeprefix("order_") == "valid"
+
+
+def ends(states: Sequence[Mapping]) -> list[Mapping]:
+    """The states beside the counted ones, the largest first."""
+    others = [s for s in states if s["state"] != "written" and not is_counted(s)]
+    return sorted(others, key=lambda s: (-int(s["rows_n"]), s["state"], text_of(s["reason"])))
+
+
+def state_text(state: Mapping) -> Text:
+    reason = text_of(state["reason"]).removeprefix("order_")
+    return known("row_end", reason) or Text(reason, reason)
 
 
 def published(release: Release) -> list[dict]:

@@ -19,6 +19,7 @@ renamed as (
         source.mode,
         source."option" as answer_option,
         source.text_token,
+        source.text_masked,
 
         -- numerics
         source.score,

@@ -20,6 +20,7 @@ renamed as (
         source.topic,
         source.channel,
         source.text_token,
+        source.text_masked,
 
         -- numerics
         source.priority,

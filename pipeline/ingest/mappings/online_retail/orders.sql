@@ -3,7 +3,7 @@ select
     _delivery,
     min(_row) as _row,
     InvoiceNo as order_id,
-    regexp_replace(max(CustomerID), '\.0$', '') as source_customer_id,
+    cast(max(CustomerID) as varchar) as source_customer_id,
     'web' as channel_id,
     min(InvoiceDate) as ordered_at,
     min_by(InvoiceDate_offset_minutes, InvoiceDate) as ordered_at_offset_minutes,

@@ -3,7 +3,7 @@ select
     _delivery,
     _row,
     InvoiceNo || '-' || row_number() over (partition by _delivery, InvoiceNo order by _row) as return_id,
-    regexp_replace(CustomerID, '\.0$', '') as source_customer_id,
+    cast(CustomerID as varchar) as source_customer_id,
     upper(StockCode) as product_id,
     'GBP' as currency,
     -Quantity as qty,

@@ -1,0 +1,14 @@
+{# What SQL may open: the home, and the seeds. Run once, before anything else of a build. #}
+{% macro limit_file_access() -%}
+    {{ return(adapter.dispatch('limit_file_access', 'strata')()) }}
+{%- endmacro %}
+
+{% macro default__limit_file_access() -%}
+    {%- if execute -%}
+    set allowed_directories = ['{{ env_var("STRATA_HOME") | replace("'", "''") }}', '{{ flags.PROJECT_DIR | replace("'", "''") }}'];
+    set enable_external_access = false
+    {%- endif -%}
+{%- endmacro %}
+
+{# Spark reads what its cluster lets it read. #}
+{% macro spark__limit_file_access() -%} {%- endmacro %}

@@ -1,0 +1,50 @@
+"""DuckDB connections that reach the folders in use and nothing else of the machine."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import duckdb
+
+
+def quote(name: str) -> str:
+    """An identifier as SQL text."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A string as SQL text, for the few places that take no parameter (file names, settings)."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def without_values(error: duckdb.Error) -> str:
+    """The error's first line without the data in it: a failed conversion quotes the value, which may be a person's."""
+    line = str(error).splitlines()[0]
+    if isinstance(
+        error, duckdb.ConversionException | duckdb.InvalidInputException | duckdb.OutOfRangeException
+    ):
+        return re.sub(r"(['\"]).*\1|\d{5,}", "(a value)", line)
+    return line
+
+
+def connect(
+    folders: Iterable[Path],
+    *,
+    database: Path | None = None,
+    read_only: bool = False,
+    spill: Path | None = None,
+) -> duckdb.DuckDBPyConnection:
+    """A connection that can read and write below `folders` only, also where SQL that a user wrote runs in it.
+
+    Args:
+        database: file to open; in memory where None.
+        spill: where a query that does not fit in memory goes on; in the first of `folders` where None.
+    """
+    allowed = list(folders)
+    con = duckdb.connect(str(database) if database else ":memory:", read_only=read_only)
+    con.execute(f"set temp_directory = {literal(str(spill or allowed[0] / '.spill'))}")
+    con.execute("set TimeZone = 'UTC'")
+    listed = ", ".join(literal(str(folder.resolve())) for folder in (*allowed, *([spill] if spill else ())))
+    con.execute(f"set allowed_directories = [{listed}]")
+    con.execute("set enable_external_access = false")
+    return con

@@ -1,0 +1,104 @@
+"""Feeds without a key: a document that came before, line for line, is a duplicate; a repeated line is not."""
+
+import shutil
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import StrataError
+from pipeline.ingest import ledger
+from pipeline.ingest.load import sweep
+from pipeline.ingest.loader import Loader
+from pipeline.settings import Settings
+
+HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+FIRST = "1,A,Mug,1,2011-03-01 10:00:00,2.50,17850.0,UK\n1,A,Mug,1,2011-03-01 10:00:00,2.50,17850.0,UK\n"
+SECOND = "2,B,Jug,2,2011-03-01 11:00:00,3.00,,UK\n"
+
+
+def deliver(settings: Settings, name: str, lines: str) -> None:
+    path = settings.landing / "online_retail" / "transactions" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(HEADER + lines)
+
+
+def counts(settings: Settings, as_of: date = date(2011, 3, 10)) -> dict[str, tuple[int, int, int, int]]:
+    """(read, loaded, rejected, duplicate) of the readings in force, by file."""
+    sweep(settings, as_of, run_id="test", released=None)
+    return {
+        e.file.rsplit("/", 1)[1]: (e.rows_read, e.rows_loaded, e.rows_rejected, e.rows_duplicate)
+        for e in ledger.in_force(ledger.read(settings), as_of)
+    }
+
+
+def test_a_repeated_line_of_one_document_is_a_further_line(settings: Settings) -> None:
+    deliver(settings, "2011-03-01.csv", FIRST)
+    assert counts(settings) == {"2011-03-01.csv": (2, 2, 0, 0)}
+
+
+def test_the_same_document_again_is_a_duplicate_whatever_the_order_and_writing_of_its_lines(
+    settings: Settings,
+) -> None:
+    deliver(settings, "2011-03-01.csv", FIRST + SECOND)
+    deliver(
+        settings, "2011-03-02.csv", "2,B,Jug,2,2011/3/1 11:00,3,,UK\n" + FIRST.replace("17850.0", "17850")
+    )
+    assert counts(settings) == {"2011-03-01.csv": (3, 3, 0, 0), "2011-03-02.csv": (3, 0, 0, 3)}
+
+
+def test_a_document_with_another_line_is_another_document(settings: Settings) -> None:
+    deliver(settings, "2011-03-01.csv", FIRST)
+    deliver(settings, "2011-03-02.csv", FIRST + FIRST.splitlines(keepends=True)[0])
+    assert counts(settings)["2011-03-02.csv"] == (3, 3, 0, 0)
+
+
+def test_a_later_run_knows_the_documents_of_an_earlier_one(settings: Settings) -> None:
+    deliver(settings, "2011-03-01.csv", FIRST + SECOND)
+    counts(settings)
+    deliver(settings, "2011-03-02.csv", SECOND + "3,C,Cup,1,2011-03-02 09:00:00,1.00,,UK\n")
+    assert counts(settings)["2011-03-02.csv"] == (2, 1, 0, 1)
+
+
+def test_a_document_that_its_first_file_takes_back_counts_where_it_came_again(settings: Settings) -> None:
+    deliver(settings, "2011-03-01.csv", FIRST + SECOND)
+    deliver(settings, "2011-03-02.csv", SECOND)
+    assert counts(settings)["2011-03-02.csv"] == (1, 0, 0, 1)
+    deliver(settings, "2011-03-01.csv", FIRST)
+    assert counts(settings) == {"2011-03-01.csv": (2, 2, 0, 0), "2011-03-02.csv": (1, 1, 0, 0)}
+    assert counts(settings) == {"2011-03-01.csv": (2, 2, 0, 0), "2011-03-02.csv": (1, 1, 0, 0)}
+
+
+def test_a_sweep_that_died_before_it_counted_the_document_again_is_made_good(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(settings, "2011-03-01.csv", FIRST + SECOND)
+    deliver(settings, "2011-03-02.csv", SECOND)
+    counts(settings)
+    deliver(settings, "2011-03-01.csv", FIRST)
+    with monkeypatch.context() as patch:
+        patch.setattr(Loader, "_leaning_on_corrected", lambda *_: set())
+        assert counts(settings)["2011-03-02.csv"] == (1, 0, 0, 1)
+    assert counts(settings)["2011-03-02.csv"] == (1, 1, 0, 0)
+
+
+def test_where_the_later_file_is_gone_the_run_says_which_one_must_come_back(settings: Settings) -> None:
+    deliver(settings, "2011-03-01.csv", FIRST + SECOND)
+    deliver(settings, "2011-03-02.csv", SECOND)
+    counts(settings)
+    deliver(settings, "2011-03-01.csv", FIRST)
+    (settings.landing / "online_retail" / "transactions" / "2011-03-02.csv").unlink()
+    with pytest.raises(StrataError, match="put online_retail/transactions/2011-03-02.csv back into landing"):
+        counts(settings)
+
+
+def test_the_two_sheets_of_online_retail_overlap_on_22_523_rows(settings: Settings, real_data: Path) -> None:
+    folder = settings.landing / "online_retail" / "transactions"
+    shutil.copytree(real_data / "online_retail_by_day", folder)
+    shutil.copy(
+        real_data / "online_retail_2" / "online_retail_2009_2010.parquet",
+        folder / "2010-12-09.sheet1.parquet",
+    )
+    found = counts(settings, date(2011, 12, 10))
+    read, loaded, rejected, duplicate = (sum(row) for row in zip(*found.values(), strict=True))
+    assert (read, loaded, rejected, duplicate) == (1_067_370, 1_044_847, 0, 22_523)

@@ -1,0 +1,357 @@
+"""The gates over the built tables (Q-02, Q-04, Q-05, Q-11, Q-12): clean tables pass, a planted defect is named.
+
+dbt compiles each singular test once; its SQL then runs on a few hand-made rows under the names of the real tables.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from pipeline.settings import DBT_PROJECT_DIR
+
+D = date(2024, 5, 7)
+BEFORE = date(2024, 5, 6)
+Rows = Sequence[Mapping[str, Any]]
+TESTS = (
+    "keys_have_one_content",
+    "refunds_stay_below_payments",
+    "answers_lie_on_their_scale",
+    "order_lines_have_their_order",
+    "orders_name_known_customers",
+    "order_lines_name_known_products",
+    "channel_revenue_reconciles_with_orders",
+    "customer_revenue_reconciles_with_orders",
+    "order_revenue_reconciles_with_row_balance",
+    "control_totals_agree",
+    "control_sessions_agree",
+    "nothing_of_the_as_of_day_counts",
+)
+POLICY = {
+    "as_of_date": D,
+    "currency_digits": 2,
+    "channel_window_start": date(2023, 5, 8),
+    "rfm_window_start": date(2023, 5, 8),
+    "key_conflict_share_max": Decimal("0.005"),
+    "key_conflict_rows_min": 5,
+    "refund_excess_share_max": Decimal("0.01"),
+    "off_scale_share_max": Decimal("0.01"),
+    "doubtful_rows_min": 5,
+    "orphan_line_share_max": Decimal("0.001"),
+    "orphan_customer_share_max": Decimal("0.001"),
+    "orphan_product_share_max": Decimal("0.001"),
+    "orphan_rows_min": 5,
+    "revenue_gap_share_max": Decimal("0.001"),
+    "control_sessions_share_max": Decimal("0.05"),
+}
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the tests' and of int_control_totals' SQL as dbt writes it."""
+    folder = tmp_path_factory.mktemp("compiled")
+    home = folder / "home"
+    (home / "warehouse").mkdir(parents=True)
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("dbt")),
+            "compile",
+            "--select",
+            *TESTS,
+            "int_control_totals",
+            "--project-dir",
+            str(DBT_PROJECT_DIR),
+            "--profiles-dir",
+            str(DBT_PROJECT_DIR),
+            "--target-path",
+            str(folder / "target"),
+            "--log-path",
+            str(folder / "logs"),
+        ],
+        env={**os.environ, "STRATA_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    return folder / "target" / "compiled" / "strata"
+
+
+def offences(compiled: Path, name: str, tables: Mapping[str, Rows]) -> list[dict[str, Any]]:
+    """Rows that a test returns on these tables; `tables` are named <schema>.<table>."""
+    con = _database({"intermediate.int_run_policy": [POLICY], **tables})
+    result = con.execute((compiled / "tests" / "singular" / f"{name}.sql").read_text())
+    columns = [c[0] for c in result.description]
+    return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
+
+
+def _database(tables: Mapping[str, Rows]) -> duckdb.DuckDBPyConnection:
+    con = duckdb.connect()
+    con.execute("attach ':memory:' as warehouse")
+    for table, rows in tables.items():
+        con.execute(f"create schema if not exists warehouse.{table.split('.')[0]}")
+        columns = ", ".join(f'"{name}" {_kind(rows, name)}' for name in rows[0])
+        con.execute(f"create table warehouse.{table} ({columns})")
+        for row in rows:
+            con.execute(
+                f"insert into warehouse.{table} values ({', '.join('?' * len(row))})", list(row.values())
+            )
+    return con
+
+
+def _kind(rows: Rows, name: str) -> str:
+    """SQL type of a column by its first value that is not null."""
+    value = next((row[name] for row in rows if row[name] is not None), None)
+    kinds = {bool: "boolean", int: "bigint", float: "double", Decimal: "decimal(18, 4)"}
+    kinds |= {datetime: "timestamp", date: "date"}
+    return kinds.get(type(value), "varchar")
+
+
+def many(n: int, **values: Any) -> list[dict[str, Any]]:
+    """n rows; a value with `{i}` in it is numbered."""
+    return [{k: v.format(i=i) if isinstance(v, str) else v for k, v in values.items()} for i in range(n)]
+
+
+def with_first(rows: Rows, n: int, **values: Any) -> list[dict[str, Any]]:
+    """The rows with other values in the first n."""
+    return [{**row, **(values if i < n else {})} for i, row in enumerate(rows)]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Clean tables, and what of them a defect replaces. `says`: values that the offending row must hold."""
+
+    test: str
+    clean: Mapping[str, Rows]
+    planted: Mapping[str, Rows]
+    says: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+
+M = Decimal
+FCT_ORDER = dict(
+    source="shop", order_id="o{i}", paid_date=BEFORE, is_paid=True, is_valid=True, net_revenue=M("90"),
+    sale_amount=M("100"), order_discount=M("10"), shipping_fee=M("0"),
+)  # fmt: skip
+FCT_RETURN = dict(
+    source="shop", return_id="r{i}", order_id="o{i}", return_date=BEFORE, is_booked=True, is_valid=True,
+    refund_amount=M("40"), refund_net=M("40"),
+)  # fmt: skip
+ORDERS, RETURNS = many(100, **FCT_ORDER), many(20, **FCT_RETURN)
+HEADERS = many(
+    200, source="shop", order_id="o{i}", is_current=True, is_in_force=True, updated_at=datetime(2024, 5, 6, 10),
+    source_customer_id="c", channel_id="web", store_id="s", status="paid", currency="CNY", order_discount=M("0"),
+    shipping_fee=M("0"), ordered_at=datetime(2024, 5, 6, 9), paid_at=datetime(2024, 5, 6, 10), is_test=False,
+)  # fmt: skip
+LINES = many(
+    200, source="shop", order_id="o{i}", line_no=1, product_id="p", qty=M("1"), unit_price_paid=M("9"),
+    list_price=M("10"), is_in_force=True,
+)  # fmt: skip
+STG_RETURNS = many(
+    50,
+    source="shop",
+    return_id="r{i}",
+    order_id="o{i}",
+    product_id="p",
+    qty=M("1"),
+    refund_amount=M("9"),
+    is_in_force=True,
+)
+KEYS = {
+    "intermediate.int_order_headers": HEADERS,
+    "staging.stg_sales__orders": HEADERS,
+    "staging.stg_sales__order_lines": LINES,
+    "staging.stg_sales__returns": STG_RETURNS,
+    "intermediate.int_orders": many(200, source="shop", is_current=True),
+    "intermediate.int_order_sums": many(200, source="shop", order_id="o{i}", is_suspect=False),
+    "intermediate.int_order_totals": many(200, source="shop", order_id="o{i}", is_current=True, sale_n=1),
+    "intermediate.int_returns": many(50, source="shop", is_current=True),
+}
+AGAIN = with_first(HEADERS[:8], 8, status="cancelled")
+NEWER = with_first(AGAIN, 8, updated_at=datetime(2024, 5, 6, 12))
+KNOWN = {
+    "staging.stg_customers__customers": many(100, source="crm", source_customer_id="c{i}", is_in_force=True),
+    "intermediate.int_customer_links": many(
+        100, source="crm", source_customer_id="c{i}", customer_key="k{i}", is_current=True
+    ),
+    "intermediate.int_orders": many(
+        100, source="till", order_id="o{i}", source_customer_id="c{i}", customer_key="k{i}", is_current=True
+    ),
+}
+PRODUCTS = many(50, product_id="p{i}", is_in_master=True)
+SOLD = {
+    "core.dim_products": PRODUCTS,
+    "core.fct_order_lines": many(100, source="shop", product_id="p1"),
+    "intermediate.int_order_totals": many(100, source="shop", is_current=True, sale_n=1),
+}
+ANSWERS = many(100, source="crm", survey_id="nps", score=M("9"), scale_min=0, scale_max=10)
+FACTS = {
+    "core.fct_orders": ORDERS,
+    "core.fct_returns": RETURNS,
+    "marts.channel_performance": [
+        {"channel_id": "web", "day": BEFORE, "sales": M("9000"), "refunds": M("800")}
+    ],
+    "segments.customer_rfm": [{"monetary": M("8200")}],
+}
+TOTALS = [
+    dict(metric_id="control_orders", source="shop", period="2024-05-06", is_period_known=True, control_total=M("100"), fact_total=M("100"), orders_n=100),
+    dict(metric_id="control_net_revenue", source="shop", period="2024-05-06", is_period_known=True, control_total=M("90000"), fact_total=M("90000.50"), orders_n=100),
+    dict(metric_id="control_sessions", source="app", period="2024-05-06", is_period_known=True, control_total=M("1000"), fact_total=M("960"), orders_n=0),
+]  # fmt: skip
+LINE_TOTALS = many(100, source="shop", order_id="o{i}", is_current=True, sale_n=1, sale_amount=M("100"))
+HAVE_ORDERS = {
+    "intermediate.int_order_totals": LINE_TOTALS,
+    "intermediate.int_orders": many(100, source="shop", order_id="o{i}", is_current=True),
+    "core.fct_orders": ORDERS,
+    "operations.row_balance": [{"source": "shop", "kind": "sale", "amount": M("10000")}],
+}
+WINDOWS = {
+    "core.fct_orders": ORDERS,
+    "core.fct_returns": RETURNS,
+    "core.fct_sessions": many(3, source="app", session_id="s{i}", session_date=BEFORE),
+    "core.fct_tickets": many(3, source="crm", ticket_id="t{i}", created_date=BEFORE),
+    "core.fct_survey_responses": many(3, source="crm", response_id="a{i}", answered_date=BEFORE),
+    "marts.channel_performance": FACTS["marts.channel_performance"],
+}
+
+CASES = (
+    Case("keys_have_one_content", KEYS, {
+        "intermediate.int_order_headers": [*HEADERS, *AGAIN], "staging.stg_sales__orders": [*HEADERS, *AGAIN],
+    }, {"feed": "orders", "source": "shop", "conflicts_n": 8, "keys_n": 200}, "orders"),
+    Case("keys_have_one_content", KEYS, {
+        "staging.stg_sales__order_lines": [*LINES, *with_first(LINES[:6], 6, qty=M("2"))],
+        "intermediate.int_order_sums": with_first(KEYS["intermediate.int_order_sums"], 6, is_suspect=True),
+    }, {"feed": "order_lines", "conflicts_n": 6}, "lines"),
+    Case("keys_have_one_content", KEYS, {
+        "staging.stg_sales__returns": [*STG_RETURNS, *with_first(STG_RETURNS[:6], 6, refund_amount=M("90"))],
+    }, {"feed": "returns", "conflicts_n": 6}, "returns"),
+    Case("refunds_stay_below_payments", FACTS, {
+        "core.fct_returns": with_first(RETURNS, 6, refund_amount=M("4000")),
+    }, {"source": "shop", "excess_n": 6, "orders_n": 20}),
+    Case("answers_lie_on_their_scale", {"core.fct_survey_responses": ANSWERS}, {
+        "core.fct_survey_responses": with_first(ANSWERS, 6, score=M("55")),
+    }, {"survey_id": "nps", "off_scale_n": 6, "answers_n": 100}),
+    Case("order_lines_have_their_order", HAVE_ORDERS, {
+        "intermediate.int_orders": HAVE_ORDERS["intermediate.int_orders"][6:],
+    }, {"source": "shop", "orphans_n": 6}),
+    Case("orders_name_known_customers", KNOWN, {
+        "staging.stg_customers__customers": KNOWN["staging.stg_customers__customers"][6:],
+    }, {"source": "till", "orphans_n": 6, "orders_n": 100}),
+    Case("order_lines_name_known_products", SOLD, {
+        "core.dim_products": with_first(PRODUCTS, 2, is_in_master=False),
+    }, {"source": "shop", "orphans_n": 100, "example": "p1"}),
+    Case("channel_revenue_reconciles_with_orders", FACTS, {
+        "marts.channel_performance": [{"channel_id": "web", "day": BEFORE, "sales": M("8910"), "refunds": M("800")}],
+    }, {"facts_sales": M("9000"), "sales": M("8910")}),
+    Case("customer_revenue_reconciles_with_orders", FACTS, {
+        "segments.customer_rfm": [{"monetary": M("8110")}],
+    }, {"facts_amount": M("8200"), "customers_amount": M("8110")}),
+    Case("order_revenue_reconciles_with_row_balance", HAVE_ORDERS, {
+        "operations.row_balance": [{"source": "shop", "kind": "sale", "amount": M("10100")}],
+    }, {"source": "shop", "amount": M("10100"), "orders_amount": M("10000")}),
+    Case("control_totals_agree", {"intermediate.int_control_totals": TOTALS}, {
+        "intermediate.int_control_totals": with_first(TOTALS, 1, fact_total=M("99")),
+    }, {"metric_id": "control_orders", "control_total": M("100"), "fact_total": M("99")}, "one order of a hundred"),
+    Case("control_totals_agree", {"intermediate.int_control_totals": TOTALS}, {
+        "intermediate.int_control_totals": [{**TOTALS[1], "fact_total": M("90001.10")}],
+    }, {"metric_id": "control_net_revenue"}, "more than a cent per order"),
+    Case("control_totals_agree", {"intermediate.int_control_totals": TOTALS}, {
+        "intermediate.int_control_totals": [{**TOTALS[1], "period": "06.05.2024", "is_period_known": False}],
+    }, {"period": "06.05.2024"}, "a period that nobody compares"),
+    Case("control_sessions_agree", {"intermediate.int_control_totals": TOTALS}, {
+        "intermediate.int_control_totals": [{**TOTALS[2], "fact_total": M("940")}],
+    }, {"metric_id": "control_sessions", "source": "app"}),
+    *(
+        Case("nothing_of_the_as_of_day_counts", WINDOWS, {
+            table: with_first(WINDOWS[table], 1, **{column: D}),
+        }, {"what": what}, what)
+        for table, column, what in (
+            ("core.fct_orders", "paid_date", "paid order"),
+            ("core.fct_returns", "return_date", "booked return"),
+            ("core.fct_sessions", "session_date", "session"),
+            ("core.fct_tickets", "created_date", "ticket"),
+            ("core.fct_survey_responses", "answered_date", "answer"),
+            ("marts.channel_performance", "day", "channel day"),
+        )
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.test} {c.name}".strip())
+def test_clean_tables_pass_and_a_planted_defect_is_named(compiled: Path, case: Case) -> None:
+    assert offences(compiled, case.test, case.clean) == []
+    found = offences(compiled, case.test, {**case.clean, **case.planted})
+    assert len(found) == 1
+    assert {name: found[0][name] for name in case.says} == dict(case.says)
+
+
+def test_every_warehouse_gate_has_its_planted_defect_here() -> None:
+    assert {case.test for case in CASES} == set(TESTS)
+
+
+def test_a_newer_state_of_an_order_is_no_conflict(compiled: Path) -> None:
+    tables = {
+        "intermediate.int_order_headers": [*HEADERS, *NEWER],
+        "staging.stg_sales__orders": [*HEADERS, *NEWER],
+    }
+    assert offences(compiled, "keys_have_one_content", {**KEYS, **tables}) == []
+
+
+def test_few_conflicts_stop_nothing(compiled: Path) -> None:
+    tables = {
+        "intermediate.int_order_headers": [*HEADERS, *AGAIN[:5]],
+        "staging.stg_sales__orders": [*HEADERS, *AGAIN[:5]],
+    }
+    assert offences(compiled, "keys_have_one_content", {**KEYS, **tables}) == []
+
+
+def test_a_source_without_a_customer_feed_is_not_judged(compiled: Path) -> None:
+    nobody = with_first(KNOWN["intermediate.int_orders"], 100, customer_key="unheard of")
+    assert (
+        offences(compiled, "orders_name_known_customers", {**KNOWN, "intermediate.int_orders": nobody}) == []
+    )
+
+
+def test_a_home_without_a_product_feed_is_not_judged(compiled: Path) -> None:
+    bare = with_first(PRODUCTS, 50, is_in_master=False)
+    assert offences(compiled, "order_lines_name_known_products", {**SOLD, "core.dim_products": bare}) == []
+
+
+def test_control_totals_are_set_beside_the_facts_of_their_days(compiled: Path) -> None:
+    """A day, a month that is over, one that is not, and a spelling that is no period."""
+    target = dict(source="finance", dimension="shop", dt=BEFORE, rev=1, delivery="f/1", delivery_row=1)
+    tables = {
+        "staging.stg_reference__targets": [
+            {**target, "metric_id": "control_net_revenue", "period": "2024-05-06", "target": M("1")},
+            {
+                **target,
+                "metric_id": "control_net_revenue",
+                "period": "2024-05-06",
+                "target": M("9000"),
+                "rev": 2,
+            },
+            {**target, "metric_id": "control_orders", "period": "2024-04", "target": M("100")},
+            {**target, "metric_id": "control_orders", "period": "2024-05", "target": M("5")},
+            {**target, "metric_id": "control_refunds", "period": "May", "target": M("5")},
+            {**target, "metric_id": "sales_target", "period": "2024-05-06", "target": M("5")},
+        ],
+        "core.fct_orders": [*ORDERS, *with_first(ORDERS[:40], 40, paid_date=date(2024, 4, 30))],
+        "core.fct_returns": RETURNS,
+        "core.fct_sessions": WINDOWS["core.fct_sessions"],
+        "intermediate.int_run_policy": [POLICY],
+    }
+    sql = (compiled / "models" / "intermediate" / "int_control_totals.sql").read_text()
+    found = _database(tables).execute(f"select metric_id, period, is_period_known, control_total, fact_total, orders_n from ({sql}) order by all").fetchall()  # fmt: skip
+    assert found == [
+        ("control_net_revenue", "2024-05-06", True, M("9000"), M("9000"), 100),
+        ("control_orders", "2024-04", True, M("100"), M("40"), 40),
+        ("control_refunds", "May", False, M("5"), M("0"), 0),
+    ]

@@ -1,0 +1,60 @@
+"""What SQL can reach: the folders that a connection was made for, and nothing beside them."""
+
+import re
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from pipeline import duck
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def inside(tmp_path: Path) -> Path:
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    (folder / "in.csv").write_text("a\n1\n")
+    (tmp_path / "out.csv").write_text("a\n2\n")
+    (folder / "link.csv").symlink_to(tmp_path / "out.csv")
+    return folder
+
+
+def test_the_folder_can_be_read_and_written(inside: Path) -> None:
+    con = duck.connect([inside])
+    target = duck.literal(str(inside / "out.parquet"))
+    con.execute(f"copy (from read_csv({duck.literal(str(inside / 'in.csv'))})) to {target} (format parquet)")
+    assert con.execute(f"from {target}").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "from read_csv('/etc/passwd')",
+        "from read_text('{inside}/../out.csv')",
+        "from read_csv('{inside}/link.csv')",
+        "from read_csv('{outside}/*.csv')",
+        "copy (select 1) to '{outside}/written.csv'",
+        "attach '{outside}/other.duckdb'",
+        "install httpfs",
+        "load '{outside}/any.duckdb_extension'",
+        "set enable_external_access = true",
+        "set allowed_directories = ['/']",
+    ],
+)
+def test_anything_else_is_refused(inside: Path, sql: str) -> None:
+    con = duck.connect([inside])
+    with pytest.raises(duckdb.Error, match=r"(?i)permission|cannot|disabled"):
+        con.execute(sql.format(inside=inside, outside=inside.parent)).fetchall()
+    assert sorted(p.name for p in inside.parent.iterdir()) == ["inside", "out.csv"]
+
+
+def test_the_product_makes_its_connections_here() -> None:
+    made = re.compile(r"duckdb\.(connect|sql|execute|query)\(")
+    found = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "pipeline").rglob("*.py")
+        if made.search(path.read_text())
+    }
+    assert found == {"pipeline/duck.py"}
