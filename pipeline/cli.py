@@ -269,7 +269,9 @@ _code = click.option("--code", help="Only this reject code.")
 @_source
 @_feed
 @_code
-@click.option("--all", "every", is_flag=True, help="Also what has moved since: loaded by a replay, corrected.")
+@click.option(
+    "--all", "every", is_flag=True, help="Also what has moved since: loaded by a replay, corrected."
+)
 @_home
 @_landing
 @_json
@@ -299,7 +301,9 @@ def list_rejects(
 @_code
 @click.option("--all", "everything", is_flag=True, help="Every file with rejects, where nothing narrows.")
 @click.option(
-    "--all-rows", is_flag=True, help="Also files without rejects: for a mapping that was wrong about good rows."
+    "--all-rows",
+    is_flag=True,
+    help="Also files without rejects: for a mapping that was wrong about good rows.",
 )
 @_home
 @_landing
@@ -341,7 +345,9 @@ def replay(
 @main.command()
 @click.argument("order_id", required=False)
 @click.option("--source", help="Only the order of this source system.")
-@click.option("--record", nargs=2, metavar="FILE RECORD_NO", help="A delivered file or delivery and a record number.")
+@click.option(
+    "--record", nargs=2, metavar="FILE RECORD_NO", help="A delivered file or delivery and a record number."
+)
 @_home
 @_landing
 @_json
@@ -361,7 +367,9 @@ def trace(
     from pipeline import trace as traces
 
     found = (
-        traces.trace_record(settings, *record) if record else traces.trace_order(settings, order_id or "", source)
+        traces.trace_record(settings, *record)
+        if record
+        else traces.trace_order(settings, order_id or "", source)
     )
     _answer(as_json, found, traces.told(found))
 
@@ -393,9 +401,7 @@ def list_tables(landing: Path | None, home: Path | None, as_json: bool) -> None:
 @_home
 @_json
 @_errors_in_one_line
-def again(
-    source: str, feed: str, day: date, landing: Path | None, home: Path | None, as_json: bool
-) -> None:
+def again(source: str, feed: str, day: date, landing: Path | None, home: Path | None, as_json: bool) -> None:
     """Read one day of a table anew; the next run takes it in as a correction."""
     settings = _settings(home, landing)
     from pipeline.ingest import databases
@@ -404,7 +410,9 @@ def again(
 
     with run_lock(settings, log=say):
         reading = databases.read_again(settings, source, feed, day, log=say)
-    _answer(as_json, asdict(reading), f"{reading.rows:,} rows of {day} are in landing: `strata run` takes them in")
+    _answer(
+        as_json, asdict(reading), f"{reading.rows:,} rows of {day} are in landing: `strata run` takes them in"
+    )
 
 
 @main.group()
@@ -484,8 +492,12 @@ def show_feed(feed: str, as_json: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--source", help="Source system; default: the folder above the feed's.")
 @click.option("--feed", help="Feed; default: the folder that the file lies in.")
-@click.option("--day", type=_Day(), help="Business day of the delivery; default: the one in the name, else today.")
-@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Records to show; 0: all.")
+@click.option(
+    "--day", type=_Day(), help="Business day of the delivery; default: the one in the name, else today."
+)
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=20, show_default=True, help="Records to show; 0: all."
+)
 @_json
 @_errors_in_one_line
 def check_file(

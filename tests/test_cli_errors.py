@@ -77,7 +77,7 @@ def test_date_before_the_first_delivery(settings: Settings, land: Land) -> None:
         "2024-02-30",
         "06.05.2024",
         "20240506x",
-        "2024-05-06'); drop table x; --",
+        "2024-05-06); drop table x; --",
         "{{ 1/0 }}",
         "${STRATA_HOME}",
         "../2024-05-06",

@@ -1,6 +1,7 @@
 """`strata feeds`: what can be delivered, and trying a file before it is landed."""
 
 import codecs
+import json
 import os
 import secrets
 import shutil
@@ -66,11 +67,16 @@ def list_feeds(settings: Settings) -> list[Feed]:
                 contract.cadence,
                 tuple(sorted({e.source for e in own if e.source})),
                 len(own),
-                sum(e.rows_loaded for e in own),
+                sum(_rows_of(e, contract.feed) for e in own),
                 max((e.dt for e in own if e.dt), default=None),
             )
         )
     return found
+
+
+def _rows_of(entry: ledger.Entry, feed: str) -> int:
+    """Rows that a file brought to a contract feed; a mapped file brings other numbers than it has records."""
+    return json.loads(entry.feed_rows).get(feed, 0) if entry.feed_rows else entry.rows_loaded
 
 
 def told_list(feeds: Iterable[Feed]) -> str:

@@ -41,6 +41,8 @@ from pipeline.settings import Settings
 _BATCH_BYTES = 48 * 1024 * 1024
 # Above this many rows a Parquet file is streamed from disk to disk instead of held in memory.
 _STREAM_ROWS = 1_000_000
+# Looking for repeated keys in a delivery of any size: DuckDB goes on on disk beyond this.
+_STREAM_MEMORY = "500MB"
 
 
 @dataclass
@@ -292,7 +294,9 @@ class Loader:
                     self._good_rows_of(con, pending, stream)
                     written, noted = [(entry, delivery)], {entry.delivery: {}}
                     rows = self.writer.write(con, self.contract, "good", written, streamed=True, noted=noted)
-                except (NotClean, duckdb.Error):
+                except NotClean:
+                    return False
+                except duckdb.Error:
                     if stream.failure is None:
                         raise
             if isinstance(stream.failure, FileRejected):
@@ -337,6 +341,8 @@ class Loader:
         spill = self.settings.vault / "spill"
         con = duck.connect([self.settings.landing, self.settings.raw], spill=spill)
         con.execute("set preserve_insertion_order = false" if streamed else "set threads = 2")
+        if streamed:
+            con.execute(f"set memory_limit = {literal(_STREAM_MEMORY)}")
         return con
 
     def _read_now(self, batch: list[Pending]) -> None:
@@ -410,7 +416,8 @@ class Loader:
             if not any(p.streamed and self._stream(p) for p in readable):
                 self._read_now(readable)
                 if _streams(readable):
-                    con.execute("set preserve_insertion_order = false")
+                    con.close()
+                    con = self._connection(streamed=True)
                 if readable:
                     self._load_rows(con, readable)
                     _check_unchanged(readable)

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.errors import StrataError
 from pipeline.ingest import ledger
 from pipeline.ingest.files import write_parquet
 from pipeline.ingest.ledger import Entry
@@ -141,8 +142,15 @@ class Group:
 
 
 def groups(settings: Settings, wanted: Filter = Filter(), *, every: bool = False) -> list[Group]:
-    """Rejected records and files, by file, code and column; only what is still open unless `every`."""
+    """Rejected records and files, by file, code and column; only what is still open unless `every`.
+
+    Raises StrataError for a home that has taken nothing in: an empty list would pass for good news.
+    """
     entries = ledger.read(settings)
+    if not entries:
+        raise StrataError(
+            f"{settings.home} has taken nothing in yet: `strata run`, or name another with --home"
+        )
     fates = _Fates(settings, entries)
     found: dict[tuple[str, str, str | None, str], Group] = {}
     for entry in sorted(entries, key=lambda e: (e.dt is None, str(e.dt), e.file, e.rev)):

@@ -217,7 +217,7 @@ class RecordStream:
         self._thread.join()
 
     def table(self) -> pa.RecordBatchReader:
-        """The records, for one query. Raises NotClean or FileRejected where not even the first can be read."""
+        """The records, for one query. Raises NotClean (also where there are none) or FileRejected."""
         first = self._queue.get()
         if first is None:
             raise self.failure or NotClean

@@ -79,15 +79,18 @@ class KnownRows:
     """Rows that were delivered before, each as often as it was."""
 
     def __init__(self, folder: Path, files: Iterable[Path]) -> None:
-        """`files` of `folder` hold the digests; more of them than memory holds go on on disk there."""
+        """`files` of `folder`, oldest first, hold the digests; more of them than memory holds go on on disk there."""
         folder.mkdir(parents=True, exist_ok=True)
         self._con = duck.connect([folder])
         self._con.execute("set memory_limit = '512MB'")
         self._con.execute("create table known (digest blob, n bigint)")
         paths = [str(path) for path in files]
         if paths:
+            # Rows without a day are passed on from file to file: the last one has them all, and each once.
             self._con.execute(
-                "insert into known select digest, count(*) from read_parquet($1) group by digest", [paths]
+                "insert into known select digest, count(*) from read_parquet($1, filename = true) "
+                "where not undated or filename = $2 group by digest",
+                [paths, paths[-1]],
             )
 
     def new(self, digests: Sequence[bytes]) -> list[int]:

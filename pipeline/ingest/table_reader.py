@@ -130,6 +130,10 @@ class TableReader:
         """Match the table's columns with the contract's. What the contract does not know stays in the database."""
         from psycopg import sql
 
+        if self.folder.is_symlink() or self.folder.parent.is_symlink():
+            raise StrataError(
+                f"{self.folder} is a link: what is read from a database is delivered inside landing"
+            )
         for left in self.folder.glob(".*.tmp"):
             left.unlink()
         found = con.execute(

@@ -19,21 +19,24 @@ _RANGE_CODES = frozenset(
 _GUESTS = ("orders", "source_customer_id")
 
 
+def _days_with(feed: Feed, note: str) -> list[tuple[str, date]]:
+    """Sources and days of which ingest has noted something, in order."""
+    noted = [d.entry for d in feed.deliveries if d.profile.get(note) and d.number(note)]
+    return sorted({(e.source, e.dt) for e in noted if e.source and e.dt})
+
+
 def keys_unique(feed: Feed, history: History) -> Check:
     """Rows with the key of another row of their delivery and other content, per source and day."""
     limit, floor = history.limits["key_conflict_share_max"], history.limits["key_conflict_rows_min"]
     bad: list[str] = []
     worst = 0.0
-    for source, by_day in feed.days.items():
-        for day, own in by_day.items():
-            conflicts = sum(d.number("key_conflicts") for d in own)
-            if not conflicts:
-                continue
-            rows = sum(d.rows for d in own)
-            worst = max(worst, conflicts / rows)
-            if conflicts > floor and conflicts / rows > limit:
-                key = ", ".join(feed.contract.key)
-                bad.append(f"{source}/{feed.name}/{day}: {conflicts:g} of {rows} rows repeat a key ({key})")
+    for source, day in _days_with(feed, "key_conflicts"):
+        own = feed.days[source][day]
+        conflicts, rows = sum(d.number("key_conflicts") for d in own), sum(d.rows for d in own)
+        worst = max(worst, conflicts / rows)
+        if conflicts > floor and conflicts / rows > limit:
+            key = ", ".join(feed.contract.key)
+            bad.append(f"{source}/{feed.name}/{day}: {conflicts:g} of {rows} rows repeat a key ({key})")
     return rules.result(feed.name, rules.KEYS_UNIQUE, not bad, round(worst, 4), limit, bad)
 
 
@@ -179,20 +182,16 @@ def rejected_value(feed: Feed, history: History) -> Check:
     limits = history.limits
     limit, alone = limits["quarantine_value_share_max"], limits["quarantine_value_alone_max"]
     bad, worst = [], 0.0
-    for source, by_day in feed.days.items():
-        for day, own in by_day.items():
-            rejected = sum(d.number("rejected_amount") for d in own)
-            if not rejected:
-                continue
-            rows = sum(counted_rejects(d.entry) for d in own)
-            read = sum(d.entry.rows_read for d in own)
-            share = rejected / (rejected + sum(d.number("amount") for d in own))
-            worst = max(worst, share)
-            few = rows <= limits["quarantine_rows_min"]
-            if read >= limits["share_rows_min"] and share > (alone if few else limit):
-                bad.append(
-                    f"{source}/{feed.name}/{day}: {rejected:,.2f} in {rows} rejected of {read} rows is {share:.1%} of the day"
-                )
+    for source, day in _days_with(feed, "rejected_amount"):
+        own = feed.days[source][day]
+        rejected = sum(d.number("rejected_amount") for d in own)
+        rows, read = sum(counted_rejects(d.entry) for d in own), sum(d.entry.rows_read for d in own)
+        share = rejected / (rejected + sum(d.number("amount") for d in own))
+        worst = max(worst, share)
+        few = rows <= limits["quarantine_rows_min"]
+        if read >= limits["share_rows_min"] and share > (alone if few else limit):
+            said = f"{rejected:,.2f} in {rows} rejected of {read} rows is {share:.1%} of the day"
+            bad.append(f"{source}/{feed.name}/{day}: {said}")
     return rules.result(feed.name, rules.REJECTED_VALUE, not bad, round(worst, 4), limit, bad)
 
 

@@ -28,7 +28,7 @@ _COMPARED = timedelta(weeks=16)
 """Longer than the weeks that any rule looks back from the oldest of the days that it judges."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Delivered:
     """One delivery of one feed with its profile, which is empty where nothing was loaded."""
 

@@ -1,8 +1,8 @@
 """Is a day of its usual size? Q-10: rows, money and channels of the newest days against the same weekday's past."""
 
 import statistics
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -230,17 +230,21 @@ def several_channels(feed: Feed, history: History) -> Check:
     """All rows of a day in one value of the feed's mix column, where the source usually has several."""
     bad: list[str] = []
     for source, by_day in feed.recent.items():
-        mixes = {day: _added(mix_of(d.profile) for d in own) for day, own in by_day.items()}
+        mixes = {day: _mix(own) for day, own in by_day.items()}
+        if max(len(mix) for mix in mixes.values()) < 2:
+            continue
         for day in history.judged(by_day):
-            mix, n = mixes[day], sum(mixes[day].values())
+            mix = mixes[day]
+            n = sum(mix.values())
+            if len(mix) != 1 or n < history.limits["share_rows_min"]:
+                continue
             first = day - timedelta(weeks=history.limits["history_weeks"])
-            past = [m for d, m in mixes.items() if first <= d < day and sum(m.values()) > 0]
-            if len(mix) != 1 or n < history.limits["share_rows_min"] or len(past) < 7:
+            past = [m for d, m in mixes.items() if m and first <= d < day]
+            if len(past) < 7:
                 continue
             (only,) = mix
-            together = _added(past)
             usual = statistics.median(len(m) for m in past)
-            share = together.get(only, 0) / sum(together.values())
+            share = sum(m.get(only, 0) for m in past) / sum(sum(m.values()) for m in past)
             if usual >= 2 and share**n < _UNSEEN:
                 bad.append(
                     f"{source}/{feed.name}: all {n} rows on {day} in {only}, usually {usual:g} channels"
@@ -248,9 +252,7 @@ def several_channels(feed: Feed, history: History) -> Check:
     return rules.result(feed.name, rules.SEVERAL_CHANNELS, not bad, len(bad), 0, bad)
 
 
-def _added(mixes: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for mix in mixes:
-        for value, n in mix.items():
-            total[value] = total.get(value, 0) + n
-    return total
+def _mix(deliveries: Sequence[Delivered]) -> Mapping[str, int]:
+    """Rows of a day by value of the feed's mix column."""
+    parts = [mix_of(d.profile) for d in deliveries]
+    return parts[0] if len(parts) == 1 else sum(map(Counter, parts), Counter())

@@ -1,6 +1,7 @@
 """Tables of a real PostgreSQL server: what is read, what is read again, what is never read twice."""
 
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -385,6 +386,13 @@ def test_a_landing_without_the_folder_of_the_source_draws_from_no_database(
     assert list(settings.landing.iterdir()) == []
 
 
+def test_a_link_in_landing_leads_nowhere(settings: Settings, shop: Database, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (settings.landing / "shop" / "orders").symlink_to(tmp_path / "elsewhere")
+    assert "is a link" in failure(settings)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def failure(settings: Settings, as_of: date = date(2024, 3, 2)) -> str:
     with pytest.raises(StrataError) as error:
         read_tables(settings, as_of)
@@ -559,6 +567,41 @@ def test_a_day_that_was_changed_behind_the_cursor_can_be_read_again(
         ("shop/orders", True, date(2024, 3, 4)),
         ("shop/order_lines", True, date(2024, 3, 4)),
     ]
+
+
+@pytest.mark.soak
+def test_whatever_happens_each_state_that_was_read_comes_once_and_the_last_one_always(
+    settings: Settings, shop: Database
+) -> None:
+    """Orders made, changed and committed late at random, read on some days and not on others."""
+    for seed in range(100 if os.environ.get("STRATA_SOAK") else 4):
+        here = replace(settings, home=settings.home / f"{seed}", landing=settings.landing / f"{seed}")
+        (here.landing / "shop").mkdir(parents=True)
+        shop.run("truncate orders")
+        chance = random.Random(seed)
+        for day in range(1, 13):
+            with psycopg.connect(shop.url()) as slow, shop.connect() as quick:
+                for n in range(chance.randint(0, 8)):
+                    at = f"2024-03-{day:02d} {chance.choice((0, 8, 23)):02d}:{chance.randint(0, 59):02d}:00"
+                    state = chance.choice(("paid", "shipped", "completed"))
+                    # A slow transaction touches orders of its own, and only late enough to lie in the overlap.
+                    late = at[11:13] == "23" and chance.random() < 0.5
+                    number = f"slow {day}.{n}" if late else f"{chance.randint(1, 12)}"
+                    (slow if late else quick).execute(order(number, at, status=state))
+                if chance.random() < 0.7:
+                    read_tables(here, date(2024, 3, day + 1))
+        read_tables(here, date(2024, 3, 14))
+        read: list[tuple[str, ...]] = []
+        for file in sorted((here.landing / "shop" / "orders").glob("*.parquet")):
+            table = pq.read_table(file)
+            read += zip(
+                *(table[name].to_pylist() for name in ("order_id", "updated_at", "status")), strict=True
+            )
+        assert len(read) == len(set(read)), seed
+        with shop.connect() as con:
+            con.execute("set timezone = 'Asia/Shanghai'")
+            now = con.execute("select order_id, updated_at::text || ':00', status from orders").fetchall()
+        assert {row[0]: row for row in read} == {row[0]: row for row in now}, seed
 
 
 CHILD = """

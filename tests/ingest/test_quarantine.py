@@ -269,6 +269,11 @@ def test_no_value_of_a_feed_with_personal_columns_is_kept(settings: Settings, la
     assert [(r.record_no, r.value) for r in group.examples] == [(1, None)]
 
 
+def test_a_home_that_has_taken_nothing_in_is_no_good_news(settings: Settings) -> None:
+    with pytest.raises(StrataError, match="has taken nothing in yet"):
+        quarantine.groups(settings)
+
+
 def test_the_commands(till: Settings, declare: Declare) -> None:
     run = CliRunner().invoke
     shown = run(main, ["quarantine", "list"])

@@ -25,6 +25,12 @@ def year() -> Year:
     return make_year()
 
 
+@pytest.fixture(scope="module")
+def app(year: Year) -> Year:
+    """The source that defects are planted into."""
+    return year.only("app")
+
+
 def _ordinary(year: Year, every: int) -> list[date]:
     """Every n-th ordinary delivery day of the year."""
     days = [as_of - timedelta(days=1) for as_of in year.days]
@@ -78,19 +84,19 @@ DEFECTS = {
 
 
 @pytest.mark.parametrize("name", DEFECTS)
-def test_a_defect_of_a_day_is_caught(year: Year, name: str) -> None:
+def test_a_defect_of_a_day_is_caught(app: Year, name: str) -> None:
     """Planted into a day of usual size; how often it is seen in whatever the day was is printed beside it."""
     change, check, level = DEFECTS[name]
-    days = _ordinary(year, 17)
+    days = _ordinary(app, 17)
     missed, as_it_was = [], 0
     for day in days:
         as_of = day + timedelta(days=1)
-        rows = year.profiles["orders"][f"app/orders/{day}/rev=1"]["rows_n"]
+        rows = app.profiles["orders"][f"app/orders/{day}/rev=1"]["rows_n"]
         if "rows" in change:
-            found = _failed(year.with_day("app", "orders", day, **change).judge(as_of), "orders", check)
+            found = _failed(app.with_day("app", "orders", day, **change).judge(as_of), "orders", check)
             as_it_was += found is not None and found.level == level
-        usual = {"rows": change["rows"] * _usual(year, "app", day) / rows} if "rows" in change else {}
-        found = _failed(year.with_day("app", "orders", day, **change | usual).judge(as_of), "orders", check)
+        usual = {"rows": change["rows"] * _usual(app, "app", day) / rows} if "rows" in change else {}
+        found = _failed(app.with_day("app", "orders", day, **change | usual).judge(as_of), "orders", check)
         if found is None or found.level != level:
             missed.append((day, found and found.level))
     of_any_size = f", of whatever size it was on {as_it_was}" if "rows" in change else ""
@@ -100,58 +106,58 @@ def test_a_defect_of_a_day_is_caught(year: Year, name: str) -> None:
         assert as_it_was >= (0.8 if level == "warn" else 1) * len(days)
 
 
-def test_conflicting_keys_are_caught(year: Year) -> None:
-    for day in _ordinary(year, 40):
-        checks = year.with_day("app", "orders", day, key_conflicts=12.0).judge(day + timedelta(days=1))
+def test_conflicting_keys_are_caught(app: Year) -> None:
+    for day in _ordinary(app, 40):
+        checks = app.with_day("app", "orders", day, key_conflicts=12.0).judge(day + timedelta(days=1))
         found = _failed(checks, "orders", "keys_unique")
         assert found is not None and found.blocks, day
 
 
-def test_a_spike_of_nulls_is_caught(year: Year) -> None:
-    for day in _ordinary(year, 40):
-        n = year.profiles["orders"][f"app/orders/{day}/rev=1"]["rows_n"]
+def test_a_spike_of_nulls_is_caught(app: Year) -> None:
+    for day in _ordinary(app, 40):
+        n = app.profiles["orders"][f"app/orders/{day}/rev=1"]["rows_n"]
         for column, name in (
             ("source_customer_id", "guest_share_steady"),
             ("channel_id", "columns_complete"),
         ):
-            changed = year.with_day("app", "orders", day, **{f"{column}__nulls": n // 3})
+            changed = app.with_day("app", "orders", day, **{f"{column}__nulls": n // 3})
             found = _failed(changed.judge(day + timedelta(days=1)), "orders", name)
             assert found is not None and found.blocks, (day, column)
 
 
-def test_a_stale_source_is_caught(year: Year) -> None:
-    for day in _ordinary(year, 40):
-        old = year.profiles["orders"][f"app/orders/{day - timedelta(days=2)}/rev=1"]
+def test_a_stale_source_is_caught(app: Year) -> None:
+    for day in _ordinary(app, 40):
+        old = app.profiles["orders"][f"app/orders/{day - timedelta(days=2)}/rev=1"]
         moments = {k: v for k, v in old.items() if k.endswith("__max")}
-        checks = year.with_day("app", "orders", day, **moments).judge(day + timedelta(days=1))
+        checks = app.with_day("app", "orders", day, **moments).judge(day + timedelta(days=1))
         found = _failed(checks, "orders", "events_fresh")
         assert found is not None and found.blocks, day
 
 
-def test_missing_money_is_caught(year: Year) -> None:
+def test_missing_money_is_caught(app: Year) -> None:
     """Rows as usual, amounts in another unit."""
-    for day in _ordinary(year, 40):
-        amount = year.profiles["order_lines"][f"app/order_lines/{day}/rev=1"]["amount"]
+    for day in _ordinary(app, 40):
+        amount = app.profiles["order_lines"][f"app/order_lines/{day}/rev=1"]["amount"]
         for scale, level in ((0.01, "block"), (100, "block"), (0.6, "warn")):
-            changed = year.with_day("app", "order_lines", day, amount=amount * scale)
+            changed = app.with_day("app", "order_lines", day, amount=amount * scale)
             found = _failed(changed.judge(day + timedelta(days=1)), "order_lines", "revenue")
             assert found is not None and found.level == level, (day, scale)
 
 
-def test_a_fall_during_a_sales_event_is_caught_and_its_rise_is_not(year: Year) -> None:
+def test_a_fall_during_a_sales_event_is_caught_and_its_rise_is_not(app: Year) -> None:
     eleventh = date(2025, 11, 11)
-    assert _failed(year.judge(date(2025, 11, 12)), "orders", "volume") is None
+    assert _failed(app.judge(date(2025, 11, 12)), "orders", "volume") is None
     found = _failed(
-        year.with_day("app", "orders", eleventh, rows=0.1).judge(date(2025, 11, 12)), "orders", "volume"
+        app.with_day("app", "orders", eleventh, rows=0.1).judge(date(2025, 11, 12)), "orders", "volume"
     )
     assert found is not None and found.blocks and "11.11" in found.examples[0]
 
 
-def test_a_missing_holiday_only_warns(year: Year) -> None:
+def test_a_missing_holiday_only_warns(app: Year) -> None:
     """National Day: whether the tills are open is the shop's business."""
     day = date(2025, 10, 1)
     found = _failed(
-        year.with_day("app", "orders", day, drop=True).judge(date(2025, 10, 2)), "orders", "delivered"
+        app.with_day("app", "orders", day, drop=True).judge(date(2025, 10, 2)), "orders", "delivered"
     )
     assert found is not None and found.level == "warn"
     assert "holiday 2025-10-01" in found.examples[0]

@@ -48,6 +48,10 @@ class Year:
         known = [e for e in self.entries if e.dt and e.dt < as_of]
         return check_history(assemble(known, as_of, self.profiles, set(), load_calendar(), "CNY"))
 
+    def only(self, source: str) -> "Year":
+        """What one source delivered of it."""
+        return replace(self, entries=[e for e in self.entries if e.source == source])
+
     def with_day(self, source: str, feed: str, day: date, **change: Any) -> "Year":
         """The same year in which one delivery is another: `rows` scales it, other keys replace values of its profile.
 

@@ -19,7 +19,7 @@ renamed as (
 
         -- attributes
         source.event_type,
-        source.search_term,
+        source.search_term_masked as search_term,
         source.value,
 
         -- timestamps

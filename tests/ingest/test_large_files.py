@@ -1,0 +1,196 @@
+"""What is too large for memory takes other ways through the loader and must come to the same.
+
+The ways: a clean CSV is typed and written while it is read; anything else is put down as text first; a large Parquet
+file is read in place. The limits are made small here, so that every file is large.
+"""
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import settings as settings_module
+from pipeline.ingest import content, ledger, loader, reader
+from pipeline.ingest.load import sweep
+from pipeline.ingest.loader import Loader
+from pipeline.settings import Settings
+from tests.ingest.bad_inputs import CASES, DAY, SOURCES, order, parquet
+from tests.ingest.bad_inputs import ORDERS as HEAD
+from tests.ingest.fuzz import fuzzed
+
+Land = Callable[[str, bytes | str], Path]
+AS_OF = date(2024, 5, 7)
+GOOD = HEAD + "".join(order(f"g-{i}", discount=f"{i}.5") for i in range(300))
+COUNTS = (
+    "status",
+    "reject_code",
+    "reject_codes",
+    "rows_read",
+    "rows_loaded",
+    "rows_rejected",
+    "rows_duplicate",
+)
+BYTES = ("header_bytes", "blank_bytes", "record_bytes", "content_bytes", "extra_columns", "sha256")
+
+
+@pytest.fixture
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "BLOCK_BYTES", 900)
+    for module in (reader, loader):
+        monkeypatch.setattr(module, "SPOOL_BYTES", 2_000)
+    monkeypatch.setattr(loader, "_STREAM_ROWS", 20)
+
+
+@pytest.fixture
+def streamed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """What each file that was tried while reading came to."""
+    seen: list[bool] = []
+    real = Loader._stream
+
+    def watched(self: Loader, pending: Any) -> bool:
+        seen.append(real(self, pending))
+        return seen[-1]
+
+    monkeypatch.setattr(Loader, "_stream", watched)
+    return seen
+
+
+def taken_in(settings: Settings) -> dict[str, tuple[Any, ...]]:
+    """Counts and loaded values of each file, however it was read."""
+    sweep(settings, AS_OF, run_id="large", released=None)
+    rows: dict[str, list[str]] = {}
+    for path in settings.raw.glob("[!_]*/*/*/*/*.parquet"):
+        for row in pq.read_table(path).to_pylist():
+            rows.setdefault(row["_delivery"], []).append(repr(sorted(row.items())))
+    rejects: dict[str, list[Any]] = {}
+    for path in settings.quarantine.glob("[!_]*/*/*/*.parquet"):
+        for row in pq.read_table(path).to_pylist():
+            rejects.setdefault(row["delivery"], []).append((row["record_no"], row["code"], row["column"]))
+    return {
+        e.file: (
+            [getattr(e, name) for name in (*COUNTS, *BYTES)],
+            sorted(rows.get(e.delivery, [])),
+            sorted(rejects.get(e.delivery, []), key=repr),
+        )
+        for e in ledger.read(settings)
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "at_once", "counts"),
+    [
+        (GOOD, True, (300, 300, 0, 0)),
+        (GOOD.replace("\n", "\r\n"), True, (300, 300, 0, 0)),
+        (GOOD.replace("c-g-7,", '"c,\n7",'), True, (300, 300, 0, 0)),
+        (GOOD + order("bad", currency="XXX"), False, (301, 300, 1, 0)),
+        (GOOD + order("g-7", discount="7.5"), False, (301, 300, 0, 1)),
+        (GOOD + order("g-7", status="completed"), False, (301, 300, 1, 0)),
+        (GOOD + "short\n", False, (301, 300, 1, 0)),
+        (GOOD + "\n" + order("late"), False, (301, 301, 0, 0)),
+        (GOOD + order("张"), False, (301, 301, 0, 0)),
+        (GOOD + order("words", discount="¥5"), False, (301, 301, 0, 0)),
+    ],
+    ids=[
+        "clean",
+        "crlf",
+        "quoted",
+        "broken rule",
+        "equal row",
+        "same key",
+        "short",
+        "blank",
+        "wide",
+        "not plain",
+    ],
+)
+def test_a_large_csv(
+    settings: Settings,
+    land: Land,
+    small_limits: None,
+    streamed: list[bool],
+    text: str,
+    at_once: bool,
+    counts: tuple[int, ...],
+) -> None:
+    land(f"shop/orders/{DAY}.csv", text)
+    ((ledger_row, loaded, _),) = taken_in(settings).values()
+    assert streamed == [at_once]
+    assert tuple(ledger_row[3:7]) == counts
+    assert len(loaded) == counts[1]
+    assert sum(ledger_row[len(COUNTS) : len(COUNTS) + 3]) == len(text.encode())
+    assert not list((settings.vault / "spill").glob("*.parquet")), (
+        "text with personal data is not left lying about"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [(GOOD + '"open\n', "unbalanced_quote"), (GOOD.replace("order_id", "x", 1), "missing_column")],
+)
+def test_a_large_csv_that_is_refused_leaves_nothing(
+    settings: Settings, land: Land, small_limits: None, text: str, code: str
+) -> None:
+    land(f"shop/orders/{DAY}.csv", text)
+    ((ledger_row, loaded, _),) = taken_in(settings).values()
+    assert (ledger_row[:2], loaded) == (["rejected", code], [])
+    assert not list(settings.raw.glob("shop/**/*.parquet"))
+    assert not list((settings.vault / "spill").glob("*.parquet"))
+
+
+def test_a_large_csv_that_changes_while_it_is_read_is_refused(
+    settings: Settings, land: Land, small_limits: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = land(f"shop/orders/{DAY}.csv", GOOD)
+    real = reader._read_content
+
+    def read(given: Path, *rest: Any, **more: Any) -> None:
+        path.write_text(GOOD + order("more"))
+        real(given, *rest, **more)
+
+    monkeypatch.setattr(reader, "_read_content", read)
+    ((ledger_row, loaded, _),) = taken_in(settings).values()
+    assert (ledger_row[:2], loaded) == (["rejected", "changed_while_read"], [])
+    assert not list(settings.raw.glob("shop/**/*.parquet"))
+
+
+def test_a_large_parquet_file_with_something_to_tell(
+    settings: Settings, land: Land, small_limits: None
+) -> None:
+    ids = [f"p-{i}" for i in range(40)]
+    rows = {"order_id": [*ids, "p-1", ""], "ordered_at": [f"{DAY} 12:00:00"] * 42, "status": ["paid"] * 42}
+    land(f"shop/orders/{DAY}.parquet", parquet(rows))
+    ((ledger_row, loaded, rejects),) = taken_in(settings).values()
+    assert tuple(ledger_row[3:7]) == (42, 40, 1, 1)
+    assert (len(loaded), rejects) == (40, [(42, "missing_value", "order_id")])
+
+
+def test_every_way_comes_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of bad inputs and damaged files, once with the limits as they are and once with small ones."""
+    from pipeline.ingest import contracts
+
+    declared = {**contracts.load_sources(), **SOURCES}
+    monkeypatch.setattr(contracts, "load_sources", lambda: declared)
+    monkeypatch.setenv("STRATA_LANDING", str(tmp_path / "landing"))
+    monkeypatch.setenv("STRATA_TOKEN_KEY", "ab" * 32)
+    landing = tmp_path / "landing"
+    files = {c.file: c.data() for c in CASES if c.place is None and c.source != "online_retail"}
+    for number in range(5_000_000, 5_000_120):
+        made = fuzzed(11, number, DAY)
+        files[f"{made.source}/{made.feed}/{DAY}.z{number}.{made.ext}"] = made.data
+    for name, data in files.items():
+        (landing / name).parent.mkdir(parents=True, exist_ok=True)
+        (landing / name).write_bytes(data)
+    monkeypatch.setenv("STRATA_HOME", str(tmp_path / "home"))
+    usual = taken_in(settings_module.load())
+    monkeypatch.setenv("STRATA_HOME", str(tmp_path / "home2"))
+    monkeypatch.setattr(content, "BLOCK_BYTES", 700)
+    for module in (reader, loader):
+        monkeypatch.setattr(module, "SPOOL_BYTES", 0)
+    monkeypatch.setattr(loader, "_STREAM_ROWS", 0)
+    other = taken_in(settings_module.load())
+    assert set(usual) == set(other) == set(files)
+    different = [name for name in files if usual[name] != other[name]]
+    assert not different, (different[:3], usual[different[0]], other[different[0]])
