@@ -12,6 +12,14 @@ from pipeline.settings import Settings
 TOKEN_KEY = "ab" * 32
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One process a file; folders whose tests share a costly home stay together (pytest -n 2 --dist loadgroup)."""
+    for item in items:
+        folder, _, file = item.nodeid.partition("::")[0].removeprefix("tests/").partition("/")
+        shared = folder if folder in ("job", "sample", "quality") else f"{folder}/{file}"
+        item.add_marker(pytest.mark.xdist_group(shared))
+
+
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """An empty home and an empty landing, under a fixed token key."""
