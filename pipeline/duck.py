@@ -38,11 +38,12 @@ def connect(
 
     Args:
         database: file to open; in memory where None.
-        spill: where a query that does not fit in memory goes on; in the first of `folders` where None.
+        spill: where a query that does not fit in memory goes on; below the first of `folders` where None.
     """
     allowed = list(folders)
     con = duckdb.connect(str(database) if database else ":memory:", read_only=read_only)
-    con.execute(f"set temp_directory = {literal(str(spill or allowed[0] / '.spill'))}")
+    if spill or allowed:
+        con.execute(f"set temp_directory = {literal(str(spill or allowed[0] / '.spill'))}")
     con.execute("set TimeZone = 'UTC'")
     listed = ", ".join(literal(str(folder.resolve())) for folder in (*allowed, *([spill] if spill else ())))
     con.execute(f"set allowed_directories = [{listed}]")

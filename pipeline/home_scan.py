@@ -30,6 +30,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline import duck
 from pipeline.ingest.vault import Vault
 from pipeline.lock import run_lock
 from pipeline.settings import Settings
@@ -245,7 +246,7 @@ def _in_duckdb(
     data: memoryview, needles: Needles, depth: int, path: Path | None
 ) -> Iterator[tuple[str, str | None]]:
     """Tables and the SQL of views. A copy is read, with its log: the file itself stays as it is."""
-    with _copied(data, path, (".wal",)) as copy, duckdb.connect(str(copy)) as con:
+    with _copied(data, path, (".wal",)) as copy, duck.connect([copy.parent], database=copy) as con:
         sql = con.execute("select string_agg(sql, chr(10)) from duckdb_views() where not internal").fetchone()
         yield from (("views", value) for value in needles.found_in(sql[0] or "" if sql else ""))
         tables = con.execute(

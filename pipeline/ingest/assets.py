@@ -130,7 +130,10 @@ def _of_tables(readings: list[Reading]) -> dict[str, int | str]:
     if not readings:
         return {}
     reached = ", ".join(f"{r.source}/{r.feed}: {r.reached}" for r in readings if r.reached)
-    return {"rows read from tables": sum(r.rows for r in readings), "tables read to the end of": reached or "whole"}
+    return {
+        "rows read from tables": sum(r.rows for r in readings),
+        "tables read to the end of": reached or "whole",
+    }
 
 
 @asset(

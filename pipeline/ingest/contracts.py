@@ -18,7 +18,7 @@ import duckdb
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline import settings
+from pipeline import duck, settings
 from pipeline.errors import StrataError
 
 SQL_TYPES: dict[str, str] = {
@@ -348,7 +348,7 @@ class Contract(_Strict):
 @cache
 def _sql() -> duckdb.DuckDBPyConnection:
     """One empty database that rules are bound against."""
-    return duckdb.connect()
+    return duck.connect([])
 
 
 class DeliveredFeed(_Strict):

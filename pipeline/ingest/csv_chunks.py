@@ -374,7 +374,11 @@ class CsvParser:
         table = table.rename_columns([name for _, name in self._kept])
         known = (self.is_clean, self.plain)
         self.is_clean = self.is_clean and _is_clean(text, delimiter, quote if quoted else b"")
-        self.plain = {n for n in self.plain if n in table.column_names and _is_plain(table[n], self._contract.columns[n].type)}
+        self.plain = {
+            n
+            for n in self.plain
+            if n in table.column_names and _is_plain(table[n], self._contract.columns[n].type)
+        }
         if self._strict and self._no > records and known != (self.is_clean, self.plain):
             raise NotClean
         self._add(table.append_column("_row", row_no))

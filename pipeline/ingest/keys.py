@@ -19,6 +19,7 @@ from typing import Any
 
 import duckdb
 
+from pipeline import duck
 from pipeline.errors import StrataError
 from pipeline.ingest.contracts import load_contracts
 from pipeline.ingest.private import write_private
@@ -140,7 +141,7 @@ def _in_use(settings: Settings) -> str:
     if (settings.vault / "keys.json").exists():
         return "the vault"
     try:
-        with duckdb.connect(str(database), read_only=True) as con:
+        with duck.connect([settings.vault], database=database, read_only=True) as con:
             row = con.execute("select count(*) from clear_values").fetchone()
     except duckdb.Error:
         row = None

@@ -312,9 +312,7 @@ class Loader:
         pending.loaded = pending.feed_rows[self.contract.feed] = stream.records.rows_read
         return True
 
-    def _good_rows_of(
-        self, con: duckdb.DuckDBPyConnection, pending: Pending, stream: RecordStream
-    ) -> None:
+    def _good_rows_of(self, con: duckdb.DuckDBPyConnection, pending: Pending, stream: RecordStream) -> None:
         table = stream.table()
         con.register("as_streamed", table)
         con.register("deliveries", self._bounds([pending]))
@@ -333,7 +331,9 @@ class Loader:
     def _repeats_in_raw(self, con: duckdb.DuckDBPyConnection, pending: Pending) -> bool:
         path = self.writer.raw_path(self.contract.feed, pending.entry, pending.delivery)
         key_hash, repeated = self._repeated_keys(many=False)
-        sql = f"select 1 from read_parquet({literal(str(path))}) group by {key_hash} having {repeated} limit 1"
+        sql = (
+            f"select 1 from read_parquet({literal(str(path))}) group by {key_hash} having {repeated} limit 1"
+        )
         return con.execute(sql).fetchone() is not None
 
     def _connection(self, *, streamed: bool) -> duckdb.DuckDBPyConnection:

@@ -16,6 +16,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline import duck
 from pipeline.duck import literal
 from pipeline.errors import StrataError
 from pipeline.ingest import keys
@@ -142,8 +143,10 @@ def _prepare(
     """Write vault and raw under the new key beside the old; (values, files)."""
     private = _private(settings)
     private.mkdir(mode=0o700)
-    with duckdb.connect(str(private / "vault.duckdb")) as con:
-        con.execute(f"set temp_directory = {literal(str(private / 'spill'))}")
+    made = duck.connect(
+        [settings.vault, settings.raw], database=private / "vault.duckdb", spill=private / "spill"
+    )
+    with made as con:
         with private_files():
             values = _retokenise_vault(con, settings, old, new_key)
         log(f"{values:,} values have tokens of the new key")
@@ -184,7 +187,7 @@ def _retokenise_vault(
     if not database.exists():
         return 0
     # Opened for writing, so that a log that a killed run left is brought in first.
-    with duckdb.connect(str(database)) as source:
+    with duck.connect([settings.vault], database=database, spill=_private(settings) / "spill") as source:
         source.execute("checkpoint")
     con.execute(f"attach {literal(str(database))} as before (read_only)")
     reader = con.cursor()
@@ -198,14 +201,8 @@ def _retokenise_vault(
                     f"{database} holds a token that key {old.key_id} does not make: restore it from a backup"
                 )
             made.append(keys.token(new_key, kind, value))
-        batch = pa.table(  # noqa: F841 (DuckDB reads it by name)
-            {
-                "kind": [row[0] for row in rows],
-                "old": [row[1] for row in rows],
-                "value": [row[2] for row in rows],
-                "new": made,
-            }
-        )
+        kinds, befores, clear = ([row[i] for row in rows] for i in range(3))
+        con.register("batch", pa.table({"kind": kinds, "old": befores, "value": clear, "new": made}))
         con.execute("insert into clear_values select kind, new, value, $1 from batch", [keys.id_of(new_key)])
         con.execute("insert into renamed select old, new from batch")
         values += len(rows)
@@ -245,7 +242,7 @@ def _retokenise_file(con: duckdb.DuckDBPyConnection, path: Path, target: Path, n
 
 def _renamed(con: duckdb.DuckDBPyConnection, tokens: pa.ChunkedArray, path: Path) -> pa.Array:
     """The new tokens of a column, in its order. Raises StrataError for a token that the vault does not know."""
-    asked = pa.table({"n": pa.array(range(len(tokens)), pa.int64()), "old": tokens})  # noqa: F841
+    con.register("asked", pa.table({"n": pa.array(range(len(tokens)), pa.int64()), "old": tokens}))
     found = con.execute("select new from asked left join renamed using (old) order by n").to_arrow_table()[
         "new"
     ]

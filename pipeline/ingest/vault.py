@@ -16,6 +16,7 @@ import duckdb
 import phonenumbers
 import pyarrow as pa
 
+from pipeline import duck
 from pipeline.errors import StrataError
 from pipeline.ingest import masking
 from pipeline.ingest.keys import note_opening, open_keys, token
@@ -75,7 +76,7 @@ class Vault:
         path = self._folder / "vault.duckdb"
         with private_files():
             try:
-                self._con = duckdb.connect(str(path))
+                self._con = duck.connect([self._folder], database=path, spill=self._folder / "spill")
                 self._con.execute(
                     "create table if not exists clear_values (kind varchar, token varchar, value varchar, "
                     "key_id varchar, primary key (kind, token))"
@@ -151,7 +152,7 @@ class Vault:
 
     def _known_names(self, spellings: Iterable[str]) -> set[str]:
         """Those of the lower-case spellings that are the name of somebody."""
-        asked = pa.table({"spelling": pa.array(sorted(spellings), pa.string())})  # noqa: F841 (DuckDB reads it by name)
+        self._open.register("asked", pa.table({"spelling": pa.array(sorted(spellings), pa.string())}))
         rows = self._open.execute(
             "select spelling from asked semi join (select lower(value) as known from clear_values where kind = 'name') "
             "on spelling = known"
@@ -163,8 +164,8 @@ class Vault:
         con = self._open
         if not pairs:
             return
-        new_values = pa.table(  # noqa: F841 (DuckDB reads it by name)
-            {"token": [t for t, _ in pairs], "value": [v for _, v in pairs]}
+        con.register(
+            "new_values", pa.table({"token": [t for t, _ in pairs], "value": [v for _, v in pairs]})
         )
         with private_files():
             con.execute(

@@ -74,9 +74,7 @@ def write_context(settings: Settings, as_of: date) -> RunContext:
             ("currency_digits", pa.int32()),
         ]
     )
-    write_parquet(
-        pa.Table.from_pylist([vars(context)], schema), settings.build / "run_context.parquet"
-    )
+    write_parquet(pa.Table.from_pylist([vars(context)], schema), settings.build / "run_context.parquet")
     return context
 
 

@@ -40,7 +40,7 @@ def check_row(check: Mapping) -> dict:
     level = text_of(check.get("level"))
     return {
         "subject": text_of(check.get("feed") or check.get("table")),
-        "check": text_of(check.get("check")),
+        "check": text_of(check.get("check")) + (f" ({check['gate']})" if check.get("gate") else ""),
         "level": level,
         "level_text": known("level", level) or Text(level, level),
         "observed": fmt.brief(check.get("observed")),
