@@ -164,9 +164,7 @@ class Vault:
         con = self._open
         if not pairs:
             return
-        con.register(
-            "new_values", pa.table({"token": [t for t, _ in pairs], "value": [v for _, v in pairs]})
-        )
+        con.register("new_values", pa.table({"token": [t for t, _ in pairs], "value": [v for _, v in pairs]}))
         with private_files():
             con.execute(
                 "insert or ignore into clear_values select $1, token, value, $2 from new_values",

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -21,6 +21,7 @@ from pipeline.errors import GateStopped, StrataError
 from pipeline.ingest.contracts import load_contracts
 from pipeline.progress import say
 from pipeline.quality.checks import Check, blocking
+from pipeline.quality.failing_rows import failing_rows
 from pipeline.quality.gate import save_checks, source_checks
 from pipeline.quality.gates import gates_named
 from pipeline.resources import RunLock
@@ -89,12 +90,23 @@ def built_nodes(manifest: dict[str, Any]) -> list[str]:
     )
 
 
-def dbt_checks(manifest: dict[str, Any], run_results: dict[str, Any]) -> list[Check]:
-    """Data tests of a run as checks, on the table that they test."""
+def dbt_checks(
+    manifest: dict[str, Any], run_results: dict[str, Any], found: Mapping[str, tuple[str, ...]]
+) -> list[Check]:
+    """Data tests of a run as checks, on the table that they test; `found` has the first rows of those that failed.
+
+    A test that was skipped because another failed says nothing, unless nothing else does.
+    """
+    results = [
+        r
+        for r in run_results["results"]
+        if manifest["nodes"].get(r["unique_id"], {}).get("resource_type") == "test"
+    ]
+    failed = any(r["status"] == "fail" for r in results)
     checks = []
-    for result in run_results["results"]:
-        node = manifest["nodes"].get(result["unique_id"])
-        if node is None or node["resource_type"] != "test":
+    for result in results:
+        node = manifest["nodes"][result["unique_id"]]
+        if failed and result["status"] == "skipped":
             continue
         named = ((node["config"].get("meta") or {}).get("dagster") or {}).get("ref", {}).get("name")
         on = [n for n in node["depends_on"]["nodes"] if n.endswith(f".{named}")] or node["depends_on"][
@@ -115,7 +127,8 @@ def dbt_checks(manifest: dict[str, Any], run_results: dict[str, Any]) -> list[Ch
                 result["failures"] if result["failures"] is not None else result["status"],
                 0,
                 description or (result["message"] or ""),
-                gate=gates_named(description),
+                found.get(result["unique_id"], ()),
+                gates_named(description),
             )
         )
     return checks
@@ -192,7 +205,7 @@ def transform(context: AssetExecutionContext, dbt: LocalDbt, run_lock: RunLock) 
     manifest = json.loads(MANIFEST.read_text())
     results = target / "run_results.json"
     run_results = json.loads(results.read_text()) if results.exists() else {"results": []}
-    tests = dbt_checks(manifest, run_results)
+    tests = dbt_checks(manifest, run_results, failing_rows(settings, run_results))
     save_checks(settings, "dbt", context.run_id, tests)
     if failure:
         broken = [r for r in run_results["results"] if r["status"] in ("error", "runtime error")]
