@@ -50,9 +50,10 @@ lint: .venv-lint/.complete ## style of Python and YAML, and Dagster's own check 
 	.venv-lint/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-lint.lock
 	@touch $@
 
-bench: .venv/.complete ## our job beside a hand-written script and pandas, 1 M and 10 M order lines
+bench: .venv/.complete ## our job and our ingest beside their peers, 1 M and 10 M order lines
 	$(BIN)/python -m benchmarks.scale --rows 1000000 --json var/bench/1m.json
 	$(BIN)/python -m benchmarks.scale --rows 10000000 --json var/bench/10m.json
+	$(BIN)/python -m benchmarks.ingest --rows 10000000 --json var/bench/ingest.json
 
 clean: ## everything that the targets above made, apart from landing/ and var/ (your data)
 	rm -rf .venv .venv-lint dbt_project/target dbt_project/logs .pytest_cache .ruff_cache

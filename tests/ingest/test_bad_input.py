@@ -261,6 +261,7 @@ def test_a_file_that_unpacks_to_too_much_is_refused_while_it_is_unpacked(
     assert outcome(settings, f"shop/orders/{DAY}.csv.gz") == ("rejected", "zip_bomb")
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(os.environ.get("STRATA_SOAK") != "1", reason="unpacks 1 GB; make soak")
 def test_a_real_gigabyte_is_refused(settings: Settings, land: Land) -> None:
     text = "".join(order(f"gb-{i * 7919}") for i in range(500_000))

@@ -48,6 +48,7 @@ def _rows_by_delivery(folder: Path) -> Counter[str]:
     return found
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("round_", ROUNDS)
 def test_both_equations_hold_on_damaged_files(
     round_: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

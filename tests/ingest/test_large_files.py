@@ -169,6 +169,7 @@ def test_a_large_parquet_file_with_something_to_tell(
     assert (len(loaded), rejects) == (40, [(42, "missing_value", "order_id")])
 
 
+@pytest.mark.soak
 def test_every_way_comes_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bad inputs and damaged files, once with the limits as they are and once with small ones.
 

@@ -192,6 +192,7 @@ def killed_at(settings: Settings, n: int) -> bool:
     return False
 
 
+@pytest.mark.soak
 def test_killed_at_any_point_one_of_the_keys_works_and_doing_it_again_finishes(
     home: Settings, built: Settings
 ) -> None:

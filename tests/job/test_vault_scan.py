@@ -175,6 +175,7 @@ def published(line: Line) -> list[list[tuple[Any, ...]]]:
     return [line.query(f"select * from {table} order by all") for table in tables]
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(not os.environ.get("STRATA_SOAK"), reason="a whole run: make soak")
 def test_the_next_run_after_a_new_key_publishes_the_same(company: Line, rotated: Rotated) -> None:
     line = rotated.line
