@@ -11,7 +11,8 @@ from tests.job.conftest import Line
 PROJECT = Path(__file__).parents[2] / "dbt_project"
 
 
-def test_every_claim_about_the_sql_holds(company_copy: Line, tmp_path: Path) -> None:
+def test_every_claim_about_the_sql_holds(company: Line, tmp_path: Path) -> None:
+    # Not on a copy: the views of a build read the raw files of its own home, and dbt opens no other.
     done = subprocess.run(
         [
             str(Path(sys.executable).with_name("dbt")),
@@ -27,12 +28,12 @@ def test_every_claim_about_the_sql_holds(company_copy: Line, tmp_path: Path) -> 
             "--log-path",
             str(tmp_path / "logs"),
         ],
-        env={**os.environ, "STRATA_HOME": str(company_copy.home)},
+        env={**os.environ, "STRATA_HOME": str(company.home)},
         capture_output=True,
         text=True,
         check=False,
     )
     results = json.loads((tmp_path / "target" / "run_results.json").read_text())["results"]
-    failed = [r["unique_id"] for r in results if r["status"] != "pass"]
+    failed = [r["unique_id"] for r in results if r["status"] not in ("pass", "success")]
     assert done.returncode == 0 and failed == [], failed or done.stdout[-3000:]
     assert len(results) >= 30
