@@ -387,7 +387,7 @@ def tables() -> None:
 def list_tables(landing: Path | None, home: Path | None, as_json: bool) -> None:
     """Every declared table and how far it has been read."""
     settings = _settings(home, landing)
-    from pipeline.ingest import databases
+    from pipeline.ingest.database import days as databases
 
     found = databases.tables(settings)
     _answer(as_json, found, databases.told(found))
@@ -404,7 +404,7 @@ def list_tables(landing: Path | None, home: Path | None, as_json: bool) -> None:
 def again(source: str, feed: str, day: date, landing: Path | None, home: Path | None, as_json: bool) -> None:
     """Read one day of a table anew; the next run takes it in as a correction."""
     settings = _settings(home, landing)
-    from pipeline.ingest import databases
+    from pipeline.ingest.database import days as databases
     from pipeline.lock import run_lock
     from pipeline.progress import say
 
@@ -432,7 +432,7 @@ def vault() -> None:
 def rotate(new_key_file: Path | None, home: Path | None, as_json: bool) -> None:
     """Replace the token key: every token is made again, every customer_key stays."""
     settings = _settings(home)
-    from pipeline.ingest import rotation
+    from pipeline.ingest.vault import rotation
     from pipeline.progress import say
 
     done = rotation.rotate(settings, rotation.new_key(new_key_file), say)

@@ -12,7 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from pipeline.errors import StrataError
-from pipeline.ingest import databases
+from pipeline.ingest.database import days as databases
 from pipeline.ingest.landing import scan
 from pipeline.ingest.vault import Vault
 from pipeline.lock import run_lock

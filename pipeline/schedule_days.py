@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from dagster import DailyPartitionsDefinition
 
 from pipeline import settings as settings_module
-from pipeline.ingest.databases import active
+from pipeline.ingest.database.days import active
 from pipeline.ingest.landing import scan
 
 

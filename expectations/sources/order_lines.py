@@ -31,5 +31,5 @@ SUITE = Suite(
             gate="Q-03",
         ),
     ),
-    Measures(amount="qty * unit_price_paid"),
+    Measures(amount="cast(qty as double) * cast(unit_price_paid as double)"),
 )

@@ -18,7 +18,7 @@ from pipeline import settings as settings_module
 from pipeline.identity.links import write_links
 from pipeline.ingest import ledger
 from pipeline.ingest.contracts import Contract, load_contracts
-from pipeline.ingest.databases import Reading, read_tables
+from pipeline.ingest.database.days import Reading, read_tables
 from pipeline.ingest.load import sweep
 from pipeline.ingest.mapping import targets
 from pipeline.progress import say

@@ -10,7 +10,9 @@ from pipeline.duck import literal, quote
 from pipeline.ingest.contracts import SQL_TYPES, Column, Contract
 from pipeline.ingest.zones import offset_of_utc, utc_of_local
 
-_TIMESTAMP = r"^\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?\s*(Z|[+-]\d{2}:?\d{2})?$"
+_TIMESTAMP = (
+    r"^\d{4}[-/]\d{1,2}[-/]\d{1,2}([ T]\d{1,2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?\s*(Z|[+-](0\d|1[0-4]):?[0-5]\d)?$"
+)
 _OFFSET = r"(Z|[+-]\d{2}:?\d{2})$"
 _SPACED_OFFSET = r"\s+" + _OFFSET
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
@@ -45,10 +47,14 @@ def _cleaned(x: str) -> str:
 def _number_text(x: str) -> str:
     """Plain digits of a written number: full-width digits, currency signs, thousands, (5.00) for -5.00."""
     ascii_digits = f"translate({x}, '０１２３４５６７８９．，－（）', '0123456789.,-()')"
-    bare = f"regexp_replace({ascii_digits}, '[¥￥$£€\\s]|元$', '', 'g')"
+    # Currency and blanks go at the ends only: a cell with two numbers in it is not one number.
+    led = f"regexp_replace({ascii_digits}, '^\\s*([(+-]?)\\s*[¥￥$£€]?\\s*', '\\1')"
+    bare = f"regexp_replace({led}, '\\s*(元|[¥￥$£€])?\\s*(\\)?)\\s*$', '\\2')"
     plain = (
         f"case when regexp_matches({bare}, '^\\(?[+-]?\\d{{1,3}}(,\\d{{3}})+(\\.\\d+)?\\)?$') "
-        f"then replace({bare}, ',', '') else {bare} end"
+        f"then replace({bare}, ',', '') "
+        f"when regexp_matches({bare}, '^\\(?[+-]?\\d{{1,3}}( \\d{{3}})+(\\.\\d+)?\\)?$') "
+        f"then replace({bare}, ' ', '') else {bare} end"
     )
     return f"regexp_replace({plain}, '^\\((\\d+(\\.\\d+)?)\\)$', '-\\1')"
 
@@ -150,14 +156,14 @@ def _typed(
     if column.type == "i" and family in _INTEGERS:
         return _Typed(f"try_cast({q} as {target})", given)
     if column.type == "d" and family in ("DATE", "TIMESTAMP"):
-        return _Typed(f"cast({q} as date)")
+        return _Typed(f"try_cast({q} as date)", given)
     if column.type == "ts" and family.startswith("TIMESTAMP WITH"):
         utc = f"make_timestamp(epoch_us({q}))"
         return _Typed(utc, None, offset_of_utc(utc, zone, until_year))
     if column.type == "ts" and family.startswith(("TIMESTAMP", "DATE")):
-        local = f"cast({q} as timestamp)"
+        local = f"try_cast({q} as timestamp)"
         utc = utc_of_local(local, zone, until_year)
-        return _Typed(utc, None, f"cast(date_diff('minute', {utc}, {local}) as smallint)")
+        return _Typed(utc, given, f"cast(date_diff('minute', {utc}, {local}) as smallint)")
     if column.type == "b" and family == "BOOLEAN":
         return _Typed(q)
     return _from_text(column, f"cast({q} as varchar)", zone, until_year)

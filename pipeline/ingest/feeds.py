@@ -3,6 +3,7 @@
 import codecs
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -17,12 +18,12 @@ from zoneinfo import ZoneInfo
 
 from pipeline.errors import StrataError
 from pipeline.ingest import ledger, quarantine
-from pipeline.ingest.content import Content
 from pipeline.ingest.contracts import Contract, delivered_contract, load_contracts, source_of
 from pipeline.ingest.generated import contract_of, facts, rules_of, type_of
 from pipeline.ingest.landing import FORMATS, MANIFEST
 from pipeline.ingest.load import sweep
 from pipeline.ingest.mapping import targets
+from pipeline.ingest.reading.content import Content
 from pipeline.ingest.reject_codes import describe, load_codes
 from pipeline.settings import Settings
 
@@ -210,6 +211,9 @@ def check(
     keeps_name = day is None and (in_landing or _day_of(path.name) is not None)
     day = day or _day_of(path.name) or today
     name = path.name if keeps_name else f"{day}.{ext}"
+    for what, given in (("source", source), ("feed", feed)):
+        if not re.fullmatch(r"[^\W_][\w-]*", given):
+            raise StrataError(f"{what} {given!r} is no folder of landing: use letters, digits, - and _")
     with _elsewhere(settings) as there:
         landed = there.landing / source / feed / name
         landed.parent.mkdir(parents=True)
@@ -219,6 +223,8 @@ def check(
             _copy(manifest, landed.with_name(name + MANIFEST))
         as_of = min(day, today + timedelta(days=1)) + timedelta(days=1)
         swept = sweep(there, as_of, run_id="check", released=None)
+        if not swept.entries:
+            raise StrataError(f"{name} is no name of a delivery: give it another name, such as {day}.{ext}")
         entry = swept.entries[0]
         records = quarantine.read(there, entry.delivery)
         encoding = delivered_contract(source_of(source), feed).encoding  # type: ignore[union-attr]

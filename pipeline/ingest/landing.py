@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StrataError
-from pipeline.ingest.content import FileRejected, open_regular
 from pipeline.ingest.contracts import delivered_contract, load_contracts, source_of
 from pipeline.ingest.files import file_stat
+from pipeline.ingest.reading.content import FileRejected, open_regular
 
 FORMATS = ("csv", "csv.gz", "jsonl", "jsonl.gz", "parquet", "xlsx")
 _EXTS = "|".join(FORMATS)

@@ -8,13 +8,13 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from pipeline.ingest import ledger
-from pipeline.ingest.content import FileRejected, sha256_of
 from pipeline.ingest.contracts import load_contracts, source_of
 from pipeline.ingest.files import file_stat
 from pipeline.ingest.landing import Delivery, Misplaced, scan
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.loader import Loader, now_utc
 from pipeline.ingest.mapping import targets
+from pipeline.ingest.reading.content import FileRejected, sha256_of
 from pipeline.ingest.vault import Vault
 from pipeline.ingest.writing import prepare_raw
 from pipeline.settings import Settings

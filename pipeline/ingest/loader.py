@@ -17,14 +17,14 @@ from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
 from pipeline.ingest import ledger, profile, quarantine
 from pipeline.ingest.cast import broken_sql, classified_sql
-from pipeline.ingest.content import FileRejected, check_kind, open_regular, sha256_of
-from pipeline.ingest.contracts import Source, delivered_contract, load_contracts, load_sources
-from pipeline.ingest.csv_chunks import NotClean
+from pipeline.ingest.contracts import Contract, Source, delivered_contract, load_contracts, load_sources
 from pipeline.ingest.documents import Documents
 from pipeline.ingest.landing import Delivery, read_manifest
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.mapping import mapped, targets
-from pipeline.ingest.reader import (
+from pipeline.ingest.reading.content import FileRejected, check_kind, open_regular, sha256_of
+from pipeline.ingest.reading.csv_chunks import NotClean
+from pipeline.ingest.reading.reader import (
     SPOOL_BYTES,
     Records,
     RecordStream,
@@ -92,7 +92,8 @@ class Loader:
         self.rules = rules_of(settings, source, feed)
         mine = [e for e in known if e.source == source.source and e.feed == feed]
         # Master data may well be the same in two systems; a day's sales are not.
-        others = [e for e in known if e.source != source.source and e.feed == feed and e.rows_loaded]
+        newest = {(e.source, e.stem): e for e in known if e.source != source.source and e.feed == feed}
+        others = [e for e in newest.values() if e.rows_loaded]
         self.elsewhere = {e.sha256: e.file for e in others} if contract.cadence == "daily" else {}
         self.last_by_file = {e.file: e for e in mine}
         self.rev = defaultdict(int)
@@ -123,6 +124,7 @@ class Loader:
         self._check_one_file_each(files)
         # The second round is for duplicates: the file that they repeated may have been corrected in the first.
         yield from self._round(f for part in (files, self._duplicates(files)) for f in part)
+        self._check_duplicates_stand({f.file for f in files})
         if self.documents:
             self.replay |= self._leaning_on_corrected({f.file for f in files})
             yield from self._round(
@@ -154,6 +156,16 @@ class Loader:
                 "landing and run again"
             )
         return {e.delivery for e in again}
+
+    def _check_duplicates_stand(self, landed: set[str]) -> None:
+        """A file that only repeated another is needed again once that other one is corrected."""
+        for entry in self.current.values():
+            due = entry.status == "duplicate" and entry.dt and entry.dt < self.as_of
+            if due and entry.file not in landed and not self._twin(entry, entry.sha256):
+                raise StrataError(
+                    f"{entry.file} repeated a file that was corrected since, so its rows are needed: put {entry.file} "
+                    "back into landing and run again"
+                )
 
     def _duplicates(self, files: list[Delivery]) -> Iterator[Delivery]:
         return (f for f in files if self._is_duplicate(f))
@@ -199,7 +211,11 @@ class Loader:
 
     def _pending(self, delivery: Delivery) -> Pending | None:
         """The file as a pending one with its records, or None where the ledger has these bytes already."""
-        stat = delivery.stat
+        try:
+            stat = delivery.stat
+        except FileNotFoundError:
+            # It was taken away since the folder was listed: nothing was delivered.
+            return None
         last = self.last_by_file.get(delivery.file)
         if last and last.status == "duplicate" and not self._twin(delivery, last.sha256):
             last = None
@@ -248,7 +264,7 @@ class Loader:
         if entry.sha256 in self.elsewhere:
             raise FileRejected("wrong_source", f"the same bytes as {self.elsewhere[entry.sha256]}")
         if delivery.ext == "parquet":
-            manifest.check(rows=_parquet_rows(delivery.path))
+            manifest.check(rows=_parquet_rows(delivery.path, self.contract))
             records = small_text_records(delivery.path, self.contract, entry.sha256)
             if records is None:
                 return
@@ -331,9 +347,7 @@ class Loader:
     def _repeats_in_raw(self, con: duckdb.DuckDBPyConnection, pending: Pending) -> bool:
         path = self.writer.raw_path(self.contract.feed, pending.entry, pending.delivery)
         key_hash, repeated = self._repeated_keys(many=False)
-        sql = (
-            f"select 1 from read_parquet({literal(str(path))}) group by {key_hash} having {repeated} limit 1"
-        )
+        sql = f"select 1 from read_parquet({literal(str(path))}, hive_partitioning = false) group by {key_hash} having {repeated} limit 1"
         return con.execute(sql).fetchone() is not None
 
     def _connection(self, *, streamed: bool) -> duckdb.DuckDBPyConnection:
@@ -363,7 +377,7 @@ class Loader:
                 "wrong_source", f"column {column} says {named}, the folder says {self.source.source}"
             )
 
-    def _twin(self, delivery: Delivery, sha: str) -> Entry | None:
+    def _twin(self, delivery: Delivery | Entry, sha: str) -> Entry | None:
         """A loaded delivery of another name with the same bytes that is still in force, which this one repeats.
 
         Two days without rows have equal bytes and are two deliveries. Where rows are states (master data, an order's
@@ -624,7 +638,7 @@ class Loader:
         columns = ", ".join(quote(name) for name in [*names, "_row"])
         con.execute(
             f"create temp view as_delivered as select {columns}, {literal(delivery)} as _delivery "
-            f"from read_parquet({literal(str(spool))})"
+            f"from read_parquet({literal(str(spool))}, hive_partitioning = false)"
         )
         return "as_delivered", dict.fromkeys(names, "VARCHAR")
 
@@ -633,17 +647,16 @@ class Loader:
     ) -> tuple[str | None, dict[str, str]]:
         path = str(pending.delivery.path)
         try:
-            described = con.execute("describe select * from read_parquet($1)", [path]).fetchall()
+            described = con.execute(
+                "describe select * from read_parquet($1, hive_partitioning = false)", [path]
+            ).fetchall()
             resolved, extra = resolve_header([row[0] for row in described], self.contract)
             if "file_row_number" in (row[0].casefold() for row in described):
                 raise FileRejected(
                     "wrong_format", "column file_row_number is DuckDB's own; rename it in the export"
                 )
         except duckdb.Error as error:
-            detail = str(error).splitlines()[0]
-            pending.entry = replace(
-                pending.entry, status="rejected", reject_code="wrong_format", reject_detail=detail
-            )
+            self._reject(pending, FileRejected("wrong_format", _damage_of(error)))
             return None, {}
         except FileRejected as rejected:
             self._reject(pending, rejected)
@@ -657,7 +670,8 @@ class Loader:
         delivery_literal = "'" + pending.entry.delivery.replace("'", "''") + "'"
         con.execute(
             f"create temp view as_delivered as select {columns}, file_row_number + 1 as _row, "
-            f"{delivery_literal} as _delivery from read_parquet({file_literal}, file_row_number = true)"
+            f"{delivery_literal} as _delivery "
+            f"from read_parquet({file_literal}, file_row_number = true, hive_partitioning = false)"
         )
         for name, column in self.contract.columns.items():
             if column.same_as == "source" and name in types:
@@ -745,17 +759,23 @@ class Loader:
         self._exclude(con, "select _delivery, _row from superseded")
 
     def _exclude_documents(self, con: duckdb.DuckDBPyConnection, batch: list[Pending]) -> None:
-        """Leave out the documents of a feed without a key that came before, and count their rows."""
+        """Leave out the documents of a feed without a key that came before: with the same lines as duplicates."""
         if not self.documents:
             return
-        found = self.documents.repeated(con, [p.entry for p in batch], self.current.values())
+        found = self.documents.met_before(con, [p.entry for p in batch], self.current.values())
         if not found:
             return
         by_delivery = {p.entry.delivery: p for p in batch}
-        for delivery, row, same_as in sorted(found):
-            by_delivery[delivery].repeats.append((row, same_as, None))
-            by_delivery[delivery].duplicate_rows += 1
-        rows = {"_delivery": [d for d, _, _ in found], "_row": pa.array([r for _, r, _ in found], pa.int64())}
+        for delivery, row, held_by, is_same in sorted(found):
+            if is_same:
+                by_delivery[delivery].repeats.append((row, held_by, None))
+                by_delivery[delivery].duplicate_rows += 1
+            else:
+                by_delivery[delivery].rejected[row] = ("document_changed", None, None)
+        rows = {
+            "_delivery": [d for d, *_ in found],
+            "_row": pa.array([row for _, row, *_ in found], pa.int64()),
+        }
         con.register("known_documents", pa.table(rows))
         self._exclude(con, "select _delivery, _row from known_documents")
 
@@ -814,14 +834,28 @@ def _streams(batch: list[Pending]) -> bool:
     return pq.read_metadata(first.delivery.path).num_rows > _STREAM_ROWS
 
 
-def _parquet_rows(path: Path) -> int:
-    """Rows by the file's footer. Raises FileRejected where it has no readable one."""
+def _parquet_rows(path: Path, contract: Contract) -> int:
+    """Rows by the file's footer. Raises FileRejected where it has no readable one, or a type that cannot be trusted."""
     with open_regular(path) as file:
         check_kind(file.read(64), "parquet")
     try:
-        return pq.read_metadata(path).num_rows
+        metadata = pq.read_metadata(path)
+        schema = metadata.schema.to_arrow_schema()
     except (pa.ArrowException, OSError) as error:
-        raise FileRejected("wrong_format", f"no Parquet file: {str(error).splitlines()[0]}") from error
+        raise FileRejected("wrong_format", f"no Parquet file ({type(error).__name__})") from None
+    resolved, _ = resolve_header(schema.names, contract)
+    for column, name in zip(schema, resolved, strict=True):
+        if name and pa.types.is_decimal256(column.type):
+            # DuckDB reads such a number as a double, and of another value.
+            raise FileRejected(
+                "wrong_format", f"column {name} has more than 38 digits; write it as decimal(38, n)"
+            )
+        if name and (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+            # Text without its annotation comes out as hex, which no join finds and no mask sees.
+            raise FileRejected(
+                "wrong_format", f"column {name} holds bytes; write it as a string (UTF8) column"
+            )
+    return metadata.num_rows
 
 
 def _check_unchanged(batch: list[Pending]) -> None:
@@ -837,9 +871,14 @@ def _damage(con: duckdb.DuckDBPyConnection, pending: Pending) -> FileRejected | 
         return None
     try:
         con.execute(
-            "create temp table read_through as select max(hash(columns(*))) from read_parquet($1)",
+            "create temp table read_through as select max(hash(columns(*))) from read_parquet($1, hive_partitioning = false)",
             [str(pending.delivery.path)],
         )
     except duckdb.Error as error:
-        return FileRejected("wrong_format", f"damaged Parquet file: {str(error).splitlines()[0]}")
+        return FileRejected("wrong_format", _damage_of(error))
     return None
+
+
+def _damage_of(error: duckdb.Error) -> str:
+    """What may be told of a broken file: DuckDB's own text quotes values, and no form of it is safe to copy."""
+    return f"the Parquet file cannot be read to its end ({type(error).__name__}); write it anew and deliver it again"

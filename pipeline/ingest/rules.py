@@ -9,11 +9,12 @@ from pipeline.settings import MAPPINGS_DIR, Settings
 
 _CODE = (
     "cast.py",
-    "csv_chunks.py",
+    "reading/content.py",
+    "reading/csv_chunks.py",
     "documents.py",
     "loader.py",
     "mapping.py",
-    "reader.py",
+    "reading/reader.py",
     "zones.py",
 )
 
@@ -31,5 +32,5 @@ def rules_of(settings: Settings, source: Source, feed: str) -> str:
     for part in parts:
         digest.update(repr(part).encode())
     for name in _CODE:
-        digest.update(Path(__file__).with_name(name).read_bytes())
+        digest.update(Path(__file__).parent.joinpath(name).read_bytes())
     return digest.hexdigest()[:16]

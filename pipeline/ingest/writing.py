@@ -15,10 +15,10 @@ from pipeline.duck import literal, quote
 from pipeline.ingest import ledger, profile
 from pipeline.ingest.contracts import Contract, Source, load_contracts
 from pipeline.ingest.files import fsync, write_parquet
-from pipeline.ingest.keys import KEY_ID
 from pipeline.ingest.landing import Delivery
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.vault import Vault
+from pipeline.ingest.vault.keys import KEY_ID
 from pipeline.settings import Settings
 
 _ARROW_TYPES = {
@@ -102,7 +102,7 @@ class RawWriter:
             )
             fsync(temporary)
             temporary.replace(path)
-            select = f"select * from read_parquet({literal(str(path))})"
+            select = f"select * from read_parquet({literal(str(path))}, hive_partitioning = false)"
         else:
             table = con.execute(f"{select} order by _delivery, _row").to_arrow_table()
             table = table.cast(arrow_schema(contract)).replace_schema_metadata(metadata)

@@ -289,7 +289,7 @@ def _write_database(folder: Path, tables: Iterable[PublishedTable]) -> None:
             con.execute(f'create schema if not exists marts."{table.schema}"')
             con.execute(
                 f'create table marts."{table.schema}"."{table.name}" as '
-                f"select * from read_parquet('{_escaped(folder / _parquet(table))}')"
+                f"select * from read_parquet('{_escaped(folder / _parquet(table))}', hive_partitioning = false)"
             )
         con.execute("checkpoint marts")
         con.execute("detach marts")
@@ -320,11 +320,15 @@ def _manifest(
     for table in tables:
         file = folder / _parquet(table)
         con = duck.connect([folder])
-        columns = con.execute(f"describe select * from read_parquet('{_escaped(file)}')").fetchall()
-        rows = con.execute(f"select count(*) from read_parquet('{_escaped(file)}')").fetchone()
+        columns = con.execute(
+            f"describe select * from read_parquet('{_escaped(file)}', hive_partitioning = false)"
+        ).fetchall()
+        rows = con.execute(
+            f"select count(*) from read_parquet('{_escaped(file)}', hive_partitioning = false)"
+        ).fetchone()
         if policy_version is None and "policy_version" in table.columns:
             found = con.execute(
-                f"select max(policy_version) from read_parquet('{_escaped(file)}')"
+                f"select max(policy_version) from read_parquet('{_escaped(file)}', hive_partitioning = false)"
             ).fetchone()
             policy_version = found[0] if found else None
         con.close()

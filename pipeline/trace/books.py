@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 
 from pipeline import duck
 from pipeline.ingest import ledger, quarantine
-from pipeline.ingest.content import Content, FileRejected
 from pipeline.ingest.contracts import Contract, delivered_contract, load_contracts, source_of
 from pipeline.ingest.files import sha256
 from pipeline.ingest.landing import Delivery, scan
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.mapping import targets
-from pipeline.ingest.reader import read_file, record_spans
+from pipeline.ingest.reading.content import Content, FileRejected
+from pipeline.ingest.reading.reader import read_file, record_spans
 from pipeline.ingest.reject_codes import load_codes
 from pipeline.publish.release import current
 from pipeline.settings import Settings
@@ -205,7 +205,7 @@ def _naming(path: Path, entry: Entry, order_id: str, rejects: Collection[int]) -
         with duck.connect([path.parent]) as con:
             rows = con.execute(
                 "select file_row_number + 1, * exclude (file_row_number) "
-                f"from read_parquet({duck.literal(str(path))}, file_row_number = true) "
+                f"from read_parquet({duck.literal(str(path))}, file_row_number = true, hive_partitioning = false) "
                 "where file_row_number + 1 in (select unnest($1::bigint[]))",
                 [sorted(rejects)],
             ).fetchall()

@@ -368,7 +368,11 @@ def _customer(books: Books, facts: Mapping[str, Any] | None) -> dict[str, Any] |
 def _of_key(con: duckdb.DuckDBPyConnection, path: Path, key: str) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    return _rows(con, f"select * from read_parquet({duck.literal(str(path))}) where customer_key = ?", [key])
+    return _rows(
+        con,
+        f"select * from read_parquet({duck.literal(str(path))}, hive_partitioning = false) where customer_key = ?",
+        [key],
+    )
 
 
 def _label(con: duckdb.DuckDBPyConnection, tables: Path, scheme: str, code: str | None) -> dict[str, Any]:
@@ -377,7 +381,7 @@ def _label(con: duckdb.DuckDBPyConnection, tables: Path, scheme: str, code: str 
         _rows(
             con,
             "select class_label_zh as label_zh, class_label_en as label_en "
-            f"from read_parquet({duck.literal(str(path))}) where scheme = ? and class = ?",
+            f"from read_parquet({duck.literal(str(path))}, hive_partitioning = false) where scheme = ? and class = ?",
             [scheme, code],
         )
         if path.exists()

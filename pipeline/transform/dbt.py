@@ -1,5 +1,6 @@
 """The dbt project as Dagster assets: one `@dbt_assets` over the whole project, one dbt invocation."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -51,34 +52,53 @@ class LocalDbt(DbtCliResource):
 
 def ensure_manifest() -> Path:
     """Path of the manifest; parses the project first where a file of it is newer."""
+    if not _manifest_is_current():
+        MANIFEST.parent.mkdir(parents=True, exist_ok=True)
+        # Two processes that start together would each read what the other has half written.
+        with (MANIFEST.parent / ".parse.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _manifest_is_current():
+                _parse()
+    return MANIFEST
+
+
+def _manifest_is_current() -> bool:
     sources = [
         path
         for path in DBT_PROJECT_DIR.rglob("*")
         if path.suffix in (".sql", ".yml", ".csv", ".md")
         and "target" not in path.relative_to(DBT_PROJECT_DIR).parts
     ]
-    newest = max(path.stat().st_mtime for path in sources)
-    if not MANIFEST.exists() or MANIFEST.stat().st_mtime < newest:
-        dbt = Path(sys.executable).with_name("dbt")
-        home = str(settings_module.load().home)
-        done = subprocess.run(
-            [
-                str(dbt),
-                "--quiet",
-                "parse",
-                "--project-dir",
-                str(DBT_PROJECT_DIR),
-                "--profiles-dir",
-                str(DBT_PROJECT_DIR),
-            ],
-            env={**os.environ, "STRATA_HOME": home, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"the dbt project does not parse:\n{done.stdout}{done.stderr}")
-    return MANIFEST
+    return MANIFEST.exists() and MANIFEST.stat().st_mtime >= max(path.stat().st_mtime for path in sources)
+
+
+def _parse() -> None:
+    dbt = Path(sys.executable).with_name("dbt")
+    done = subprocess.run(
+        [
+            str(dbt),
+            "--quiet",
+            "parse",
+            "--project-dir",
+            str(DBT_PROJECT_DIR),
+            "--profiles-dir",
+            str(DBT_PROJECT_DIR),
+            # Beside the real one: a reader meets the old manifest or the new one, never half of it.
+            "--target-path",
+            str(MANIFEST.parent / "parsing"),
+        ],
+        env={
+            **os.environ,
+            "STRATA_HOME": str(settings_module.load().home),
+            "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"the dbt project does not parse:\n{done.stdout}{done.stderr}")
+    (MANIFEST.parent / "parsing" / "manifest.json").replace(MANIFEST)
 
 
 def built_nodes(manifest: dict[str, Any]) -> list[str]:

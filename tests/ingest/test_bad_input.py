@@ -21,10 +21,11 @@ import pytest
 
 from pipeline import settings as settings_module
 from pipeline.errors import StrataError
-from pipeline.ingest import content, contracts, ledger, loader
+from pipeline.ingest import contracts, ledger, loader
 from pipeline.ingest.contracts import delivered_contract, load_sources, source_of
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.load import sweep
+from pipeline.ingest.reading import content
 from pipeline.ingest.reject_codes import DOCS, describe, load_codes, markdown
 from pipeline.settings import Settings
 from tests.ingest.bad_inputs import (
@@ -102,10 +103,10 @@ def bad_day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
             path.write_bytes(path.read_bytes() + b"\n")
         return real_read(path, *rest)
 
-    def rows(path: Path) -> int:
+    def rows(path: Path, contract: contracts.Contract) -> int:
         if "changing" in path.name:
             os.utime(path, (1, 1))
-        return real_rows(path)
+        return real_rows(path, contract)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STRATA_HOME", str(folder / "home"))
@@ -208,7 +209,7 @@ def test_codes_of_the_program_and_of_the_contracts_are_the_closed_list() -> None
     """A code is a string beside a call that rejects; every listed one is used, every used one is listed."""
     folder = Path(loader.__file__).parent
     source = "\n".join(
-        path.read_text(encoding="utf-8") for path in folder.glob("*.py") if path.stem != "reject_codes"
+        path.read_text(encoding="utf-8") for path in folder.rglob("*.py") if path.stem != "reject_codes"
     )
     rules = {rule.code for contract in contracts.load_contracts().values() for rule in contract.row_rules}
     unused = {code for code in load_codes() if f'"{code}"' not in source} - rules

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.errors import StrataError
 from pipeline.ingest import ledger
-from pipeline.ingest.databases import read_again, read_tables, tables
+from pipeline.ingest.database.days import read_again, read_tables, tables
 from pipeline.ingest.load import sweep
 from pipeline.settings import Settings
 from tests import postgres
@@ -610,8 +610,8 @@ from datetime import date
 from pathlib import Path
 from pipeline import settings
 settings.MAPPINGS_DIR = Path(sys.argv[1])
-from pipeline.ingest import databases
-from pipeline.ingest.table_files import DurableFile
+from pipeline.ingest.database import days as databases
+from pipeline.ingest.database.table_files import DurableFile
 assert "psycopg" not in sys.modules
 home = settings.load()
 """

@@ -47,10 +47,29 @@ def test_the_same_document_again_is_a_duplicate_whatever_the_order_and_writing_o
     assert counts(settings) == {"2011-03-01.csv": (3, 3, 0, 0), "2011-03-02.csv": (3, 0, 0, 3)}
 
 
-def test_a_document_with_another_line_is_another_document(settings: Settings) -> None:
+def test_a_document_that_comes_again_with_other_lines_is_rejected_whole_and_the_first_one_counts(
+    settings: Settings,
+) -> None:
     deliver(settings, "2011-03-01.csv", FIRST)
-    deliver(settings, "2011-03-02.csv", FIRST + FIRST.splitlines(keepends=True)[0])
-    assert counts(settings)["2011-03-02.csv"] == (3, 3, 0, 0)
+    deliver(settings, "2011-03-02.csv", FIRST + FIRST.splitlines(keepends=True)[0] + SECOND)
+    assert counts(settings) == {"2011-03-01.csv": (2, 2, 0, 0), "2011-03-02.csv": (4, 1, 3, 0)}
+    (entry,) = (e for e in ledger.read(settings) if e.file.endswith("2011-03-02.csv"))
+    assert entry.reject_codes == '{"document_changed": 3}'
+
+
+def test_the_documents_of_a_sweep_that_died_are_not_believed_when_the_file_was_corrected_since(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver(settings, "2011-03-02.csv", FIRST + SECOND)
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "append", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            counts(settings)
+    deliver(settings, "2011-03-01.csv", "9,Z,Pan,1,2011-03-01 09:00:00,5.00,,UK\n")
+    deliver(settings, "2011-03-02.csv", FIRST)
+    deliver(settings, "2011-03-03.csv", SECOND)
+    found = counts(settings)
+    assert (found["2011-03-02.csv"], found["2011-03-03.csv"]) == ((2, 2, 0, 0), (1, 1, 0, 0))
 
 
 def test_a_later_run_knows_the_documents_of_an_earlier_one(settings: Settings) -> None:

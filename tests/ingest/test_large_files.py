@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import settings as settings_module
-from pipeline.ingest import content, ledger, loader, reader
+from pipeline.ingest import ledger, loader
 from pipeline.ingest.load import sweep
 from pipeline.ingest.loader import Loader
+from pipeline.ingest.reading import content, reader
 from pipeline.settings import Settings
 from tests.ingest.bad_inputs import CASES, DAY, SOURCES, order, parquet
 from tests.ingest.bad_inputs import ORDERS as HEAD

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipeline.ingest import content, csv_chunks, reader
-from pipeline.ingest.content import FileRejected, check_kind
 from pipeline.ingest.contracts import Column, Contract, load_contracts
-from pipeline.ingest.csv_chunks import CsvParser
-from pipeline.ingest.reader import Records, read_file, record_spans
+from pipeline.ingest.reading import content, csv_chunks, reader
+from pipeline.ingest.reading.content import FileRejected, check_kind
+from pipeline.ingest.reading.csv_chunks import CsvParser
+from pipeline.ingest.reading.reader import Records, read_file, record_spans
 from tests.ingest.counter import count
 
 EXAMPLES = int(os.environ.get("STRATA_FUZZ_EXAMPLES", "300"))

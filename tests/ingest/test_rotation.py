@@ -16,10 +16,10 @@ import pytest
 from pipeline.errors import StrataError
 from pipeline.home_scan import Needles, scan
 from pipeline.identity.links import write_links
-from pipeline.ingest.keys import KEY_ID, id_of, token
 from pipeline.ingest.load import sweep
-from pipeline.ingest.rotation import rotate
 from pipeline.ingest.vault import Vault
+from pipeline.ingest.vault.keys import KEY_ID, id_of, token
+from pipeline.ingest.vault.rotation import rotate
 from pipeline.settings import Settings
 
 Land = Callable[[str, bytes | str], Path]

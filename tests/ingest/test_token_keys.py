@@ -14,9 +14,9 @@ from click.testing import CliRunner
 
 from pipeline.cli import main
 from pipeline.errors import StrataError
-from pipeline.ingest.keys import KEY_ID
 from pipeline.ingest.load import sweep
 from pipeline.ingest.vault import Vault
+from pipeline.ingest.vault.keys import KEY_ID
 from pipeline.settings import Settings
 
 Land = Callable[[str, bytes | str], Path]

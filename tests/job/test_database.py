@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipeline.ingest.databases import read_tables
+from pipeline.ingest.database.days import read_tables
 from pipeline.ingest.load import sweep
 from pipeline.settings import Settings
 from tests import postgres

@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import StrataError
 from pipeline.ingest.contracts import Contract, Source, Table, delivered_contract
+from pipeline.ingest.database.table_files import DayFiles, DurableFile, KnownRows, digest, seen_schema
 from pipeline.ingest.files import sha256
-from pipeline.ingest.keys import hkdf
 from pipeline.ingest.ledger import Entry
-from pipeline.ingest.reader import FileRejected, resolve_header
-from pipeline.ingest.table_files import DayFiles, DurableFile, KnownRows, digest, seen_schema
+from pipeline.ingest.reading.reader import FileRejected, resolve_header
 from pipeline.ingest.vault import Vault
+from pipeline.ingest.vault.keys import hkdf
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ import pyarrow as pa
 
 from pipeline import duck
 from pipeline.errors import StrataError
-from pipeline.ingest import masking
-from pipeline.ingest.keys import note_opening, open_keys, token
-from pipeline.ingest.private import close_folder, private_files
-from pipeline.ingest.rotation import settle
+from pipeline.ingest.vault import masking
+from pipeline.ingest.vault.keys import note_opening, open_keys, token
+from pipeline.ingest.vault.private import close_folder, private_files
+from pipeline.ingest.vault.rotation import settle
 from pipeline.settings import Settings
 
 _CN_MOBILE = re.compile(r"1[3-9]\d{9}")

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from pipeline.ingest.content import FileRejected
 from pipeline.ingest.contracts import Contract
+from pipeline.ingest.reading.content import FileRejected
 
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 _MAX_JOINED_LINES = 1_000

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline import duck
 from pipeline.errors import StrataError
-from pipeline.ingest.private import fsync_folder
+from pipeline.ingest.vault.private import fsync_folder
 
 _GROUP_BYTES = 32 * 1024 * 1024
 
@@ -88,7 +88,7 @@ class KnownRows:
         if paths:
             # Rows without a day are passed on from file to file: the last one has them all, and each once.
             self._con.execute(
-                "insert into known select digest, count(*) from read_parquet($1, filename = true) "
+                "insert into known select digest, count(*) from read_parquet($1, filename = true, hive_partitioning = false) "
                 "where not undated or filename = $2 group by digest",
                 [paths, paths[-1]],
             )

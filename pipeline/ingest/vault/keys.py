@@ -22,7 +22,7 @@ import duckdb
 from pipeline import duck
 from pipeline.errors import StrataError
 from pipeline.ingest.contracts import load_contracts
-from pipeline.ingest.private import write_private
+from pipeline.ingest.vault.private import write_private
 from pipeline.settings import Settings
 
 KEY_ID = "strata_token_key_id"

@@ -22,8 +22,8 @@ from zoneinfo import ZoneInfo
 from pipeline.errors import StrataError
 from pipeline.ingest import ledger
 from pipeline.ingest.contracts import Source, load_sources
+from pipeline.ingest.database.table_reader import Log, Reading, TableReader, zone_of
 from pipeline.ingest.mapping import targets
-from pipeline.ingest.table_reader import Log, Reading, TableReader, zone_of
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:

@@ -23,9 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum
 
-from pipeline.ingest.content import Content, FileRejected, read_workbook
 from pipeline.ingest.contracts import Contract, header_name
-from pipeline.ingest.csv_chunks import MAX_RECORD_BYTES, CsvParser, NotClean, Reject, line_end
+from pipeline.ingest.reading.content import Content, FileRejected, read_workbook
+from pipeline.ingest.reading.csv_chunks import MAX_RECORD_BYTES, CsvParser, NotClean, Reject, line_end
 
 SPOOL_BYTES = 32 * 1024 * 1024
 _ROW_GROUP_BYTES = 8 * 1024 * 1024
@@ -265,7 +265,8 @@ def small_text_records(path: Path, contract: Contract, sha256: str) -> Records |
         # Arrow takes the bytes of a damaged page as they are; text that is none would crash DuckDB, not be refused.
         table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
-        raise FileRejected("wrong_format", f"damaged Parquet file: {str(error).splitlines()[0]}") from error
+        # Arrow's own text may quote a value.
+        raise FileRejected("wrong_format", f"damaged Parquet file ({type(error).__name__})") from None
     if table.nbytes > SPOOL_BYTES:
         return None
     records = Records(

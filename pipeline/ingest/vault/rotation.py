@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from pipeline import duck
 from pipeline.duck import literal
 from pipeline.errors import StrataError
-from pipeline.ingest import keys
 from pipeline.ingest.files import fsync
-from pipeline.ingest.private import close_folder, fsync_folder, private_files, write_private
+from pipeline.ingest.vault import keys
+from pipeline.ingest.vault.private import close_folder, fsync_folder, private_files, write_private
 from pipeline.lock import run_lock
 from pipeline.settings import Settings
 

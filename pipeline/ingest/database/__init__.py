@@ -1,0 +1,1 @@
+"""Tables of a PostgreSQL database → deliveries below landing, one a business day."""
