@@ -291,7 +291,8 @@ def list_rejects(
     from pipeline.ingest import quarantine as books
 
     found = books.groups(settings, books.Filter(source, feed, code, names), every=every)
-    _answer(as_json, [group.as_dict() for group in found], books.told(found))
+    narrowed = bool(source or feed or code or names)
+    _answer(as_json, [group.as_dict() for group in found], books.told(found, narrowed=narrowed))
 
 
 @quarantine.command()

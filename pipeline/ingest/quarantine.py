@@ -234,10 +234,10 @@ class _Fates:
         return cache[entry.delivery]
 
 
-def told(found: Sequence[Group]) -> str:
-    """The groups as lines for the terminal, with what their codes mean below."""
+def told(found: Sequence[Group], *, narrowed: bool = False) -> str:
+    """The groups as lines for the terminal, with what their codes mean below. `narrowed`: a filter chose them."""
     if not found:
-        return "nothing is in quarantine"
+        return "nothing of that is in quarantine" if narrowed else "nothing is in quarantine"
     rows = sum(g.rows_n for g in found)
     files = sum(g.what == "file" for g in found)
     lines = [

@@ -179,6 +179,8 @@ def _tell(checks: Iterable[Check]) -> None:
     )
     for check in stopped:
         say(f"STOPPED: {check}")
+    for check in [c for c in failed if c not in stopped][:5]:
+        say(f"warning: {check}")
 
 
 @multi_asset_check(name="sources_gate", specs=list(_specs_of_sources()), can_subset=True)

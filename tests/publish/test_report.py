@@ -683,6 +683,16 @@ def test_suppressed_class_shows_no_figure(release, change):
     assert "31,337" not in html and "31.3%" not in row
 
 
+def test_a_small_class_is_not_told_by_the_sentence_the_gini_or_the_curve_either(release):
+    tables, manifest = copy.deepcopy(release)
+    seen = distribution.pareto_table(Release(tables, manifest))
+    assert seen["finding"] and seen["gini"] and len(seen["corners"]) == 4
+    check = tables["segments.pareto_check"]
+    check.loc[check["abc_class"] == "A", "customers"] = 3
+    hidden = distribution.pareto_table(Release(tables, manifest))
+    assert (hidden["finding"], hidden["gini"], hidden["corners"]) == (None, None, [])
+
+
 def test_small_survey_shows_no_score(release):
     text = Page(render_page(*release)).text
     assert "+83.3" not in text and "dealers <10" in text

@@ -150,8 +150,10 @@ def pareto_table(release: Release) -> dict:
         key=lambda r: (places.get(text_of(r["abc_class"]), len(places)), text_of(r["abc_class"])),
     )
     rows = []
+    hidden = False
     for row in records:
         masked = 0 < (fmt.exact(row["customers"]) or 0) < release.k
+        hidden |= masked
         rows.append(
             {
                 "class": text_of(row["abc_class"]),
@@ -160,6 +162,9 @@ def pareto_table(release: Release) -> dict:
                 "profit_share": fmt.percent(None if masked else cell(row, "profit_share")),
             }
         )
+    if hidden:
+        # Sentence, Gini and curve would give the share of one person back.
+        return {"rows": rows, "corners": [], "finding": None, "gini": None}
     corners, x, y = [(0.0, 0.0)], 0.0, 0.0
     for row in records:
         if text_of(row["abc_class"]) in ("A", "B", "C"):
