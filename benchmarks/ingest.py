@@ -140,6 +140,8 @@ def main() -> None:
     if given.one:
         one(given.one[0], Path(given.one[1]), Path(given.one[2]))
         return
+    if given.work:
+        given.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=given.work) as made:
         result = compare(Path(made), given.rows, given.runs)
     if given.json:
