@@ -41,6 +41,7 @@ from pipeline.settings import Settings
 _BATCH_BYTES = 48 * 1024 * 1024
 # Above this many rows a Parquet file is streamed from disk to disk instead of held in memory.
 _STREAM_ROWS = 1_000_000
+_PROBED_ROWS = 100_000
 # Looking for repeated keys in a delivery of any size: DuckDB goes on on disk beyond this.
 _STREAM_MEMORY = "500MB"
 
@@ -552,7 +553,7 @@ class Loader:
         it: it is typed a second time only where the first shows that there is something to tell.
         """
         declared = self.source.feeds.get(self.feed)
-        if declared and declared.maps_to:
+        if (declared and declared.maps_to) or self._begins_with_dirt(con):
             return False
         entry, delivery = pending.entry, pending.delivery
         given = pending.records.rows if pending.records else pq.read_metadata(delivery.path).num_rows
@@ -562,6 +563,15 @@ class Loader:
             return False
         pending.loaded = pending.feed_rows[self.contract.feed] = given
         return True
+
+    def _begins_with_dirt(self, con: duckdb.DuckDBPyConnection) -> bool:
+        """Whether the first rows have a reject or a key twice: then so has the file, and writing it would be in vain."""
+        keys = ", ".join(map(quote, self.contract.key)) or "_row"
+        found = con.execute(
+            f"select count(*) filter (_rule is not null) > 0 or count(distinct hash({keys})) < count(*) "
+            f"from (select _rule, _row, {keys} from classified limit {_PROBED_ROWS})"
+        ).fetchone()
+        return bool(found and found[0])
 
     def _map(
         self, con: duckdb.DuckDBPyConnection, feeds: Iterable[str], by_delivery: Mapping[str, Pending]
@@ -580,6 +590,12 @@ class Loader:
                 for delivery, row, rule in con.execute(sql).fetchall():
                     code, column = rules[rule]
                     broken.setdefault((delivery, row), (code, f"{feed}.{column}" if column else feed, None))
+            again = broken.keys() & {(d, r) for d in by_delivery for r in by_delivery[d].rejected}
+            if again:
+                raise StrataError(
+                    f"the mapping of {self.source.source}/{self.feed} makes rows of record {min(again)[1]}, which is "
+                    "left out: keep `_delivery` and `_row` of the record that a row comes from"
+                )
             if not broken:
                 return filled
             for (delivery, row), reject in broken.items():
