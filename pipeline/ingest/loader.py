@@ -746,29 +746,31 @@ class Loader:
             for row in con.execute("describe good").fetchall()
             if row[0] not in ("_row", "_rule")
         )
+        # Few rows, asked three times: typing a large file again for each question would cost more than all else.
+        con.execute(
+            f"create temp table alike as select * from good semi join repeats on {key_hash} = key_hash"
+        )
         con.execute(
             f"create temp table duplicates as select _delivery, _row, first_row from ("
-            f"select _delivery, _row, min(_row) over (partition by {columns}) as first_row "
-            f"from good semi join repeats on {key_hash} = key_hash) where _row > first_row"
+            f"select _delivery, _row, min(_row) over (partition by {columns}) as first_row from alike) "
+            "where _row > first_row"
         )
         for delivery, row, first in con.execute("select * from duplicates order by all").fetchall():
             by_delivery[delivery].repeats.append((row, delivery, first))
             by_delivery[delivery].duplicate_rows += 1
         self._exclude(con, "select _delivery, _row from duplicates")
-        for delivery, n in profile.key_conflicts(con, self.contract, key_hash).items():
+        con.execute("delete from alike where (_delivery, _row) in (select _delivery, _row from duplicates)")
+        for delivery, n in profile.key_conflicts(con, self.contract).items():
             by_delivery[delivery].noted["key_conflicts"] = n
-        self._exclude_superseded(con, by_delivery, key_hash)
+        self._exclude_superseded(con, by_delivery)
 
-    def _exclude_superseded(
-        self, con: duckdb.DuckDBPyConnection, by_delivery: Mapping[str, Pending], key_hash: str
-    ) -> None:
+    def _exclude_superseded(self, con: duckdb.DuckDBPyConnection, by_delivery: Mapping[str, Pending]) -> None:
         """Of rows of one delivery with one key keep the newest: the others are rejected, so that each is told."""
         newest = [f"{quote(self.contract.latest_by)} desc nulls last"] if self.contract.latest_by else []
         con.execute(
             f"create temp table superseded as select _delivery, _row from (select _delivery, _row, row_number() over ("
             f"partition by _delivery, {', '.join(map(quote, self.contract.key))} "
-            f"order by {', '.join([*newest, '_row desc'])}) as nth "
-            f"from good semi join repeats on {key_hash} = key_hash) where nth > 1"
+            f"order by {', '.join([*newest, '_row desc'])}) as nth from alike) where nth > 1"
         )
         for delivery, row in con.execute("select _delivery, _row from superseded").fetchall():
             by_delivery[delivery].rejected[row] = ("superseded", None, None)

@@ -34,8 +34,8 @@ def measures_of(feed: str) -> Measures:
     return suite.measures if suite else Measures()
 
 
-def key_conflicts(con: duckdb.DuckDBPyConnection, contract: Contract, key_hash: str) -> dict[str, int]:
-    """Rows of `good` beyond the first of their key, by delivery; `repeats` holds the hashes of keys that may repeat.
+def key_conflicts(con: duckdb.DuckDBPyConnection, contract: Contract) -> dict[str, int]:
+    """Rows of `alike`, which has the rows whose key may repeat, beyond the first of their key, by delivery.
 
     Equal rows have been taken out, so what is left under one key differs. Where rows are states, another `latest_by`
     is a newer state and no conflict.
@@ -44,8 +44,7 @@ def key_conflicts(con: duckdb.DuckDBPyConnection, contract: Contract, key_hash: 
         quote(c) for c in (*contract.key, *([contract.latest_by] if contract.latest_by else []))
     )
     found = con.execute(
-        f"select _delivery, count(*) - count(distinct row({columns})) from good "
-        f"semi join repeats on {key_hash} = key_hash group by _delivery"
+        f"select _delivery, count(*) - count(distinct row({columns})) from alike group by _delivery"
     ).fetchall()
     return {delivery: n for delivery, n in found if n}
 
