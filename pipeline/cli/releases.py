@@ -1,0 +1,86 @@
+"""`strata releases`."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from pipeline.cli.shared import answer, errors_in_one_line, home_option, json_option, settings_of
+from pipeline.errors import StrataError
+
+
+@click.group()
+def releases() -> None:
+    """What has been published."""
+
+
+@releases.command("list")
+@home_option
+@json_option
+@errors_in_one_line
+def list_(home: Path | None, as_json: bool) -> None:
+    """Every release, oldest first."""
+    settings = settings_of(home)
+    from pipeline.publish.release import list_releases, load_manifest
+    from pipeline.run import current_release
+
+    now = current_release(settings)
+    manifests = [load_manifest(settings, release) for release in list_releases(settings)]
+    rows = [
+        {k: m[k] for k in ("release", "as_of_date", "created_at", "policy_version")}
+        | {"current": m["release"] == now}
+        for m in manifests
+    ]
+    text = "\n".join(
+        f"{'*' if r['current'] else ' '} {r['release']:<14} as of {r['as_of_date']}  made {r['created_at']}"
+        for r in rows
+    )
+    answer(as_json, rows, text or f"no release in {settings.home} yet: run `strata run`")
+
+
+@releases.command()
+@click.argument("release", required=False)
+@home_option
+@json_option
+@errors_in_one_line
+def show(release: str | None, home: Path | None, as_json: bool) -> None:
+    """Tables, checks and paths of one release (default: the current one)."""
+    settings = settings_of(home)
+    from pipeline.publish.release import current, load_manifest
+
+    manifest = load_manifest(settings, release) if release else current(settings)
+    if manifest is None:
+        raise StrataError(f"no release has been published in {settings.home} yet: run `strata run`")
+    folder = settings.releases / manifest["release"]
+    warned = [c for c in manifest["checks"] if not c["passed"]]
+    lines = [
+        f"release {manifest['release']} · as of {manifest['as_of_date']} · {manifest['currency']} · "
+        f"policy {manifest['policy_version']}",
+        f"  page      {folder / 'index.html'}",
+        f"  database  {folder / 'marts.duckdb'}",
+        f"  checks    {len(manifest['checks'])}, {len(warned)} with warnings",
+        f"  rows      {manifest['accounting']}",
+    ]
+    lines += [f"  {name:<32} {t['rows']:>10,} rows  {t['status']}" for name, t in manifest["tables"].items()]
+    lines.append("  the UI    make ui   (or: strata ui), then http://127.0.0.1:3000")
+    answer(as_json, manifest | {"folder": str(folder)}, "\n".join(lines))
+
+
+@releases.command()
+@click.argument("release", required=False)
+@home_option
+@json_option
+@errors_in_one_line
+def verify(release: str | None, home: Path | None, as_json: bool) -> None:
+    """Read every file of a release from disk and compare it with its manifest."""
+    settings = settings_of(home)
+    from pipeline.publish.release import verify as verify_release
+
+    name, problems = verify_release(settings, release)
+    text = (
+        f"release {name} is whole"
+        if not problems
+        else f"release {name} is damaged:\n  " + "\n  ".join(problems)
+    )
+    answer(as_json, {"release": name, "ok": not problems, "problems": problems}, text)
+    sys.exit(1 if problems else 0)
