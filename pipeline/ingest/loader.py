@@ -3,8 +3,11 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -23,7 +26,7 @@ from pipeline.ingest.landing import Delivery, read_manifest
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.mapping import mapped, targets
 from pipeline.ingest.reading.content import FileRejected, check_kind, open_regular, sha256_of
-from pipeline.ingest.reading.csv_chunks import NotClean
+from pipeline.ingest.reading.csv_chunks import NOTHING_KNOWN, NotClean
 from pipeline.ingest.reading.reader import (
     SPOOL_BYTES,
     Records,
@@ -99,6 +102,7 @@ class Loader:
         self.last_by_file = {e.file: e for e in mine}
         self.rev = defaultdict(int)
         self.current: dict[str, Entry] = {}
+        self.sizes = {e.bytes for e in known}
         self.without_rows: set[str] = set()
         for entry in mine:
             self._remember(entry)
@@ -112,6 +116,7 @@ class Loader:
 
     def _remember(self, entry: Entry) -> None:
         stem = entry.stem or ""
+        self.sizes.add(entry.bytes)
         self.rev[stem] = max(self.rev[stem], entry.rev)
         if entry.rev == self.rev[stem]:
             self.current[stem] = entry
@@ -226,7 +231,9 @@ class Loader:
         unreadable: FileRejected | None = None
         sha = ""
         try:
-            sha = sha256_of(delivery.path)
+            # A large file of a size that none had before repeats none: its bytes are hashed as they are read.
+            if again or not self._may_stream(delivery) or delivery.path.lstat().st_size in self.sizes:
+                sha = sha256_of(delivery.path)
         except FileRejected as rejected:
             unreadable = rejected
         # The same bytes come to the same, unless it was the manifest beside them that was wrong.
@@ -261,7 +268,9 @@ class Loader:
         """
         delivery, entry = pending.delivery, pending.entry
         manifest = read_manifest(delivery)
-        manifest.check(bytes=entry.bytes, sha256=entry.sha256)
+        manifest.check(bytes=entry.bytes)
+        if entry.sha256:
+            manifest.check(sha256=entry.sha256)
         if entry.sha256 in self.elsewhere:
             raise FileRejected("wrong_source", f"the same bytes as {self.elsewhere[entry.sha256]}")
         if delivery.ext == "parquet":
@@ -280,10 +289,13 @@ class Loader:
 
     def _check_records(self, pending: Pending, records: Records) -> None:
         """What is known only when the file has been read. Raises FileRejected."""
-        delivery, entry = pending.delivery, pending.entry
+        delivery = pending.delivery
+        if not pending.entry.sha256:
+            pending.entry = replace(pending.entry, sha256=records.sha256)
+        entry = pending.entry
         if delivery.stat != entry.file_stat or records.sha256 != entry.sha256:
             raise FileRejected("changed_while_read", "the file changed while it was read; deliver by rename")
-        read_manifest(delivery).check(rows=records.rows_read)
+        read_manifest(delivery).check(sha256=entry.sha256, rows=records.rows_read)
         for column, found in records.source_names.items():
             self._check_source_names(column, found)
         if not records.rows_read:
@@ -340,8 +352,8 @@ class Loader:
             "deliveries",
             self.zone,
             pending.delivery.dt.year + 1,
-            is_clean=stream.records.is_clean,
-            plain=stream.records.plain,
+            facts=stream.records.facts,
+            alone=True,
         )
         con.execute(f"create temp view good as select * from ({sql}) where _rule is null")
 
@@ -477,6 +489,9 @@ class Loader:
         """The entry with its counts."""
         entry, records = replace(pending.entry, loaded_at=now_utc()), pending.records
         if entry.status != "loaded":
+            if pending.streamed and not entry.sha256:
+                with suppress(FileRejected):
+                    entry = replace(entry, sha256=sha256_of(pending.delivery.path))
             return entry
         codes = Counter(code for code, *_ in pending.rejected.values())
         codes.update(r.code for r in (records.rejects if records else ()))
@@ -511,8 +526,8 @@ class Loader:
             "deliveries",
             self.zone,
             until_year,
-            is_clean=bool(records) and all(r.is_clean for r in records),
-            plain=frozenset.intersection(*(r.plain for r in records)) if records else (),
+            facts=reduce(and_, (r.facts for r in records)) if records else NOTHING_KNOWN,
+            alone=len(batch) == 1,
         )
         streamed = _streams(batch)
         con.execute(f"create temp {'view' if streamed else 'table'} classified as {sql}")

@@ -86,9 +86,10 @@ class RawWriter:
             streamed: the one delivery is too large to hold in memory, and its order need not be kept.
             noted: what the loader noted of each delivery for its profile; None for rows that a mapping made.
         """
-        select = self._tokenised(con, contract, relation)
+        select = self._tokenised(con, contract, relation, alone=deliveries[0][0] if streamed else None)
         has_tokens = any(name.endswith("_token") for name in contract.raw_schema())
         metadata = {KEY_ID: self.vault.key_id} if has_tokens else {}
+        whole: Path | None = None
         if streamed:
             path = self.raw_path(contract.feed, *deliveries[0])
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,6 +104,7 @@ class RawWriter:
             fsync(temporary)
             temporary.replace(path)
             select = f"select * from read_parquet({literal(str(path))}, hive_partitioning = false)"
+            whole = path
         else:
             table = con.execute(f"{select} order by _delivery, _row").to_arrow_table()
             table = table.cast(arrow_schema(contract)).replace_schema_metadata(metadata)
@@ -114,7 +116,7 @@ class RawWriter:
                 path.unlink(missing_ok=True)
         noted = self._with_malformed(con, relation, noted)
         folder = self.settings.raw / "_profile"
-        return profile.write(con, contract, select, [entry for entry, _ in deliveries], folder, noted)
+        return profile.write(con, contract, select, [entry for entry, _ in deliveries], folder, noted, whole)
 
     def _with_malformed(
         self, con: duckdb.DuckDBPyConnection, relation: str, noted: profile.Noted | None
@@ -129,8 +131,13 @@ class RawWriter:
                 counted.setdefault(delivery, {})[key] = counted.get(delivery, {}).get(key, 0) + n
         return counted
 
-    def _tokenised(self, con: duckdb.DuckDBPyConnection, contract: Contract, relation: str) -> str:
-        """SELECT of the raw schema over `relation`, with personal columns replaced by their tokens."""
+    def _tokenised(
+        self, con: duckdb.DuckDBPyConnection, contract: Contract, relation: str, *, alone: Entry | None
+    ) -> str:
+        """SELECT of the raw schema over `relation`, with personal columns replaced by their tokens.
+
+        `alone` is the delivery of every row: an enumeration of one value is written without a look at each text.
+        """
         columns, joins = [], []
         self._malformed: dict[tuple[str, str], list[str]] = {}
         for name, column in contract.stored.items():
@@ -162,7 +169,9 @@ class RawWriter:
                 columns.append(f"r.{quote(name)}")
                 if column.type == "ts":
                     columns.append(f"r.{quote(name + '_offset_minutes')}")
-        return f"select {', '.join(columns)}, r._delivery, r._row from {relation} as r {' '.join(joins)}"
+        name = literal(alone.delivery) if alone else ""
+        delivery = f"cast({name} as enum({name})) as _delivery" if alone else "r._delivery"
+        return f"select {', '.join(columns)}, {delivery}, r._row from {relation} as r {' '.join(joins)}"
 
     def discard(self, feeds: Iterable[str], entry: Entry, delivery: Delivery) -> None:
         """Take back what was written of a delivery that turned out not to be readable to its end."""

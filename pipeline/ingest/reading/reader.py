@@ -25,7 +25,15 @@ from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum
 
 from pipeline.ingest.contracts import Contract, header_name
 from pipeline.ingest.reading.content import Content, FileRejected, read_workbook
-from pipeline.ingest.reading.csv_chunks import MAX_RECORD_BYTES, CsvParser, NotClean, Reject, line_end
+from pipeline.ingest.reading.csv_chunks import (
+    MAX_RECORD_BYTES,
+    NOTHING_KNOWN,
+    CsvParser,
+    Facts,
+    NotClean,
+    Reject,
+    line_end,
+)
 
 SPOOL_BYTES = 32 * 1024 * 1024
 _ROW_GROUP_BYTES = 8 * 1024 * 1024
@@ -52,8 +60,7 @@ class Records:
     Attributes:
         tables: text columns named as in the contract, and `_row`, the record's number from 1.
         spool: Parquet file of the same columns instead of `tables`; the caller removes it.
-        is_clean: no value has a blank around it or a character outside ASCII.
-        plain: columns of numbers whose values are nothing but digits, `-` and a point.
+        facts: what the reader knows of every value.
         source_names: values of the columns that repeat the source's name (`same_as`).
         sha256, bytes, content_bytes: of the file as it was read; `content_bytes` is unpacked, None for a workbook.
     """
@@ -67,8 +74,7 @@ class Records:
     record_bytes: int | None = 0
     extra_columns: tuple[str, ...] = ()
     missing_columns: tuple[str, ...] = ()
-    is_clean: bool = False
-    plain: frozenset[str] = frozenset()
+    facts: Facts = NOTHING_KNOWN
     source_names: dict[str, set[str]] = field(default_factory=dict)
     sha256: str = ""
     bytes: int = 0
@@ -139,7 +145,7 @@ class _Sink:
     def note_facts(self) -> None:
         """What the parser knows of all values so far."""
         if self.parser:
-            self.records.is_clean, self.records.plain = self.parser.is_clean, frozenset(self.parser.plain)
+            self.records.facts = self.parser.facts
 
     def _flush(self, folder: Path) -> None:
         if not self.records.tables:
