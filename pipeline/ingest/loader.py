@@ -489,7 +489,7 @@ class Loader:
         """The entry with its counts."""
         entry, records = replace(pending.entry, loaded_at=now_utc()), pending.records
         if entry.status != "loaded":
-            if pending.streamed and not entry.sha256:
+            if not entry.sha256:
                 with suppress(FileRejected):
                     entry = replace(entry, sha256=sha256_of(pending.delivery.path))
             return entry

@@ -104,13 +104,15 @@ def _ranged(contract: Contract) -> dict[str, str | None]:
 
 
 def _of_footer(contract: Contract, file: Path) -> dict[str, tuple[object, str]]:
-    """Name → (value, type) of what the footer of a raw file knows; empty where a part of it does not say.
+    """Name → (value, type) of what the footer of a raw file knows; empty where there are no rows or it does not say.
 
     Whoever wrote the file has looked at every value already: reading a large file again for this costs a tenth of
     writing it.
     """
     metadata = pq.read_metadata(file)
     known: dict[str, tuple[object, str]] = {}
+    if not metadata.num_rows:
+        return known
     for at, name in enumerate(metadata.schema.names):
         if name not in (types := _ranged(contract)):
             continue
