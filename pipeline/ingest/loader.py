@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import reduce
 from operator import and_
 from pathlib import Path
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -90,6 +91,8 @@ class Loader:
         if contract is None:
             raise StrataError(f"feed {feed} of source {source.source} has no contract")
         self.settings, self.source, self.feed = settings, source, feed
+        self.spill = settings.vault / "spill"
+        self.typed: list[Path] = []
         self.contract, self.run_id, self.released, self.as_of = contract, run_id, released, as_of
         self.zone = source.zone or settings.timezone
         self.replay = frozenset(replay)
@@ -283,7 +286,7 @@ class Loader:
             pending.streamed = True
             return
         else:
-            records = read_file(delivery.path, delivery.ext, self.contract, self.settings.vault / "spill")
+            records = read_file(delivery.path, delivery.ext, self.contract, self.spill)
         pending.records = records
         self._check_records(pending, records)
 
@@ -365,8 +368,7 @@ class Loader:
 
     def _connection(self, *, streamed: bool) -> duckdb.DuckDBPyConnection:
         # A batch that does not fit in memory goes on on disk, with clear personal data in it: inside the vault.
-        spill = self.settings.vault / "spill"
-        con = duck.connect([self.settings.landing, self.settings.raw], spill=spill)
+        con = duck.connect([self.settings.landing, self.settings.raw], spill=self.spill)
         con.execute("set preserve_insertion_order = false" if streamed else "set threads = 2")
         if streamed:
             con.execute(f"set memory_limit = {literal(_STREAM_MEMORY)}")
@@ -377,8 +379,7 @@ class Loader:
         for pending in batch:
             if pending.streamed:
                 delivery = pending.delivery
-                spill = self.settings.vault / "spill"
-                pending.records = read_file(delivery.path, delivery.ext, self.contract, spill)
+                pending.records = read_file(delivery.path, delivery.ext, self.contract, self.spill)
                 self._check_records(pending, pending.records)
 
     def _check_source_names(self, column: str, found: set[str]) -> None:
@@ -462,6 +463,9 @@ class Loader:
             for pending in batch:
                 if pending.records:
                     pending.records.discard()
+            for path in self.typed:
+                path.unlink(missing_ok=True)
+            self.typed.clear()
         for pending in readable:
             if pending.entry.status == "rejected":
                 feeds = targets(self.source.source, self.feed)
@@ -533,8 +537,10 @@ class Loader:
         con.execute(f"create temp {'view' if streamed else 'table'} classified as {sql}")
         con.execute("create temp table excluded (_delivery varchar, _row bigint)")
         con.execute("create temp view good as select * from classified where _rule is null")
-        if streamed and self._all_good(con, batch[0]):
-            return
+        if streamed:
+            if self._all_good(con, batch[0]):
+                return
+            self._put_down(con, batch[0].entry)
         self._note_rejects(con, by_delivery, rules, types)
         self._exclude_duplicates(con, by_delivery)
         self._exclude_documents(con, batch)
@@ -578,6 +584,20 @@ class Loader:
             return False
         pending.loaded = pending.feed_rows[self.contract.feed] = given
         return True
+
+    def _put_down(self, con: duckdb.DuckDBPyConnection, entry: Entry) -> None:
+        """Type a large delivery once and for all: what is asked of it from here on reads the typed rows."""
+        self.spill.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self.spill / f"{uuid4().hex}.parquet"
+        self.typed.append(path)
+        file, delivery = literal(str(path)), literal(entry.delivery)
+        con.execute(
+            f"copy (select * exclude (_delivery) from classified) to {file} "
+            "(format parquet, compression uncompressed, dictionary_size_limit 1000)"
+        )
+        con.execute(
+            f"create or replace temp view classified as select *, {delivery} as _delivery from read_parquet({file})"
+        )
 
     def _begins_with_dirt(self, con: duckdb.DuckDBPyConnection) -> bool:
         """Whether the first rows have a reject or a key twice: then so has the file, and writing it would be in vain."""
