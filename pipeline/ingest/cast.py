@@ -18,8 +18,13 @@ _SPACED_OFFSET = r"\s+" + _OFFSET
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
 _NO_BREAK = "\u00a0\u202f"
 _ZERO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff"
+_JSON_TEXT = r'"(\\.|[^"\\])*"'
+_NO_JSON = r"(?i)nan|inf|/|,\s*[\]}]"
 MAX_FIELD_CHARACTERS = 1_000_000
-_BAD = {"i": "bad_integer", "d": "bad_date", "ts": "bad_timestamp", "b": "bad_boolean"}
+_BAD = {"i": "bad_integer", "d": "bad_date", "ts": "bad_timestamp", "b": "bad_boolean", "j": "bad_json"}
+# Decimals of the types that are not rounded in silence: money and quantities add up to what the source says they are.
+# A rate or an exchange rate of endless digits is rounded, as everybody's is.
+_EXACT = {"m": 4, "q": 3}
 
 
 def _without_nulls(x: str, spellings: Sequence[str]) -> str:
@@ -67,19 +72,25 @@ def _date_text(x: str) -> str:
 
 @dataclass(frozen=True)
 class _Typed:
-    """SQL of one column: its value, a condition that says that something unreadable came, minutes of offset."""
+    """SQL of one column: its value, conditions that say that something unreadable or too precise came, minutes of offset."""
 
     value: str
     unreadable: str | None = None
     offset: str | None = None
+    rounded: str | None = None
 
 
 def _from_text(column: Column, x: str, zone: str, until_year: int, *, plain: bool = False) -> _Typed:
     """The typed value of the text expression `x`; `plain` where it is known to be made of digits, `-` and a point."""
     kind = column.type
     given = f"{x} is not null"
-    if kind in "sj":
+    if kind == "s":
         return _Typed(x)
+    if kind == "j":
+        # DuckDB takes NaN, Infinity, comments and a comma before a bracket for JSON, which others do not.
+        outside = f"regexp_replace({x}, {literal(_JSON_TEXT)}, '', 'g')"
+        good = f"json_valid({x}) and not regexp_matches({outside}, {literal(_NO_JSON)})"
+        return _Typed(f"case when {good} then {x} end", given)
     # The plain form comes first: it is what nearly every value has, and the other forms cost ten times as much.
     if kind == "i":
         n = _number_text(x)
@@ -93,7 +104,15 @@ def _from_text(column: Column, x: str, zone: str, until_year: int, *, plain: boo
         other = f"try_cast(case when regexp_matches({n}, {form}) then {n} end as {SQL_TYPES[kind]})"
         usual = f"try_cast({x} as {SQL_TYPES[kind]})"
         known = f"strlen({x}) <= 13" if plain else f"regexp_matches({x}, {form})"
-        return _Typed(f"case when {known} then {usual} else {other} end", given)
+        value = f"case when {known} then {usual} else {other} end"
+        if kind not in _EXACT:
+            return _Typed(value, given)
+        # Few numbers have so much behind their dot, and looking for it costs a tenth of looking at the digits.
+        decimals = _EXACT[kind]
+        short = f"strlen({x}) < {decimals + 2} or strlen({x}) - strpos({x}, '.') <= {decimals}"
+        finer = literal(rf"\.\d{{{decimals}}}0*[1-9]")
+        looked = f"regexp_matches(case when {known} then {x} else {n} end, {finer})"
+        return _Typed(value, given, None, f"case when {short} then false else {looked} end")
     if kind == "b":
         low = f"lower({x})"
         value = (
@@ -152,7 +171,18 @@ def _typed(
     if column.type in "imqrx" and delivered_type == target:
         return _Typed(q)
     if column.type in "mqrx" and (family in _INTEGERS or family in ("DECIMAL", "FLOAT", "DOUBLE", "HUGEINT")):
-        return _Typed(f"try_cast({q} as {target})", given)
+        value = f"try_cast({q} as {target})"
+        if column.type not in _EXACT or family not in ("DECIMAL", "FLOAT", "DOUBLE"):
+            return _Typed(value, given)
+        if family == "DECIMAL":
+            # What is rounded up may not fit its own type again: that is another number too.
+            same = f"{q} = try_cast({value} as {delivered_type})"
+        else:
+            # A float is never the decimal that was meant: two digits beyond the last one, or its own precision.
+            noise = 0.5 * 10.0 ** -(_EXACT[column.type] + 2)
+            relative = "1e-6" if family == "FLOAT" else "1e-14"
+            same = f"abs({q} - cast({value} as double)) < greatest({noise:.1e}, abs({q}) * {relative})"
+        return _Typed(value, given, None, f"{value} is not null and not coalesce({same}, false)")
     if column.type == "i" and family in _INTEGERS:
         return _Typed(f"try_cast({q} as {target})", given)
     if column.type == "d" and family in ("DATE", "TIMESTAMP"):
@@ -166,15 +196,21 @@ def _typed(
         return _Typed(utc, given, f"cast(date_diff('minute', {utc}, {local}) as smallint)")
     if column.type == "b" and family == "BOOLEAN":
         return _Typed(q)
+    if column.type == "j" and family != "JSON":
+        return _Typed(f"cast(to_json({q}) as varchar)")
     return _from_text(column, f"cast({q} as varchar)", zone, until_year)
 
 
-def _failed(name: str, column: Column, unreadable: bool) -> list[tuple[str, str]]:
+def _failed(
+    name: str, column: Column, *, unreadable: bool = False, rounded: bool = False
+) -> list[tuple[str, str]]:
     """(SQL condition, reject code) in the order in which a broken value is named."""
     value = quote(name)
     broken: list[tuple[str, str]] = []
     if unreadable:
         broken.append((f"{quote('_given_' + name)} and {value} is null", _BAD.get(column.type, "bad_number")))
+    if rounded:
+        broken.append((quote("_rounded_" + name), "too_precise"))
     if column.type == "s" and name.endswith("_id"):
         form = r"^\d(\.\d+[eE]|[eE]\+|\.\d+[eE]\+)\d+$"
         exponent = f"(contains({value}, 'E') or contains({value}, 'e'))"
@@ -201,11 +237,7 @@ def broken_sql(
     contract: Contract, relation: str, deliveries: str
 ) -> tuple[str, list[tuple[str, str | None]]]:
     """SELECT of `_delivery`, `_row`, `_rule` of the typed rows of `relation` that break a rule, and the rules."""
-    rules = [
-        (c, code, name)
-        for name, column in contract.stored.items()
-        for c, code in _failed(name, column, False)
-    ]
+    rules = [(c, code, name) for name, column in contract.stored.items() for c, code in _failed(name, column)]
     rules += [(rule.reject_when, rule.code, None) for rule in contract.row_rules]
     case = " ".join(f"when {condition} then {i}" for i, (condition, _, _) in enumerate(rules))
     sql = (
@@ -263,12 +295,15 @@ def classified_sql(
         stored.append(quote(name))
         if made.unreadable:
             typed.append(f"{made.unreadable} as {quote('_given_' + name)}")
+        if made.rounded:
+            typed.append(f"{made.rounded} as {quote('_rounded_' + name)}")
         if column.type == "ts":
             typed.append(f"{made.offset} as {quote(name + '_offset_minutes')}")
             stored.append(quote(name + "_offset_minutes"))
-        rules += [
-            (condition, code, name) for condition, code in _failed(name, column, made.unreadable is not None)
-        ]
+        broken = _failed(
+            name, column, unreadable=made.unreadable is not None, rounded=made.rounded is not None
+        )
+        rules += [(condition, code, name) for condition, code in broken]
     rules += [(rule.reject_when, rule.code, None) for rule in contract.row_rules]
     case = " ".join(f"when {condition} then {i}" for i, (condition, _, _) in enumerate(rules))
     sql = f"""
