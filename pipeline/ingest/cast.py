@@ -88,7 +88,7 @@ def _from_text(column: Column, x: str, zone: str, until_year: int, *, plain: boo
         return _Typed(x)
     if kind == "j":
         # DuckDB takes NaN, Infinity, comments and a comma before a bracket for JSON, which others do not.
-        outside = f"regexp_replace({x}, {literal(_JSON_TEXT)}, '', 'g')"
+        outside = f"regexp_replace({x}, {literal(_JSON_TEXT)}, '0', 'g')"
         good = f"json_valid({x}) and not regexp_matches({outside}, {literal(_NO_JSON)})"
         return _Typed(f"case when {good} then {x} end", given)
     # The plain form comes first: it is what nearly every value has, and the other forms cost ten times as much.

@@ -618,7 +618,7 @@ CASES = [
             ]
         ),
         (3, 1, 2, 0),
-        rejects=((2, "blank_row"), (3, "long_row")),
+        rejects=((3, "long_row"), (2, "blank_row")),
         sees={"order_id": ["en-1"]},
         extra="note",
         feed="order_lines",
