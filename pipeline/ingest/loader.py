@@ -17,11 +17,18 @@ from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
 from pipeline.ingest import ledger, profile, quarantine
 from pipeline.ingest.cast import broken_sql, classified_sql
-from pipeline.ingest.contracts import Contract, Source, delivered_contract, load_contracts, load_sources
+from pipeline.ingest.contracts import (
+    Contract,
+    DeliveredFeed,
+    Source,
+    delivered_contract,
+    load_contracts,
+    load_sources,
+)
 from pipeline.ingest.documents import Documents
 from pipeline.ingest.landing import Delivery, read_manifest
 from pipeline.ingest.ledger import Entry
-from pipeline.ingest.mapping import mapped, targets
+from pipeline.ingest.mapping import check_conserved, check_origins, mapped, targets
 from pipeline.ingest.reading.content import FileRejected, check_kind, open_regular, sha256_of
 from pipeline.ingest.reading.csv_chunks import NotClean
 from pipeline.ingest.reading.reader import (
@@ -525,7 +532,7 @@ class Loader:
         self._exclude_documents(con, batch)
         declared = self.source.feeds.get(self.feed)
         if declared and declared.maps_to:
-            filled = self._map(con, declared.maps_to, by_delivery)
+            filled = self._map(con, declared, by_delivery)
             for delivery, n in con.execute("select _delivery, count(*) from good group by 1").fetchall():
                 by_delivery[delivery].loaded = n
         else:
@@ -574,7 +581,7 @@ class Loader:
         return bool(found and found[0])
 
     def _map(
-        self, con: duckdb.DuckDBPyConnection, feeds: Iterable[str], by_delivery: Mapping[str, Pending]
+        self, con: duckdb.DuckDBPyConnection, declared: DeliveredFeed, by_delivery: Mapping[str, Pending]
     ) -> dict[str, str]:
         """Relation of each contract feed that the good rows fill.
 
@@ -583,20 +590,16 @@ class Loader:
         """
         con.execute("create temp view delivered as select * from good")
         while True:
-            filled = {feed: mapped(con, self.source.source, feed) for feed in feeds}
+            filled = {feed: mapped(con, self.source.source, feed) for feed in declared.maps_to}
+            check_origins(con, self.source.source, filled)
             broken: dict[tuple[str, int], tuple[str, str | None, str | None]] = {}
             for feed, relation in filled.items():
                 sql, rules = broken_sql(load_contracts()[feed], relation, "deliveries")
                 for delivery, row, rule in con.execute(sql).fetchall():
                     code, column = rules[rule]
                     broken.setdefault((delivery, row), (code, f"{feed}.{column}" if column else feed, None))
-            again = broken.keys() & {(d, r) for d in by_delivery for r in by_delivery[d].rejected}
-            if again:
-                raise StrataError(
-                    f"the mapping of {self.source.source}/{self.feed} makes rows of record {min(again)[1]}, which is "
-                    "left out: keep `_delivery` and `_row` of the record that a row comes from"
-                )
             if not broken:
+                check_conserved(con, self.source.source, self.feed, filled, declared.one_to_many)
                 return filled
             for (delivery, row), reject in broken.items():
                 by_delivery[delivery].rejected[row] = reject
