@@ -107,6 +107,7 @@ class Loader:
         self.rev = defaultdict(int)
         self.current: dict[str, Entry] = {}
         self.without_rows: set[str] = set()
+        self.in_two_formats: set[str] = set()
         for entry in mine:
             self._remember(entry)
             self._remember_counts(entry)
@@ -129,7 +130,8 @@ class Loader:
 
     def load(self, files: list[Delivery]) -> Iterator[list[Entry]]:
         """Entries of each committed batch."""
-        self._check_one_file_each(files)
+        stems = Counter(f.stem for f in files)
+        self.in_two_formats = {stem for stem, n in stems.items() if n > 1}
         # The second round is for duplicates: the file that they repeated may have been corrected in the first.
         yield from self._round(f for part in (files, self._duplicates(files)) for f in part)
         self._check_duplicates_stand({f.file for f in files})
@@ -201,18 +203,6 @@ class Loader:
         if batch:
             yield self._commit(batch)
 
-    def _check_one_file_each(self, files: list[Delivery]) -> None:
-        """Two new files of one day and part (a CSV and a workbook) would each pass for the other's correction."""
-        new: dict[str, Delivery] = {}
-        for delivery in files:
-            if delivery.file not in self.last_by_file:
-                other = new.setdefault(delivery.stem, delivery)
-                if other is not delivery:
-                    raise StrataError(
-                        f"{other.file} and {delivery.name} are one delivery in two formats: keep one of them, or name "
-                        f"them apart ({delivery.stem}.<part>.{delivery.ext})"
-                    )
-
     def _is_duplicate(self, delivery: Delivery) -> bool:
         last = self.last_by_file.get(delivery.file)
         return last is not None and last.status == "duplicate"
@@ -226,6 +216,10 @@ class Loader:
             return None
         last = self.last_by_file.get(delivery.file)
         if last and last.status == "duplicate" and not self._twin(delivery, last.sha256):
+            last = None
+        held = self.current.get(delivery.stem)
+        if held and held.reject_code == "two_formats" and delivery.stem not in self.in_two_formats:
+            # One of the two is gone: what is left is the delivery, also where it was in force before.
             last = None
         again = last if last and last.delivery in self.replay else None
         if last and not again and last.file_stat == stat:
@@ -244,6 +238,16 @@ class Loader:
                 f"{delivery.file} has changed since it was loaded: `strata run` takes the correction in"
             )
         pending = Pending(delivery, self._entry(delivery, sha, stat, again))
+        if delivery.stem in self.in_two_formats:
+            self._reject(
+                pending,
+                FileRejected(
+                    "two_formats",
+                    f"{delivery.stem} stands in landing in two formats: take one away, or name them apart "
+                    f"({delivery.stem}.<part>.{delivery.ext})",
+                ),
+            )
+            return pending
         twin = self._twin(delivery, sha)
         if twin:
             pending.entry = replace(
@@ -408,7 +412,7 @@ class Loader:
         rev = self.rev[delivery.stem] + 1
         known_at_once = self.released is None or self.released <= delivery.dt
         return Entry(
-            delivery=f"{delivery.source}/{delivery.feed}/{delivery.stem}/rev={rev}",
+            delivery=delivery.id_of(rev),
             source=delivery.source,
             feed=delivery.feed,
             stem=delivery.stem,
@@ -500,7 +504,7 @@ class Loader:
             blank_bytes=records.blank_bytes if records else None,
             record_bytes=records.record_bytes if records else None,
             content_bytes=records.content_bytes if records else None,
-            extra_columns=", ".join(records.extra_columns) or None if records else entry.extra_columns,
+            extra_columns=self.writer.told_columns(records.extra_columns) if records else entry.extra_columns,
         )
 
     def _load_rows(self, con: duckdb.DuckDBPyConnection, batch: list[Pending]) -> None:
@@ -680,7 +684,7 @@ class Loader:
         except FileRejected as rejected:
             self._reject(pending, rejected)
             return None, {}
-        pending.entry = replace(pending.entry, extra_columns=", ".join(extra) or None)
+        pending.entry = replace(pending.entry, extra_columns=self.writer.told_columns(extra))
         types = {name: row[1] for name, row in zip(resolved, described, strict=True) if name}
         columns = ", ".join(
             f"{quote(row[0])} as {quote(name)}" for name, row in zip(resolved, described, strict=True) if name

@@ -15,6 +15,7 @@ import pyarrow as pa
 from pipeline.duck import quote
 from pipeline.ingest.contracts import Contract
 from pipeline.ingest.files import write_parquet
+from pipeline.ingest.landing import made_of
 from pipeline.ingest.ledger import Entry
 from pipeline.quality.measures import Measures
 
@@ -132,5 +133,5 @@ def write(
         f"left join (select _delivery, {', '.join(_parts(contract, mapped=noted is None))} from ({select}) "
         f"group by _delivery) p on p._delivery = b.delivery order by b.delivery"
     ).to_arrow_table()
-    write_parquet(profiled, folder / contract.feed / f"{names[0].replace('/', '~')}.parquet")
+    write_parquet(profiled, folder / contract.feed / f"{made_of(names[0])}.parquet")
     return dict(zip(profiled["delivery"].to_pylist(), profiled["rows_n"].to_pylist(), strict=True))

@@ -3,6 +3,7 @@
 Raw is `raw/<source>/<feed>/dt=YYYY-MM-DD/rev=N/<part>.parquet`, each file written once in one rename.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 from pipeline.duck import literal, quote
 from pipeline.ingest import ledger, profile
 from pipeline.ingest.contracts import Contract, Source, load_contracts
-from pipeline.ingest.files import fsync, write_parquet
+from pipeline.ingest.files import fsync, temporary_of, write_parquet
 from pipeline.ingest.landing import Delivery
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.vault import Vault
@@ -36,6 +37,12 @@ _ARROW_TYPES = {
 """Types of `Contract.raw_schema()` as DuckDB hands them over."""
 
 
+_NAME_SHOWN = 60
+_NAMES_SHOWN = 20
+# A number, a date or a time and nothing else.
+_VALUE = re.compile(r"(?=.*\d)[\d\s.,:/+\-年月日¥%TZ]+")
+
+
 def prepare_raw(settings: Settings) -> None:
     """Write the empty typed file of every feed, so that a glob over a feed that nobody delivers still works.
 
@@ -53,7 +60,7 @@ def _keep_template(path: Path, schema: pa.Schema) -> None:
             return
     except (OSError, pa.ArrowInvalid):
         path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(temporary_of(path.name))
     pq.write_table(schema.empty_table(), temporary)
     temporary.replace(path)
 
@@ -92,7 +99,7 @@ class RawWriter:
         if streamed:
             path = self.raw_path(contract.feed, *deliveries[0])
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.tmp")
+            temporary = path.with_name(temporary_of(path.name))
             con.execute(
                 f"copy ({select}) to {literal(str(temporary))} "
                 # A larger dictionary saves a fifth of the file and costs half as much again to write.
@@ -163,6 +170,21 @@ class RawWriter:
                 if column.type == "ts":
                     columns.append(f"r.{quote(name + '_offset_minutes')}")
         return f"select {', '.join(columns)}, r._delivery, r._row from {relation} as r {' '.join(joins)}"
+
+    def told_columns(self, names: Sequence[str]) -> str | None:
+        """The names of unknown columns as the ledger may hold them.
+
+        Where the first line of a file is a record, or a JSON object has a person for a key, names are personal data: one
+        that looks like a value hides them all.
+        """
+        cut = [name[:_NAME_SHOWN] for name in names]
+        if not cut:
+            return None
+        if any(_VALUE.fullmatch(name) for name in cut) or self.vault.mask(cut, self.source.country) != cut:
+            several = f"{len(cut)} columns" if len(cut) > 1 else "one column"
+            return f"{several} (not named: there is a value where a name should stand)"
+        more = f" and {len(cut) - _NAMES_SHOWN} more" if len(cut) > _NAMES_SHOWN else ""
+        return ", ".join(cut[:_NAMES_SHOWN]) + more
 
     def discard(self, feeds: Iterable[str], entry: Entry, delivery: Delivery) -> None:
         """Take back what was written of a delivery that turned out not to be readable to its end."""

@@ -18,6 +18,7 @@ from pipeline.ingest.contracts import Contract, Source, load_contracts, source_o
 from pipeline.ingest.landing import scan
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.mapping import targets
+from pipeline.ingest.quarantine import still_stray
 from pipeline.quality.policy import Completeness, completeness, thresholds
 from pipeline.quality.trading import Calendar, Special, load_calendar
 from pipeline.settings import Settings
@@ -198,7 +199,7 @@ def read_history(settings: Settings, as_of: date) -> History:
     wanted = {target for e in in_force for target in targets(e.source or "", e.feed or "")}
     profiles = {feed: read_profiles(settings, feed) for feed in wanted}
     calendar = load_calendar().extended(_delivered_calendar(settings, in_force))
-    stray = [e for e in entries if e.dt is None and (settings.landing / e.file).exists()]
+    stray = still_stray(settings, entries)
     currency = reporting_currency(settings, in_force)
     return assemble(entries, as_of, profiles, present, calendar, currency, stray)
 
