@@ -16,7 +16,7 @@ from pipeline.ingest.loader import Loader, now_utc
 from pipeline.ingest.mapping import targets
 from pipeline.ingest.reading.content import FileRejected, sha256_of
 from pipeline.ingest.vault import Vault
-from pipeline.ingest.writing import prepare_raw
+from pipeline.ingest.writing import check_raw, prepare_raw
 from pipeline.settings import Settings
 
 _NAME_SHOWN = 400
@@ -53,6 +53,7 @@ def sweep(
     """
     prepare_raw(settings)
     known = ledger.read(settings)
+    check_raw(settings, known)
     deliveries, misplaced = scan(settings.landing)
     # Beside what is read again the loader sees the unchanged files of the feed: one may lean on what moves.
     again = {e.file for e in known if e.delivery in replay}

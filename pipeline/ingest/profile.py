@@ -124,9 +124,13 @@ def write(
         del notes["key_conflicts"]
     else:
         notes["key_conflicts"] = [n or 0 for n in notes["key_conflicts"]]
-    table = pa.table(
-        {"delivery": pa.array(names, pa.string())} | {k: pa.array(v, pa.float64()) for k, v in notes.items()}
-    )
+    # What a sweep that died left behind is told by these from the profile of what was loaded.
+    made_by = {
+        "delivery": pa.array(names, pa.string()),
+        "sha256": pa.array([e.sha256 for e in entries], pa.string()),
+        "run_id": pa.array([e.run_id for e in entries], pa.string()),
+    }
+    table = pa.table(made_by | {k: pa.array(v, pa.float64()) for k, v in notes.items()})
     con.register("batch_deliveries", table)
     profiled = con.execute(
         f"select b.*, p.* exclude (_delivery) replace (coalesce(rows_n, 0) as rows_n) from batch_deliveries b "

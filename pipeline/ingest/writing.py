@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.duck import literal, quote
+from pipeline.errors import StrataError
 from pipeline.ingest import ledger, profile
 from pipeline.ingest.contracts import Contract, Source, load_contracts
 from pipeline.ingest.files import fsync, temporary_of, write_parquet
@@ -52,6 +53,29 @@ def prepare_raw(settings: Settings) -> None:
         path = settings.raw / "_schema" / feed / "dt=1970-01-01" / "rev=0" / "empty.parquet"
         _keep_template(path, arrow_schema(contract))
     _keep_template(settings.ledger / "000000.parquet", ledger.SCHEMA)
+
+
+def check_raw(settings: Settings, entries: Iterable[Entry]) -> None:
+    """Raises StrataError where a file was copied inside raw: readers find rows by a glob, and would find them twice.
+
+    What a sweep that died left behind is no copy: nobody knows its deliveries.
+    """
+    days = {e.delivery: e.dt for e in entries}
+    for path in settings.raw.glob("*/*/*/*/*.parquet"):
+        source, target, day, rev, name = path.relative_to(settings.raw).parts
+        stem = name.removesuffix(".parquet")
+        feed, _, rest = stem.partition(".")
+        own = (f"{source}/{target}/{stem}/{rev}", f"{source}/{feed}/{rest}/{rev}")
+        if any(one in days and day == f"dt={days[one]}" for one in own) or source == "_schema":
+            continue
+        try:
+            held = pq.read_table(path, columns=["_delivery"])["_delivery"].unique().to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise StrataError(f"{path} is no file of raw ({type(error).__name__}): take it away") from None
+        if known := sorted(days.keys() & set(held)):
+            raise StrataError(
+                f"{path} holds rows of {known[0]}, which have a file of their own: it is a copy, take it away"
+            )
 
 
 def _keep_template(path: Path, schema: pa.Schema) -> None:
