@@ -18,6 +18,7 @@ from pipeline.ingest.reading.content import FileRejected, sha256_of
 from pipeline.ingest.vault import Vault
 from pipeline.ingest.writing import check_raw, prepare_raw
 from pipeline.settings import Settings
+from pipeline.words import counted
 
 _NAME_SHOWN = 400
 _DETAIL_SHOWN = 1_000
@@ -90,7 +91,7 @@ def sweep(
                 done += len(entries)
             if done:
                 rows = sum(e.rows_loaded for e in new[-done:])
-                log(f"{source}/{feed}: {done} file{'s' if done > 1 else ''}, {rows:,} rows loaded")
+                log(f"{source}/{feed}: {counted(done, 'file')}, {counted(rows, 'row')} loaded")
     return Sweep(tuple(new))
 
 

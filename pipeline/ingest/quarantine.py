@@ -21,6 +21,7 @@ from pipeline.ingest.landing import scan
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.reject_codes import load_codes
 from pipeline.settings import Settings
+from pipeline.words import counted
 
 SCHEMA = pa.schema(
     [
@@ -265,9 +266,7 @@ def told(found: Sequence[Group], *, narrowed: bool = False) -> str:
         return "nothing of that is in quarantine" if narrowed else "nothing is in quarantine"
     rows = sum(g.rows_n for g in found)
     files = sum(g.what == "file" for g in found)
-    lines = [
-        f"{rows} rejected record{'s' if rows != 1 else ''}, {files} refused file{'s' if files != 1 else ''}"
-    ]
+    lines = [f"{counted(rows, 'rejected record')}, {counted(files, 'refused file')}"]
     for group in found:
         about = f"{group.code}{' in ' + group.column if group.column else ''}"
         state = (
@@ -292,5 +291,5 @@ def told(found: Sequence[Group], *, narrowed: bool = False) -> str:
 
 def _place(record: Record) -> str:
     span = f", bytes {record.byte_start}–{record.byte_end}" if record.byte_start is not None else ""
-    value = f" ({record.value})" if record.value is not None else ""
+    value = f" ({record.value})" if record.value else ""
     return f"record {record.record_no}{span}{value}"
