@@ -41,6 +41,7 @@ _FORMATS = {
     ".ndjson": "jsonl",
 }
 _FIRST_YEAR = 1900
+_POLICY_BEGINS = date(2000, 1, 1)
 _SHOWN_COLUMNS = 40
 
 
@@ -93,6 +94,11 @@ class OrderFile:
             f"{self.path.name}: {self.rows:,} rows, {self.orders:,} orders "
             f"from {self.first_day} to {self.last_day}; left out: {left_out}"
         )
+
+
+def policy_day(as_of: date) -> date:
+    """The day whose policy judges a file of `as_of`: policy rows begin in 2000, public data sets before it."""
+    return max(as_of, _POLICY_BEGINS)
 
 
 @contextmanager
