@@ -1,5 +1,6 @@
 """`strata clv`."""
 
+import os
 from datetime import date
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def clv(
     FILE is CSV, Parquet, XLSX or JSONL with one row an order or an order line. Purchases of one day are one; refunds
     are negative amounts. The column clv is null, with the reason, where the model does not beat simple rules.
     """
+    # Before numpy is imported: on arrays of four numbers the threads of BLAS only wait for one another.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from pipeline.clv.analysis import analyse
     from pipeline.clv.text import told
     from pipeline.order_file import OrderColumns

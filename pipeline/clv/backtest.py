@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from pipeline.clv.fitting import Array
+from pipeline.clv.fitting import Array, total
 from pipeline.clv.forecast import Models, fit
 from pipeline.clv.histories import Histories, histories
 from pipeline.clv.purchases import Kind
@@ -145,11 +145,11 @@ def of_model(models: Models, seen: Histories, days: int) -> Forecast | None:
 def score(predicted: Array, actual: Array) -> Score:
     """How far the forecast was from what came, one entry a customer."""
     error = predicted - actual
-    total = float(actual.sum())
+    came = float(actual.sum())
     return Score(
         float(predicted.sum()),
-        total,
-        float(predicted.sum()) / total - 1 if total else None,
+        came,
+        float(predicted.sum()) / came - 1 if came else None,
         float(np.abs(error).mean()),
         float(np.sqrt((error**2).mean())),
         top_share(predicted, actual),
@@ -161,14 +161,14 @@ def top_share(predicted: Array, actual: Array) -> float | None:
 
     Of customers with the same forecast at the edge an equal part of each counts, so the order of rows has no say.
     """
-    total, wanted = float(actual.sum()), len(predicted) / _TENTH
-    if total <= 0:
+    came, wanted = float(actual.sum()), len(predicted) / _TENTH
+    if came <= 0:
         return None
     _, place = np.unique(-predicted, return_inverse=True)
     people, made = np.bincount(place), np.bincount(place, actual)
     before = np.cumsum(people) - people
     part = np.clip((wanted - before) / people, 0.0, 1.0)
-    return float(part @ made) / total
+    return total(part, made) / came
 
 
 def calibrate(predicted: Array, actual: Array) -> list[dict[str, float]]:

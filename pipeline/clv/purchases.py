@@ -13,12 +13,13 @@ purchase and in one unit of time, which is also alpha's.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from scipy.special import betaln, digamma, gammaln, hyp2f1
 
-from pipeline.clv.fitting import Array, NoFit, maximise
+from pipeline.clv.fitting import Array, NoFit, maximise, total
 
 Kind = Literal["bgnbd", "mbgnbd"]
 # Near a = 1 the closed forms are 0/0; the mean of both sides is exact to the square of this.
@@ -115,8 +116,9 @@ def log_likelihood(
     """(weighted log-likelihood, its gradient by r, alpha, a, b). [FHL] (6) in log space, [BDF] (7)."""
     r, alpha, a, b = parameters
     offset = 1 if kind == "mbgnbd" else 0
-    # Functions of x alone are evaluated once a distinct count; there are few.
-    counts, place = np.unique(x, return_inverse=True)
+    # Functions of x alone are evaluated once a count; there are few.
+    place = x.astype(np.int64)
+    counts = np.arange(place.max() + 1)
     c = b + counts + offset
     may_have_stopped = (counts > 0) | bool(offset)
     log_c1 = np.log(np.where(may_have_stopped, c - 1, 1.0))
@@ -128,20 +130,20 @@ def log_likelihood(
     both = np.logaddexp(alive, stopped)
     p_alive = np.exp(alive - both)
     p_stopped = np.exp(stopped - both)
-    value = float(weights @ (of_count[place] + both))
+    value = total(weights, of_count[place] + both)
 
     per_count = np.bincount(place, weights)
     stopped_per_count = np.bincount(place, weights * p_stopped)
     slope_ab = digamma(a + b) - digamma(a + c)
     gradient = np.array(
         [
-            per_count @ (digamma(r + counts) - digamma(r) + np.log(alpha))
-            - weights @ (p_alive * log_end + p_stopped * log_last),
-            weights.sum() * r / alpha
-            - weights @ (power * (p_alive / (alpha + T) + p_stopped / (alpha + t_x))),
-            per_count @ slope_ab + stopped_per_count.sum() / a,
-            per_count @ (slope_ab + digamma(c) - digamma(b))
-            - stopped_per_count @ np.where(may_have_stopped, 1 / np.exp(log_c1), 0.0),
+            total(per_count, digamma(r + counts) - digamma(r) + np.log(alpha))
+            - total(weights, p_alive * log_end + p_stopped * log_last),
+            float(weights.sum()) * r / alpha
+            - total(weights, power * (p_alive / (alpha + T) + p_stopped / (alpha + t_x))),
+            total(per_count, slope_ab) + float(stopped_per_count.sum()) / a,
+            total(per_count, slope_ab + digamma(c) - digamma(b))
+            - total(stopped_per_count, np.where(may_have_stopped, 1 / np.exp(log_c1), 0.0)),
         ]
     )
     return value, gradient
@@ -164,15 +166,24 @@ def fit_purchases(
         raise NoFit(
             f"{kind}: nobody has bought twice, so there is no rhythm to learn; wait for repeat purchases"
         )
-    wrong = (x < 0) | (t_x < 0) | (t_x > T) | ((x == 0) & (t_x != 0)) | ~np.isfinite(x + t_x + T)
+    wrong = (
+        (x < 0)
+        | (t_x < 0)
+        | (t_x > T)
+        | ((x == 0) & (t_x != 0))
+        | ~np.isfinite(x + t_x + T)
+        | (x != np.floor(x))
+    )
     if wrong.any():
-        raise NoFit(f"{kind}: {int(wrong.sum())} histories cannot be (0 ≤ t_x ≤ T, t_x = 0 where x = 0)")
+        raise NoFit(
+            f"{kind}: {int(wrong.sum())} histories cannot be (0 ≤ t_x ≤ T, x whole, t_x = 0 where x = 0)"
+        )
     keys, place = np.unique(np.stack([x, t_x, T]), axis=1, return_inverse=True)
     size = np.bincount(place.ravel(), weights)
     # In units of the mean observation every parameter is near 1, whatever the file's unit.
-    scale = float(weights @ T / weights.sum())
+    scale = total(weights, T) / float(weights.sum())
     x_, t_x_, T_ = keys[0], keys[1] / scale, keys[2] / scale
-    rate = float(weights @ x) / float(weights.sum())
+    rate = total(weights, x) / float(weights.sum())
     starts = [
         (r, r / (rate * more), a, b)
         for r, more, a, b in (
@@ -182,10 +193,8 @@ def fit_purchases(
             (3.0, 1.0, 0.05, 2.0),
         )
     ]
-    found, value = maximise(
-        lambda parameters, used: log_likelihood(parameters, x_, t_x_, T_, used, kind), starts, size, kind
-    )
+    found, value = maximise(partial(log_likelihood, kind=kind), starts, (x_, t_x_, T_, size), kind)
     r, alpha, a, b = map(float, found)
     # The density of the purchase times has the unit 1 / time for each repeat purchase.
-    value -= float(weights @ x) * float(np.log(scale))
+    value -= total(weights, x) * float(np.log(scale))
     return PurchaseModel(r, alpha * scale, a, b, kind, value, int(weights.sum()))

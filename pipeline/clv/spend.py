@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import betaln, digamma
 
-from pipeline.clv.fitting import Array, NoFit, maximise
+from pipeline.clv.fitting import Array, NoFit, maximise, total
 
 
 @dataclass(frozen=True)
@@ -37,20 +37,25 @@ class SpendModel:
 def log_likelihood(parameters: Array, x: Array, mean: Array, weights: Array) -> tuple[float, Array]:
     """(weighted log-likelihood, its gradient by p, q, v). [FH] (1a) in log space."""
     p, q, v = parameters
-    total = x * mean
-    log_total, log_sum = np.log(total), np.log(v + total)
-    value = weights @ (
-        -np.log(mean) - betaln(p * x, q) + q * np.log(v) + p * x * log_total - (p * x + q) * log_sum
+    # Functions of x alone are evaluated once a count; there are few.
+    place = x.astype(np.int64)
+    counts = np.arange(1, place.max() + 1)
+    per_count = np.bincount(place, weights)[1:]
+    spent = x * mean
+    log_spent, log_sum = np.log(spent), np.log(v + spent)
+    both = digamma(p * counts + q)
+    value = total(per_count, q * np.log(v) - betaln(p * counts, q)) + total(
+        weights, p * x * log_spent - (p * x + q) * log_sum - np.log(mean)
     )
-    both = digamma(p * x + q)
     gradient = np.array(
         [
-            weights @ (x * (both - digamma(p * x) + log_total - log_sum)),
-            weights @ (both - digamma(q) + np.log(v) - log_sum),
-            weights @ (q / v - (p * x + q) / (v + total)),
+            total(per_count, counts * (both - digamma(p * counts)))
+            + total(weights, x * (log_spent - log_sum)),
+            total(per_count, both - digamma(q) + np.log(v)) - total(weights, log_sum),
+            total(weights, q / v - (p * x + q) / (v + spent)),
         ]
     )
-    return float(value), gradient
+    return value, gradient
 
 
 def fit_spend(x: Array, mean: Array) -> SpendModel:
@@ -67,17 +72,11 @@ def fit_spend(x: Array, mean: Array) -> SpendModel:
         raise NoFit(
             f"gamma_gamma: {len(x)} customers with repeat purchases of different value; at least 3 are needed"
         )
-    if not ((x > 0) & (mean > 0) & np.isfinite(x + mean)).all():
-        raise NoFit("gamma_gamma: every count and every mean must be positive")
+    if not ((x > 0) & (x == np.floor(x)) & (mean > 0) & np.isfinite(x + mean)).all():
+        raise NoFit("gamma_gamma: every count must be whole and positive, every mean positive")
     scale = float(mean.mean())
     starts = [(6.0, 4.0, 0.5), (1.0, 2.0, 1.0), (3.0, 10.0, 3.0), (20.0, 3.0, 0.1)]
-    z = mean / scale
-    found, value = maximise(
-        lambda parameters, used: log_likelihood(parameters, x, z, used),
-        starts,
-        np.ones_like(x),
-        "gamma_gamma",
-    )
+    found, value = maximise(log_likelihood, starts, (x, mean / scale, np.ones_like(x)), "gamma_gamma")
     p, q, v = map(float, found)
     if q <= 1.01:
         raise NoFit(
