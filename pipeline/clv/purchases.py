@@ -22,7 +22,7 @@ from scipy.special import betaln, digamma, gammaln, hyp2f1
 from pipeline.clv.fitting import Array, NoFit, maximise, total
 
 Kind = Literal["bgnbd", "mbgnbd"]
-# Near a = 1 the closed forms are 0/0; the mean of both sides is exact to the square of this.
+# Near a = 1 the closed forms are 0/0; the line between both sides is exact to the square of this.
 _BESIDE_ONE = 1e-5
 
 
@@ -86,7 +86,8 @@ class PurchaseModel:
             return (a + c - 1) / (a - 1) * (1 - tail * series)
 
         if abs(self.a - 1) < _BESIDE_ONE:
-            return (at(1 - _BESIDE_ONE) + at(1 + _BESIDE_ONE)) / 2
+            above = (self.a - 1 + _BESIDE_ONE) / (2 * _BESIDE_ONE)
+            return (1 - above) * at(1 - _BESIDE_ONE) + above * at(1 + _BESIDE_ONE)
         return np.maximum(at(self.a), 0.0)
 
     def probability(self, n: int, t: float) -> float:
