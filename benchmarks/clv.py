@@ -1,6 +1,7 @@
 """How long the models of `strata clv` take, on simulated customers of known parameters, every day its own group.
 
 python -m benchmarks.clv [--customers 200000] [--seed 1] [--json FILE]
+python -m benchmarks.clv --small 50 100 300 1000      # how wrong fits of few buyers are: what the policy limits rest on
 
 Printed: seconds of each fit, the parameters behind the data and the fitted ones, groups of equal histories.
 """
@@ -18,7 +19,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
-from pipeline.clv.fitting import Array
+from pipeline.clv.fitting import Array, NoFit
 from pipeline.clv.purchases import Kind, PurchaseModel, fit_purchases
 from pipeline.clv.spend import SpendModel, fit_spend
 
@@ -88,15 +89,42 @@ def run(customers: int, seed: int) -> dict[str, object]:
     return answer
 
 
+def small(buyers: int, repeats: int = 100) -> dict[str, float]:
+    """Error of the total of purchases expected in the next 13 weeks, fitted against true parameters, over `repeats` draws."""
+    true = PurchaseModel(**PURCHASES)
+    errors, twice = [], []
+    for seed in range(repeats):
+        history = simulate(true, buyers, seed, days=365)
+        expected = float(true.expected(13.0, *history).sum())
+        try:
+            found = float(fit_purchases(*history).expected(13.0, *history).sum())
+        except NoFit:
+            found = float("inf")
+        errors.append(abs(found / expected - 1))
+        twice.append(float((history[0] > 0).sum()))
+    return {
+        "buyers": buyers,
+        "repeat_buyers": float(np.median(twice)),
+        "error_median": round(float(np.median(errors)), 3),
+        "error_90th": round(float(np.quantile(errors, 0.9)), 3),
+        "no_fit": float(np.isinf(errors).mean()),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--customers", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--small", type=int, nargs="+", metavar="BUYERS")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    answer = run(options.customers, options.seed)
+    answer = (
+        {"small": [small(n) for n in options.small]}
+        if options.small
+        else run(options.customers, options.seed)
+    )
     print(json.dumps(answer, indent=1))
     if options.json:
         options.json.write_text(json.dumps(answer))

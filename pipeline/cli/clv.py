@@ -18,6 +18,9 @@ from pipeline.cli.shared import answer, errors_in_one_line, json_option
 )
 @click.option("--backtest", is_flag=True, help="Compare with simple rules at past days, and say who wins.")
 @click.option(
+    "--backtest-days", type=click.IntRange(min=1), help="Days ahead that are compared; default: policy (90)."
+)
+@click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Parquet file with one row a customer."
 )
 @json_option
@@ -33,6 +36,7 @@ def clv(
     model: str,
     horizon_days: int | None,
     backtest: bool,
+    backtest_days: int | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -54,7 +58,8 @@ def clv(
         as_of,
         kind=model,
         horizon=horizon_days,
-        with_backtest=backtest,
+        with_backtest=backtest or backtest_days is not None,
+        backtest_days=backtest_days,
         out=out,
         encoding=encoding,
     )  # type: ignore[arg-type]

@@ -91,6 +91,7 @@ def analyse(
     kind: Kind = "bgnbd",
     horizon: int | None = None,
     with_backtest: bool = False,
+    backtest_days: int | None = None,
     out: Path | None = None,
     encoding: str = "utf-8",
 ) -> Analysis:
@@ -120,7 +121,7 @@ def analyse(
         tested = lost = None
         if with_backtest:
             lost = churn.compare(file.con, first, as_of, policy)
-            tested = None if short else backtest.run(file.con, first, as_of, kind, policy)
+            tested = None if short else backtest.run(file.con, first, as_of, kind, policy, backtest_days)
         window = return_window((as_of - first).days)
         earlier = histories(file.con, as_of - timedelta(days=window), period=window, ahead=window)
         simple = formula(seen, earlier, horizon, policy)

@@ -88,14 +88,23 @@ def origins_of(first: date, as_of: date, ahead: int, policy: Mapping[str, float]
 
 
 def run(
-    con: duckdb.DuckDBPyConnection, first: date, as_of: date, kind: Kind, policy: Mapping[str, float]
+    con: duckdb.DuckDBPyConnection,
+    first: date,
+    as_of: date,
+    kind: Kind,
+    policy: Mapping[str, float],
+    ahead: int | None = None,
 ) -> Backtest:
-    """The back-test on the table `customer_days`, whose first purchase is on `first`."""
-    ahead = round(policy["clv_backtest_days"])
+    """The back-test on the table `customer_days`, whose first purchase is on `first`.
+
+    Args:
+        ahead: days foretold at each origin; `clv_backtest_days` of policy where None.
+    """
+    ahead = ahead or round(policy["clv_backtest_days"])
     tested = [
         _at(con, first, day, ahead, kind, policy) for day in reversed(origins_of(first, as_of, ahead, policy))
     ]
-    return Backtest(ahead, tested, {measure: judge(measure, tested, policy) for measure in MEASURES})
+    return Backtest(ahead, tested, {measure: judge(measure, tested, ahead, policy) for measure in MEASURES})
 
 
 def _at(
@@ -188,10 +197,10 @@ def calibrate(predicted: Array, actual: Array) -> list[dict[str, float]]:
     ]
 
 
-def judge(measure: str, tested: list[Origin], policy: Mapping[str, float]) -> Verdict:
+def judge(measure: str, tested: list[Origin], ahead: int, policy: Mapping[str, float]) -> Verdict:
     """The model earns its place with the lowest pooled error, and lower than each rival's at most of the origins."""
     if not tested:
-        days = round(policy["clv_min_history_days"] + policy["clv_backtest_days"])
+        days = round(policy["clv_min_history_days"] + ahead)
         return Verdict(
             measure, False, None, {}, {}, 0, f"no back-test: it needs {days} days since the first purchase"
         )

@@ -10,6 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.special import beta as beta_function
+from scipy.special import betaincinv
 from scipy.stats import gamma
 
 from benchmarks.clv import simulate, simulate_spend
@@ -185,6 +186,33 @@ def test_expected_average_is_that_of_the_slow_integral(
     low, high = sorted((mean, model.population_mean))
     assert low * (1 - 1e-9) <= found <= high * (1 + 1e-9)
     assert float(model.expected_average(0, 0)) == pytest.approx(model.population_mean)
+
+
+@few
+@given(
+    a=st.floats(0.001, 1e6),
+    b=st.floats(0.001, 1e6),
+    r=st.floats(0.05, 1e6),
+    alpha=st.floats(0.1, 400),
+    history=a_history(),
+    t=st.floats(0.1, 300),
+)
+def test_extreme_parameters_stay_numbers(
+    a: float, b: float, r: float, alpha: float, history: tuple[int, float, float], t: float
+) -> None:
+    """A company whose customers are all alike sends a or b to their bounds; the forecast must survive it."""
+    x, t_x, T = history
+    alpha *= max(1.0, r)  # The mean pace r / alpha stays one of this world.
+    model = PurchaseModel(r, alpha, a, b)
+    found, alive = float(model.expected(t, x, t_x, T)), float(model.p_alive(x, t_x, T))
+    assert 0 <= alive <= 1
+
+    def bought(p: float) -> float:
+        limit = (r + x) * t / (alpha + T)
+        return -np.expm1(-(r + x) * np.log1p(p * t / (alpha + T))) / p if p > 1e-300 else limit
+
+    value, _ = quad(lambda u: bought(betaincinv(a, b + x, u)), 0, 1, epsrel=1e-8, limit=200)
+    assert found == pytest.approx(value * alive, rel=1e-4, abs=1e-9)
 
 
 def test_chances_of_all_counts_add_up_and_have_the_expected_mean() -> None:

@@ -129,7 +129,7 @@ GOOD = {"model": 1.0, "last_period": 2.0, "mean_of_all": 3.0, "formula": 4.0}
     ],
 )
 def test_a_model_earns_its_place_only_by_beating_every_rival(tested: list, earned: bool, reason: str) -> None:
-    verdict = backtest.judge("money", [_origin(rmse) for rmse in tested], POLICY)
+    verdict = backtest.judge("money", [_origin(rmse) for rmse in tested], 90, POLICY)
     assert verdict.earned is earned
     assert reason in verdict.reason
 
