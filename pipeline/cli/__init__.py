@@ -22,6 +22,7 @@ _MODULES = {
     "tables": "tables",
     "vault": "vault",
     "feeds": "feeds",
+    "clv": "clv",
     "sample": "sample",
     "ui": "ui",
 }
