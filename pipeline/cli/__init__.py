@@ -23,6 +23,8 @@ _MODULES = {
     "vault": "vault",
     "feeds": "feeds",
     "sample": "sample",
+    "score": "score",
+    "policy": "policy",
     "ui": "ui",
 }
 
