@@ -15,7 +15,9 @@ def policy() -> None:
 
 @policy.command()
 @click.option(
-    "--seeds", type=click.Path(path_type=Path, file_okay=False), help="Folder of the seeds; default: the project's."
+    "--seeds",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the seeds; default: the project's.",
 )
 @json_option
 @errors_in_one_line

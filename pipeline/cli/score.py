@@ -14,12 +14,20 @@ from pipeline.errors import StrataError
 @click.option("--customer", metavar="COLUMN", help="Column of the customer's id.")
 @click.option("--date", "day", metavar="COLUMN", help="Column of the order's date.")
 @click.option("--amount", metavar="COLUMN", help="Column of the amount; returns are below 0.")
-@click.option("--order", metavar="COLUMN", help="Column of the order's number, where a row is a line of an order.")
-@click.option("--as-of", type=Day(), help="Score what lies before this day; default: the day after the last row.")
+@click.option(
+    "--order", metavar="COLUMN", help="Column of the order's number, where a row is a line of an order."
+)
+@click.option(
+    "--as-of", type=Day(), help="Score what lies before this day; default: the day after the last row."
+)
 @click.option("--preset", default="rf25", show_default=True, help="How to score and to name.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write one row per customer to this Parquet file.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write one row per customer to this Parquet file."
+)
 @click.option("--html", "page", type=click.Path(path_type=Path), help="Write the result to this page.")
-@click.option("--day-first/--month-first", default=None, help="What 3/4/2026 means, where the file does not tell.")
+@click.option(
+    "--day-first/--month-first", default=None, help="What 3/4/2026 means, where the file does not tell."
+)
 @click.option("--list-presets", is_flag=True, help="Show the presets and end.")
 @json_option
 @errors_in_one_line
@@ -45,7 +53,9 @@ def score(
         answer(as_json, told.presets_as_list(known), told.told_presets(known))
         return
     if file is None:
-        raise StrataError("name the file with the orders: strata score orders.csv --customer … --date … --amount …")
+        raise StrataError(
+            "name the file with the orders: strata score orders.csv --customer … --date … --amount …"
+        )
     from pipeline.score import orders, run
 
     if customer is None or day is None or amount is None:

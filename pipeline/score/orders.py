@@ -4,7 +4,7 @@ import codecs
 import gzip
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
@@ -20,7 +20,14 @@ from pipeline.errors import StrataError
 from pipeline.ingest.cast import number_text
 
 _HEAD_BYTES = 1 << 20
-_FORMS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_FORMS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".parquet": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
 _SLASHED = r"^\d{1,2}[-/]\d{1,2}[-/]\d{4}([ T].*)?$"
 # What is wrong with a row → how it is told, in the order in which a row is asked.
 PROBLEMS = {
@@ -108,7 +115,9 @@ def _form(file: Path) -> str:
     if last in (".xlsx", ".xlsm"):
         return "xlsx"
     if last not in _FORMS:
-        raise StrataError(f"{file.name}: name the file .csv, .tsv, .parquet, .xlsx or .jsonl (csv and jsonl also .gz)")
+        raise StrataError(
+            f"{file.name}: name the file .csv, .tsv, .parquet, .xlsx or .jsonl (csv and jsonl also .gz)"
+        )
     return _FORMS[last]
 
 
@@ -146,7 +155,9 @@ def _sheet(file: Path) -> pa.Table:
     from pipeline.ingest.reading.content import FileRejected, read_workbook
 
     try:
-        rows = CalamineWorkbook.from_object(io.BytesIO(read_workbook(file)[0])).get_sheet_by_index(0).to_python()
+        rows = (
+            CalamineWorkbook.from_object(io.BytesIO(read_workbook(file)[0])).get_sheet_by_index(0).to_python()
+        )
     except FileRejected as error:
         raise StrataError(f"{file.name}: {error.detail}") from None
     except (CalamineError, IndexError) as error:
@@ -157,7 +168,9 @@ def _sheet(file: Path) -> pa.Table:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise StrataError(f"{file.name}: two columns are called {twice!r}; rename one of them")
-    return pa.table({n: pa.array([_cell(row[i]) for row in rows[1:]], pa.string()) for i, n in enumerate(names)})
+    return pa.table(
+        {n: pa.array([_cell(row[i]) for row in rows[1:]], pa.string()) for i, n in enumerate(names)}
+    )
 
 
 def _cell(value: Any) -> str | None:
@@ -240,7 +253,9 @@ def _date_sql(column: str, kind: str, day_first: bool | None) -> str:
         (r"^(\d{1,2})\.(\d{1,2})\.(\d{4})([ T].*)?$", r"\3-\2-\1"),
     ]
     if day_first is not None:
-        forms.append((r"^(\d{1,2})[-/](\d{1,2})[-/](\d{4})([ T].*)?$", r"\3-\2-\1" if day_first else r"\3-\1-\2"))
+        forms.append(
+            (r"^(\d{1,2})[-/](\d{1,2})[-/](\d{4})([ T].*)?$", r"\3-\2-\1" if day_first else r"\3-\1-\2")
+        )
     t = f"trim({x})"
     cases = " ".join(
         f"when regexp_matches({t}, {literal(form)}) then try_cast(regexp_replace({t}, {literal(form)}, {literal(to)}) as date)"
@@ -262,7 +277,9 @@ def _day_first(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, kin
     if kind != "VARCHAR":
         return None
     slashed = f"regexp_matches(trim({column}), {literal(_SLASHED)})"
-    seen = con.execute(f"select count(*) from (select {column} from given limit 1000) where {slashed}").fetchone()
+    seen = con.execute(
+        f"select count(*) from (select {column} from given limit 1000) where {slashed}"
+    ).fetchone()
     if not seen or not seen[0]:
         return None
     if columns.day_first is not None:
@@ -308,7 +325,11 @@ def _group(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, types: 
         """
     )
     key = "case when problem is null then {} end as {}"
-    keys = [("customer_id", "customer_id"), ("day", "day"), *([("order_id", "order_id")] if columns.order else [])]
+    keys = [
+        ("customer_id", "customer_id"),
+        ("day", "day"),
+        *([("order_id", "order_id")] if columns.order else []),
+    ]
     con.execute(
         f"""
         create temp table grouped as
@@ -340,7 +361,9 @@ def _group(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, types: 
     if not found.rows:
         raise StrataError(f"{file.name}: no row below the header")
     if found.rows == sum(found.bad.values()):
-        raise StrataError(f"{file.name}: none of its {found.rows:,} rows can be read: {told_bad(found, columns)}")
+        raise StrataError(
+            f"{file.name}: none of its {found.rows:,} rows can be read: {told_bad(found.bad, found.examples)}"
+        )
     found.first_day, found.last_day = con.execute("select min(day), max(day) from moved").fetchone()  # type: ignore[misc]
     return found
 
@@ -364,15 +387,10 @@ def _examples(con: duckdb.DuckDBPyConnection, problem: str, column: str) -> list
     return [value or "(empty)" for (value,) in rows.fetchall()]
 
 
-def told_bad(found: OrderFile, columns: Columns | None = None) -> str:
+def told_bad(bad: Mapping[str, int], examples: Mapping[str, list[str]]) -> str:
     """Bad rows by kind, with examples of the values that could not be read."""
-    where = {"unreadable_date": "date", "unreadable_amount": "amount", "missing_customer": "customer"}
-    named = columns.named() if columns else {}
     parts = []
-    for problem, rows in found.bad.items():
-        column = f" in {named[where[problem]]!r}" if where.get(problem) in named else ""
-        shown = f" ({', '.join(found.examples[problem])})" if found.examples.get(problem) else ""
-        parts.append(f"{rows:,} have {PROBLEMS[problem][1]}{column}{shown}")
+    for problem, rows in bad.items():
+        shown = f" ({', '.join(examples[problem])})" if examples.get(problem) else ""
+        parts.append(f"{rows:,} have {PROBLEMS[problem][1]}{shown}")
     return "; ".join(parts)
-
-

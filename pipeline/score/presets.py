@@ -78,7 +78,9 @@ class Preset:
         ]
         cuts = self.row["absolute_cuts"].split("|")
         if len(cuts) != self.scores - 1 or not set(cuts) <= set("1234") or sorted(cuts) != cuts:
-            found.append(f"absolute_cuts {self.row['absolute_cuts']!r} must name {self.scores - 1} of 1|2|3|4")
+            found.append(
+                f"absolute_cuts {self.row['absolute_cuts']!r} must name {self.scores - 1} of 1|2|3|4"
+            )
         found += self.compiled.problems
         unlabelled = sorted(set(self.compiled.cells.values()) - set(self.labels))
         if unlabelled:
@@ -139,7 +141,9 @@ def find(name: str, folder: Path = POLICY_DIR) -> Preset:
     """The sound preset of that name. Raises StrataError where there is none, or it is unsound."""
     presets = load(folder)
     if name not in presets:
-        raise StrataError(f"no preset {name!r}; there are {', '.join(presets)} (see `strata score --list-presets`)")
+        raise StrataError(
+            f"no preset {name!r}; there are {', '.join(presets)} (see `strata score --list-presets`)"
+        )
     problems = presets[name].problems()
     if problems:
         raise StrataError(f"preset {name} is unsound: {problems[0]} (see `strata policy check`)")

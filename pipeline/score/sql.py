@@ -8,7 +8,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline.settings import DBT_PROJECT_DIR
 
-_MACROS = ("dialect/aggregates.sql", "dialect/dates.sql", "policy/rules.sql", "policy/money.sql", "scoring/rfm.sql")
+_MACROS = (
+    "dialect/aggregates.sql",
+    "dialect/dates.sql",
+    "policy/rules.sql",
+    "policy/money.sql",
+    "scoring/rfm.sql",
+)
 
 
 class _DuckDbt:

@@ -13,8 +13,11 @@ from pipeline.score.run import REASONS, Scored
 _MEASURES = {"recency": ("R", "days"), "frequency": ("F", ""), "monetary": ("M", "")}
 
 
-def notes(scored: Scored) -> list[tuple[str, str]]:
-    """What a reader must know before using the table: (Chinese, English), the most important first."""
+def notes(scored: Scored, *, with_values: bool) -> list[tuple[str, str]]:
+    """What a reader must know before using the table: (Chinese, English), the most important first.
+
+    with_values: quote values that could not be read. A page that is passed on quotes none: they may be anything.
+    """
     found = []
     needed = int(scored.policy.values["rfm_min_buyers"])
     if scored.cuts.mode == "absolute":
@@ -35,10 +38,9 @@ def notes(scored: Scored) -> list[tuple[str, str]]:
         )
     if scored.file.bad:
         rows = sum(scored.file.bad.values())
+        bad = told_bad(scored.file.bad, scored.file.examples if with_values else {})
         zh = "；".join(f"{PROBLEMS[problem][0]} {n:,} 行" for problem, n in scored.file.bad.items())
-        found.append(
-            (f"{rows:,} 行未计入：{zh}", f"{rows:,} rows were left out: {told_bad(scored.file)}")
-        )
+        found.append((f"{rows:,} 行未计入：{zh}", f"{rows:,} rows were left out: {bad}"))
     if scored.rows_later:
         n = f"{scored.rows_later:,}"
         found.append(
@@ -88,7 +90,7 @@ def as_dict(scored: Scored, file: Path, out: Path | None, page: Path | None) -> 
             {"segment": name, "reason": reason, "label_zh": REASONS[reason][0], "label_en": REASONS[reason][1], "customers": n}
             for name, reason, n in scored.reasons
         ],
-        "notes": [{"zh": zh, "en": en} for zh, en in notes(scored)],
+        "notes": [{"zh": zh, "en": en} for zh, en in notes(scored, with_values=True)],
         "out": str(out) if out else None,
         "html": str(page) if page else None,
     }  # fmt: skip
@@ -98,7 +100,9 @@ def told(scored: Scored, file: Path, out: Path | None, page: Path | None) -> str
     """The segment table with its cut points and notes."""
     preset, money = scored.preset, _total(scored)
     unit = "订单 Orders" if preset.row["frequency_unit"] == "order" else "购买日 Purchase days"
-    amount_head = "日均金额之和 Sum of mean amounts" if preset.row["monetary_unit"] == "mean" else "金额 Amount"
+    amount_head = (
+        "日均金额之和 Sum of mean amounts" if preset.row["monetary_unit"] == "mean" else "金额 Amount"
+    )
     rows = [
         [
             name,
@@ -128,7 +132,7 @@ def told(scored: Scored, file: Path, out: Path | None, page: Path | None) -> str
             f"  {n:,} {name}: {REASONS[reason][0]} {REASONS[reason][1]}" for name, reason, n in scored.reasons
         ]
     lines.append(_told_cuts(scored))
-    lines += [f"! {zh}\n  {en}" for zh, en in notes(scored)]
+    lines += [f"! {zh}\n  {en}" for zh, en in notes(scored, with_values=True)]
     lines += [f"→ {path}" for path in (out, page) if path]
     return "\n".join(lines)
 
@@ -150,7 +154,15 @@ def told_presets(presets: dict[str, Preset]) -> str:
         row = preset.row
         window = f"{row['window_days']} d" if row["window_days"] else "all"
         rows.append(
-            [preset.name, row["label_zh"], row["label_en"], window, row["frequency_unit"], row["scores"], row["matching"]]
+            [
+                preset.name,
+                row["label_zh"],
+                row["label_en"],
+                window,
+                row["frequency_unit"],
+                row["scores"],
+                row["matching"],
+            ]
         )
     return "\n".join(_table(["preset", "名称", "Name", "Window", "F counts", "Scores", "Grid"], rows))
 
