@@ -1,6 +1,5 @@
 """The result as one page: no request, no customer, no small group."""
 
-import os
 from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
@@ -26,7 +25,7 @@ def write_page(scored: Scored, file: Path, page: Path) -> None:
     partial = page.with_name(f".{page.name}.{uuid4().hex}")
     try:
         partial.write_text(text, encoding="utf-8")
-        os.replace(partial, page)
+        partial.replace(page)
     except OSError as error:
         raise StrataError(f"{page}: cannot be written ({error.strerror})") from None
     finally:

@@ -1,6 +1,5 @@
 """Score a file: the order of the steps, and what is told of the result."""
 
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -198,7 +197,7 @@ def _write(con: duckdb.DuckDBPyConnection, out: Path) -> None:
             f"copy (select {', '.join(OUTPUT)} from scored order by customer_id) to {duck.literal(str(partial))} "
             "(format parquet, compression zstd)"
         )
-        os.replace(partial, out)
+        partial.replace(out)
     except (duckdb.Error, OSError) as error:
         raise StrataError(f"{out}: cannot be written ({str(error).splitlines()[0]})") from None
     finally:

@@ -34,7 +34,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader([DBT_PROJECT_DIR / "macros", Path(__file__).parent]),
         # SQL, not HTML.
-        autoescape=False,  # noqa: S701
+        autoescape=False,
         undefined=StrictUndefined,
         extensions=["jinja2.ext.do"],
     )
@@ -52,3 +52,8 @@ def _environment() -> Environment:
 def render(template: str, /, **values: Any) -> str:
     """The SQL of a template of this folder. Values are names, numbers and literals that the caller has quoted."""
     return _environment().get_template(template).render(**values)
+
+
+def macro(name: str) -> Any:
+    """One of the macros, to be called with SQL text."""
+    return _environment().globals[name]
