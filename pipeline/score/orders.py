@@ -284,9 +284,13 @@ def _day_first(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, kin
         return None
     if columns.day_first is not None:
         return columns.day_first
-    part = f"cast(regexp_extract(trim({column}), '^(\\d{{1,2}})[-/](\\d{{1,2}})', {{}}) as integer)"
     first, second = con.execute(
-        f"select max({part.format(1)}), max({part.format(2)}) from given where {slashed}"
+        "select "
+        + ", ".join(
+            f"max(cast(regexp_extract(trim({column}), '^(\\d+)[-/](\\d+)', {group}) as integer))"
+            for group in (1, 2)
+        )
+        + f" from given where {slashed}"
     ).fetchone() or (0, 0)
     if first > 12 and second > 12:
         raise StrataError(

@@ -102,7 +102,7 @@ def score(file: Path, columns: Columns, as_of: date | None, preset: Preset, out:
 def classify(
     con: duckdb.DuckDBPyConnection, preset: Preset, as_of: date, policy: Policy, *, has_orders: bool
 ) -> None:
-    """Make the temp tables `facts`, `cut_points` and `scored` from `moved`."""
+    """Make the temp tables `policy`, `facts`, `cut_points` and `scored` from `moved`."""
     refresh = refresh_date(as_of, policy_refreshes()) if preset.is_frozen else as_of
     values = {key: value for key, value in policy.values.items() if key.startswith("rfm_")}
     con.execute(
@@ -111,15 +111,7 @@ def classify(
         + ", ".join(f"cast(? as double) as {duck.quote(key)}" for key in values),
         [as_of, refresh, policy.version, *values.values()],
     )
-    con.execute(
-        "create temp table grid (preset varchar, priority integer, r_from integer, r_to integer, f_from integer, "
-        "f_to integer, m_from integer, m_to integer, rfm_segment varchar)"
-    )
-    con.executemany(
-        "insert into grid values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [[preset.name, i, *box.r, *box.f, *box.m, box.segment] for i, box in enumerate(preset.boxes)],
-    )
-    day = timedelta(days=preset.window_days or 0)
+    window = timedelta(days=preset.window_days or 0)
     con.execute(
         sql.render(
             "facts.sql.j2",
@@ -128,9 +120,22 @@ def classify(
             monetary=preset.row["monetary_unit"],
             as_of=_date(as_of),
             refresh=_date(refresh) if refresh < as_of else None,
-            window_start=_date(as_of - day) if day else None,
-            refresh_window_start=_date(refresh - day) if day else None,
+            window_start=_date(as_of - window) if window else None,
+            refresh_window_start=_date(refresh - window) if window else None,
         )
+    )
+    make_scores(con, preset)
+
+
+def make_scores(con: duckdb.DuckDBPyConnection, preset: Preset) -> None:
+    """Make the temp tables `cut_points` and `scored` from `policy`, `facts` and `at_refresh`."""
+    con.execute(
+        "create temp table grid (preset varchar, priority integer, r_from integer, r_to integer, f_from integer, "
+        "f_to integer, m_from integer, m_to integer, rfm_segment varchar)"
+    )
+    con.executemany(
+        "insert into grid values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [[preset.name, i, *box.r, *box.f, *box.m, box.segment] for i, box in enumerate(preset.boxes)],
     )
     con.execute(
         sql.render(
