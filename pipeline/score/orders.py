@@ -29,13 +29,14 @@ _FORMS = {
     ".ndjson": "jsonl",
 }
 _SLASHED = r"^\d{1,2}[-/]\d{1,2}[-/]\d{4}([ T].*)?$"
-# What is wrong with a row → how it is told, in the order in which a row is asked.
+# What is wrong with a row → how it is told, in the order in which a row is asked; its position stands for it in SQL.
 PROBLEMS = {
     "missing_customer": ("没有客户编号", "no customer"),
     "unreadable_date": ("日期无法识别", "no date that can be read"),
     "unreadable_amount": ("金额无法识别", "no amount that can be read"),
     "broken_line": ("行结构损坏", "a line that is broken as such"),
 }
+_CODES = tuple(PROBLEMS)
 
 
 @dataclass
@@ -231,7 +232,7 @@ def _check_columns(file: Path, columns: Columns, types: dict[str, str]) -> None:
 def _customer_sql(column: str, kind: str) -> str:
     """The id as it was given, without blanks around it. A float came from a gap in a column of whole numbers."""
     if kind == "VARCHAR":
-        return f"nullif(trim({column}), '')"
+        return f"case when {column} like ' %' or {column} like '% ' or {column} = '' then nullif(trim({column}), '') else {column} end"
     if kind in ("FLOAT", "DOUBLE"):
         whole = f"{column} = trunc({column}) and abs({column}) < 1e15"
         return f"case when {whole} then cast(cast({column} as bigint) as varchar) else cast({column} as varchar) end"
@@ -313,8 +314,8 @@ def _group(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, types: 
         f"""
         create temp view typed as
         select
-            case when customer_id is null then 'missing_customer' when day is null then 'unreadable_date'
-                when amount is null then 'unreadable_amount' end as problem,
+            cast(case when customer_id is null then 0 when day is null then 1 when amount is null then 2 end as tinyint)
+                as problem,
             *
         from (
             select
@@ -342,8 +343,8 @@ def _group(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, types: 
             {", ".join(key.format(*pair) for pair in keys)},
             count(*) as rows_n,
             sum(amount) as net,
-            sum(case when amount > 0 then 1 else 0 end) as sales_n,
-            sum(case when amount < 0 then 1 else 0 end) as returns_n
+            count(case when amount > 0 then 1 end) as sales_n,
+            count(case when amount < 0 then 1 end) as returns_n
         from typed
         group by all
         """
@@ -355,8 +356,8 @@ def _group(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, types: 
     found = OrderFile()
     for problem, rows in con.execute("select problem, sum(rows_n) from grouped group by problem").fetchall():
         found.rows += int(rows)
-        if problem:
-            found.bad[problem] = int(rows)
+        if problem is not None:
+            found.bad[_CODES[problem]] = int(rows)
     _note_broken_lines(con, found)
     found.bad = {name: found.bad[name] for name in PROBLEMS if name in found.bad}
     for problem, column in (("unreadable_date", "given_date"), ("unreadable_amount", "given_amount")):
@@ -386,7 +387,7 @@ def _examples(con: duckdb.DuckDBPyConnection, problem: str, column: str) -> list
     rows = con.execute(
         f"select distinct coalesce(left(cast({column} as varchar), 40), '') as x from typed where problem = ? "
         "order by x limit 3",
-        [problem],
+        [_CODES.index(problem)],
     )
     return [value or "(empty)" for (value,) in rows.fetchall()]
 

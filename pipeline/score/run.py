@@ -104,12 +104,15 @@ def classify(
 ) -> None:
     """Make the temp tables `policy`, `facts`, `cut_points` and `scored` from `moved`."""
     refresh = refresh_date(as_of, policy_refreshes()) if preset.is_frozen else as_of
-    values = {key: value for key, value in policy.values.items() if key.startswith("rfm_")}
+    # As text, not as parameters: DuckDB imports pandas to look at one, which costs more than a small file does.
+    values = ", ".join(
+        f"cast({value} as double) as {duck.quote(key)}"
+        for key, value in policy.values.items()
+        if key.startswith("rfm_")
+    )
     con.execute(
-        "create temp table policy as select cast(? as date) as as_of_date, cast(? as date) as refresh_date, "
-        "cast(? as varchar) as policy_version, "
-        + ", ".join(f"cast(? as double) as {duck.quote(key)}" for key in values),
-        [as_of, refresh, policy.version, *values.values()],
+        f"create temp table policy as select {_date(as_of)} as as_of_date, {_date(refresh)} as refresh_date, "
+        f"{duck.literal(policy.version)} as policy_version, {values}"
     )
     window = timedelta(days=preset.window_days or 0)
     con.execute(
@@ -129,13 +132,13 @@ def classify(
 
 def make_scores(con: duckdb.DuckDBPyConnection, preset: Preset) -> None:
     """Make the temp tables `cut_points` and `scored` from `policy`, `facts` and `at_refresh`."""
-    con.execute(
-        "create temp table grid (preset varchar, priority integer, r_from integer, r_to integer, f_from integer, "
-        "f_to integer, m_from integer, m_to integer, rfm_segment varchar)"
+    boxes = ", ".join(
+        f"({duck.literal(preset.name)}, {i}, {', '.join(map(str, (*box.r, *box.f, *box.m)))}, {duck.literal(box.segment)})"
+        for i, box in enumerate(preset.boxes)
     )
-    con.executemany(
-        "insert into grid values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [[preset.name, i, *box.r, *box.f, *box.m, box.segment] for i, box in enumerate(preset.boxes)],
+    con.execute(
+        f"create temp table grid as from (values {boxes}) as boxes "
+        "(preset, priority, r_from, r_to, f_from, f_to, m_from, m_to, rfm_segment)"
     )
     con.execute(
         sql.render(
@@ -168,25 +171,23 @@ def _summed(
     cells = con.execute(
         "select r_score, f_score, segment, count(*) from scored where reason is null group by all"
     ).fetchall()
-    drawn = con.execute("select * from cut_points").fetch_arrow_table().to_pylist()
+    drawn = con.execute(
+        "select measure, scoring_mode, effective_from, is_frozen, buyers_n, cut_1, cut_2, cut_3, cut_4 from cut_points"
+    ).fetchall()
     later = con.execute(
-        "select coalesce(sum(rows_n), 0) from grouped where problem is null and day >= ?", [as_of]
+        f"select coalesce(sum(rows_n), 0) from grouped where problem is null and day >= {_date(as_of)}"
     ).fetchone()
     points = {
-        row["measure"]: [
-            abs(cut) if row["measure"] == "recency" else cut
-            for k in range(1, 5)
-            if (cut := row[f"cut_{k}"]) is not None
-        ]
-        for row in drawn
+        measure: [abs(cut) if measure == "recency" else cut for cut in cuts if cut is not None]
+        for measure, _, _, _, _, *cuts in drawn
     }
-    first = drawn[0]
+    _, mode, effective_from, is_frozen, buyers, *_ = drawn[0]
     return Scored(
         preset,
         as_of,
         policy,
         found,
-        Cuts(first["scoring_mode"], first["effective_from"], first["is_frozen"], first["buyers_n"], points),
+        Cuts(mode, effective_from, is_frozen, buyers, points),
         [(name, *by_segment[name]) for name in preset.labels if name in by_segment],
         reasons,
         {(r, f, segment): n for r, f, segment, n in cells},
