@@ -48,7 +48,7 @@ def _cleaned(x: str) -> str:
     )
 
 
-def _number_text(x: str) -> str:
+def number_text(x: str) -> str:
     """Plain digits of a written number: full-width digits, currency signs, thousands, (5.00) for -5.00."""
     ascii_digits = f"translate({x}, '０１２３４５６７８９．，－（）', '0123456789.,-()')"
     # Currency and blanks go at the ends only: a cell with two numbers in it is not one number.
@@ -92,13 +92,13 @@ def _from_text(column: Column, x: str, zone: str, until_year: int, *, plain: boo
         return _Typed(f"case when {good} then {x} end", given)
     # The plain form comes first: it is what nearly every value has, and the other forms cost ten times as much.
     if kind == "i":
-        n = _number_text(x)
+        n = number_text(x)
         digits = f"regexp_extract({n}, '^([+-]?\\d{{1,18}})(\\.0+)?$', 1)"
         usual = f"strlen({x}) <= 18" if plain else f"regexp_matches({x}, '^[+-]?\\d{{1,18}}$')"
         other = f"try_cast(nullif({digits}, '') as bigint)"
         return _Typed(f"case when {usual} then try_cast({x} as bigint) else {other} end", given)
     if kind in "mqrx":
-        n = _number_text(x)
+        n = number_text(x)
         form = "'^[+-]?(\\d{1,15}(\\.\\d{0,12})?|\\.\\d{1,12})$'"
         other = f"try_cast(case when regexp_matches({n}, {form}) then {n} end as {SQL_TYPES[kind]})"
         usual = f"try_cast({x} as {SQL_TYPES[kind]})"
