@@ -146,6 +146,11 @@ feeds:
             r"order_lines.sql: 4 rows without",
         ),
         (
+            LINES.replace("_delivery, _row,", "_delivery, 9 as _row, [delivered._row] as _rows,"),
+            "",
+            r"order_lines.sql: 4 rows without .* another `_row` than `_rows` has",
+        ),
+        (
             LINES.replace("_delivery, _row,", "_delivery, [_row, null] as _rows,"),
             "",
             r"order_lines.sql: 4 rows without",
