@@ -233,12 +233,12 @@ def _failed(
 def broken_sql(
     contract: Contract, relation: str, deliveries: str
 ) -> tuple[str, list[tuple[str, str | None]]]:
-    """SELECT of `_delivery`, `_row`, `_rule` of the typed rows of `relation` that break a rule, and the rules."""
+    """SELECT of `_delivery`, `_row`, `_rule` of the records behind mapped rows that break a rule, and the rules."""
     rules = [(c, code, name) for name, column in contract.stored.items() for c, code in _failed(name, column)]
     rules += [(rule.reject_when, rule.code, None) for rule in contract.row_rules]
     case = " ".join(f"when {condition} then {i}" for i, (condition, _, _) in enumerate(rules))
     sql = (
-        f"select _delivery, _row, _rule from (select _delivery, _row, cast(case {case} end as smallint) as _rule "
+        f"select _delivery, unnest(_rows) as _row, _rule from (select _delivery, _rows, cast(case {case} end as smallint) as _rule "
         f"from {relation} join {deliveries} using (_delivery)) where _rule is not null"
     )
     return sql, [(code, name) for _, code, name in rules]

@@ -53,6 +53,8 @@ _BATCH_BYTES = 48 * 1024 * 1024
 # Above this many rows a Parquet file is streamed from disk to disk instead of held in memory.
 _STREAM_ROWS = 1_000_000
 _PROBED_ROWS = 100_000
+# A group that breaks a rule loses the record that it names; another one may then stand for it.
+_MAPPING_ROUNDS = 100
 # Looking for repeated keys in a delivery of any size: DuckDB goes on on disk beyond this.
 _STREAM_MEMORY = "500MB"
 
@@ -628,7 +630,7 @@ class Loader:
         rejected and the mapping is done again without it.
         """
         con.execute("create temp view delivered as select * from good")
-        while True:
+        for _ in range(_MAPPING_ROUNDS):
             filled = {feed: mapped(con, self.source.source, feed) for feed in declared.maps_to}
             check_origins(con, self.source.source, filled)
             broken: dict[tuple[str, int], tuple[str, str | None, str | None]] = {}
@@ -644,6 +646,12 @@ class Loader:
                 by_delivery[delivery].rejected[row] = reject
             con.register("broken", pa.table({"d": [d for d, _ in broken], "r": [r for _, r in broken]}))
             self._exclude(con, "select d, r from broken")
+        delivery, row = min(broken)
+        code, column, _ = broken[delivery, row]
+        raise StrataError(
+            f"the mapping of {self.source.source}/{self.feed} makes a row that is {code} in {column} whatever record is taken "
+            f"out of its group, such as record {row} of {delivery}: name them all, `list(_row) as _rows`, or mend the mapping"
+        )
 
     def _note_rejects(
         self,

@@ -62,12 +62,12 @@ def check_origins(con: duckdb.DuckDBPyConnection, source: str, filled: Mapping[s
         path = MAPPINGS_DIR / source / f"{target}.sql"
         row = con.execute(
             f"select count(*) from {relation} where _delivery is null or _row is null or len(_rows) = 0 "
-            "or list_contains(list_transform(_rows, lambda n: n is null), true)"
+            "or list_contains(list_transform(_rows, lambda n: n is null), true) or not list_contains(_rows, _row)"
         ).fetchone()
         if row and row[0]:
             raise StrataError(
-                f"{path}: {row[0]} row{'s' if row[0] > 1 else ''} without `_delivery` or `_row`: pass both on, of a group "
-                "`min(_row)` or `list(_row) as _rows`"
+                f"{path}: {row[0]} row{'s' if row[0] > 1 else ''} without `_delivery` or `_row`, or with another `_row` than "
+                "`_rows` has: pass both on, of a group `min(_row)` or `list(_row) as _rows`"
             )
         row = con.execute(
             f"select _delivery, _row from ({_named(relation)}) anti join good using (_delivery, _row) order by all limit 1"

@@ -577,6 +577,40 @@ CASES = [
         detail="stands twice",
     ),
     refused(
+        "X",
+        "cell-of-another-row",
+        rezipped(
+            lambda _, d: d.replace(b'<c r="A3"', b'<c r="A2"'),
+            rows=(["ca-1", 1, "p", 1, 5], ["ca-2", 1, "p", 1, 5]),
+        ),
+        "wrong_format",
+        feed="order_lines",
+        ext="xlsx",
+        detail="says that it is of row 2",
+    ),
+    refused(
+        "X",
+        "rows-in-two-parts",
+        rezipped(
+            lambda _, d: d.replace(
+                b"</sheetData>",
+                b'</sheetData><sheetData><row r="9"><c r="A9"><v>5</v></c></row></sheetData>',
+            )
+        ),
+        "wrong_format",
+        feed="order_lines",
+        ext="xlsx",
+        detail="two parts",
+    ),
+    refused(
+        "X",
+        "second-sheet-below-a-title",
+        workbook([ROWS, ["sb-1", 1, "p", 1, 5]], ([["May"], [], ROWS, ["sb-2", 1, "p", 1, 5]],)),
+        "several_sheets",
+        feed="order_lines",
+        ext="xlsx",
+    ),
+    refused(
         "F03",
         "parquet-other-case",
         parquet({"order_id": ["pc"], "line_no": [1], "product_id": ["p"], "qty": [1], "Qty": [2]}),
@@ -637,6 +671,19 @@ CASES = [
         ),
         (1, 0, 1, 0),
         rejects=((1, "missing_value"),),
+        feed="order_lines",
+        ext="xlsx",
+    ),
+    Case(
+        "X",
+        "rows-without-numbers",
+        rezipped(
+            lambda _, d: d.replace(b'<row r="3">', b"<row>").replace(b'<row r="4">', b"<row>"),
+            rows=(["rw-1", 1, "p", 1, 5], ["=A1", 1, "p", 1, 5], ["rw-3", 1, "p", 1, 5]),
+        ),
+        (3, 2, 1, 0),
+        rejects=((2, "unread_cell"),),
+        sees={"order_id": ["rw-1", "rw-3"]},
         feed="order_lines",
         ext="xlsx",
     ),

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import StrataError
-from pipeline.ingest import ledger, quarantine
+from pipeline.ingest import ledger, loader, quarantine
 from pipeline.ingest.load import sweep
 from pipeline.settings import Settings
 from tests import postgres
@@ -146,6 +146,11 @@ feeds:
             r"order_lines.sql: 4 rows without",
         ),
         (
+            LINES.replace("_delivery, _row,", "_delivery, 9 as _row, [delivered._row] as _rows,"),
+            "",
+            r"order_lines.sql: 4 rows without .* another `_row` than `_rows` has",
+        ),
+        (
             LINES.replace("_delivery, _row,", "_delivery, [_row, null] as _rows,"),
             "",
             r"order_lines.sql: 4 rows without",
@@ -195,3 +200,26 @@ def test_a_group_names_its_records_and_one_record_may_make_several_rows_where_th
     assert (entry.rows_loaded, json.loads(entry.feed_rows or "")) == (4, {"order_lines": 6})
     (file,) = (settings.raw / "till" / "order_lines").rglob("*.parquet")
     assert sorted(pq.read_table(file)["_row"].to_pylist()) == [1, 1, 3, 3, 4, 4]
+
+
+BAD_GROUP = "select _delivery, {named}, receipt as order_id, 1 as line_no, null as product_id, sum(qty) as qty, 1 as unit_price_paid from delivered group by _delivery, receipt"
+
+
+def test_a_group_that_breaks_a_rule_is_rejected_with_every_record_that_it_names(
+    settings: Settings, land: Land, declare: Declare
+) -> None:
+    entry = take_in_till(settings, land, declare, BAD_GROUP.format(named="list(_row) as _rows"))
+    assert (entry.rows_loaded, entry.rows_rejected) == (0, 4)
+    rejects = [(r.record_no, r.code, r.column) for r in quarantine.read(settings, entry.delivery)]
+    assert rejects == [(n, "missing_value", "order_lines.product_id") for n in (1, 2, 3, 4)]
+
+
+def test_a_large_group_that_breaks_a_rule_ends_in_an_error_and_not_in_a_thousand_rounds(
+    settings: Settings, land: Land, declare: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "_MAPPING_ROUNDS", 5)
+    rows = "receipt,sku,qty,state\n" + "1,A,2,done\n" * 1_000
+    with pytest.raises(
+        StrataError, match=r"till/sales makes a row that is missing_value in order_lines.product_id"
+    ):
+        take_in_till(settings, land, declare, BAD_GROUP.format(named="min(_row) as _row"), rows=rows)

@@ -39,6 +39,8 @@ _ROW_GROUP_BYTES = 8 * 1024 * 1024
 _XLSX_ROW_LIMIT = 1_048_576
 _SHEET_ROWS = 50_000
 _SMALL_ROWS = 50_000
+# Where a further sheet may have its header below a title.
+_LOOKED_AT_ROWS = 50
 # Keys of JSON objects are whatever a sender makes of them: so many unknown ones are kept to be told.
 _MOST_EXTRA = 100
 # Dropped or made a space before a header cell is compared: both come from copying out of web pages.
@@ -610,8 +612,8 @@ def _read_workbook(data: bytes, contract: Contract, sink: _Sink) -> None:
     header = [str(cell) for cell in first]
     resolved, extra = resolve_header(header, contract)
     for other in workbook.others:
-        top = next(iter(other.iter_rows()), None) if other.end else None
-        if top and _is_header([str(cell) for cell in top], contract):
+        top = islice(other.iter_rows(), _LOOKED_AT_ROWS) if other.end else ()
+        if any(_is_header([str(cell) for cell in cells], contract) for cells in top):
             raise FileRejected(
                 "several_sheets",
                 "more than one sheet, hidden ones included, holds this feed; deliver one sheet a file",

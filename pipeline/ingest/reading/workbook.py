@@ -76,7 +76,7 @@ def _unread(xml: BinaryIO) -> dict[int, int]:
     found: dict[int, int] = {}
     row = column = -1
     kind = ""
-    has_formula = has_value = inside = False
+    has_formula = has_value = inside = numbered = False
 
     def settle() -> None:
         nonlocal has_formula
@@ -85,9 +85,11 @@ def _unread(xml: BinaryIO) -> dict[int, int]:
         has_formula = False
 
     def start(name: str, attributes: dict[str, str]) -> None:
-        nonlocal row, column, kind, has_formula, has_value, inside
+        nonlocal row, column, numbered, kind, has_formula, has_value, inside
         name = name.rpartition(":")[2]
         if name == "sheetData":
+            if row >= 0:
+                raise FileRejected("wrong_format", "the sheet has its rows in two parts")
             inside = True
         elif not inside:
             return
@@ -96,10 +98,17 @@ def _unread(xml: BinaryIO) -> dict[int, int]:
             kind = ""
             at = int(attributes["r"]) - 1 if "r" in attributes else row + 1
             _check_after(at, row, "row")
-            row, column = at, -1
+            row, column, numbered = at, -1, "r" in attributes
         elif name == "c":
             settle()
-            at = _column(attributes["r"]) if "r" in attributes else column + 1
+            at = column + 1
+            if "r" in attributes:
+                line, at = _place(attributes["r"])
+                if line != row and (numbered or column >= 0 or line < row):
+                    raise FileRejected(
+                        "wrong_format", f"a cell in row {row + 1} says that it is of row {line + 1}"
+                    )
+                row = line
             _check_after(at, column, f"cell of row {row + 1}")
             column, kind, has_value = at, attributes.get("t", ""), False
         elif name == "f":
@@ -135,11 +144,12 @@ def _check_after(at: int, before: int, what: str) -> None:
         )
 
 
-def _column(reference: str) -> int:
-    """Column index of a cell reference such as BC12."""
+def _place(reference: str) -> tuple[int, int]:
+    """(row index, column index) of a cell reference such as BC12. Raises ValueError for what is none."""
+    letters = reference.rstrip("0123456789")
     number = 0
-    for letter in reference.rstrip("0123456789"):
+    for letter in letters:
         number = number * 26 + ord(letter) - 64
     if not 0 < number <= _MAX_COLUMNS:
         raise ValueError(f"{reference[:20]!r} is no cell")
-    return number - 1
+    return int(reference[len(letters) :]) - 1, number - 1
