@@ -120,7 +120,7 @@ GOOD = {"model": 1.0, "last_period": 2.0, "mean_of_all": 3.0, "formula": 4.0}
 @pytest.mark.parametrize(
     ("tested", "earned", "reason"),
     [
-        ([GOOD, GOOD], True, "lowest error over 2 origins"),
+        ([GOOD, GOOD], True, "the model has the lowest error over 2 origins"),
         ([GOOD | {"formula": 0.5}, GOOD | {"formula": 0.5}], False, "does not beat formula"),
         ([GOOD | {"last_period": 1.0}], False, "does not beat last_period"),  # a draw is no win
         ([GOOD | {"last_period": 0.9}, GOOD], False, "better at 1 of 2 origins"),
