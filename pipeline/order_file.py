@@ -283,8 +283,12 @@ def _typed(found: dict[str, str], columns: OrderColumns, path: Path, source: str
             more = f" and {len(found) - _SHOWN_COLUMNS} more" if len(found) > _SHOWN_COLUMNS else ""
             raise StrataError(f"{path.name} has no column {name!r} (--{option}); it has: {listed}{more}")
     customer = quote(names["customer"])
-    is_text = found[names["customer"]] == "VARCHAR"
-    blank = f"{customer} is null or trim({customer}) = ''" if is_text else f"{customer} is null"
+    empty = {
+        "VARCHAR": f"trim({customer}) = ''",
+        "DOUBLE": f"isnan({customer})",
+        "FLOAT": f"isnan({customer})",
+    }
+    blank = f"{customer} is null or {empty.get(found[names['customer']], 'false')}"
     order = f"{quote(names['order'])} as order_id," if "order" in names else ""
     day = _day(quote(names["date"]), found[names["date"]], columns.date_format)
     return f"""

@@ -101,6 +101,8 @@ def analyse(
     Raises:
         StrataError: the file cannot be read, nobody bought, `out` cannot be written.
     """
+    if out is not None and out.resolve() == path.resolve():
+        raise StrataError(f"--out {out}: that is the order file; name another")
     if out is not None and not out.parent.is_dir():
         raise StrataError(f"--out {out}: no such folder: {out.parent}")
     policy = thresholds(policy_day(as_of))

@@ -162,6 +162,14 @@ def test_what_cannot_be_done_is_told_in_one_line(
     assert message in result.stderr and result.stderr.count("\n") == 1
 
 
+def test_the_order_file_is_never_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "o.csv"
+    path.write_text("customer,day,amount\na,2024-01-01,5\n")
+    result = called(str(path), *NAMES, "--as-of", "2024-06-01", "--out", str(tmp_path / "x" / ".." / "o.csv"))
+    assert result.exit_code == 1 and "that is the order file" in result.stderr
+    assert path.read_text().endswith("a,2024-01-01,5\n")
+
+
 def test_an_unknown_column_lists_those_found(tmp_path: Path) -> None:
     path = tmp_path / "o.csv"
     path.write_text("kunde,day,amount\na,2024-01-01,5\n")

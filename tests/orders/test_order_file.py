@@ -84,6 +84,27 @@ def test_typed_columns_keep_the_type_of_the_customer(tmp_path: Path) -> None:
         assert file.skipped == {"no_customer": 1}
 
 
+def test_a_customer_that_is_no_number_is_none(tmp_path: Path) -> None:
+    table = {"customer": [17850.0, float("nan")], "day": [date(2026, 1, 5)] * 2, "amount": [1, 1]}
+    pq.write_table(pa.table(table), tmp_path / "o.parquet")
+    with open_orders(tmp_path / "o.parquet", COLUMNS, AS_OF) as file:
+        assert _orders(file) == [(17850.0, date(2026, 1, 5), Decimal("1"))]
+        assert file.skipped == {"no_customer": 1}
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    (tmp_path / "o.csv").write_bytes("\ufeffcustomer,day,amount\na,2026-01-05,1\n".encode())
+    with open_orders(tmp_path / "o.csv", COLUMNS, AS_OF) as file:
+        assert file.orders == 1
+
+
+def test_a_pattern_that_is_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "o.csv").write_text("customer,day,amount\na,2026-01-05,1\n")
+    columns = OrderColumns("customer", "day", "amount", date_format="%Q")
+    with pytest.raises(StrataError, match="%Q|date"), open_orders(tmp_path / "o.csv", columns, AS_OF):
+        pass
+
+
 def test_cells_of_a_workbook_are_read_as_they_are_shown(tmp_path: Path) -> None:
     book = openpyxl.Workbook()
     book.active.append(["customer", "day", "amount"])
