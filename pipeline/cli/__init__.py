@@ -24,6 +24,8 @@ _MODULES = {
     "feeds": "feeds",
     "clv": "clv",
     "sample": "sample",
+    "score": "score",
+    "policy": "policy",
     "ui": "ui",
 }
 

@@ -3,9 +3,13 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
+from functools import reduce
+from operator import and_
 from pathlib import Path
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import duckdb
@@ -17,13 +21,20 @@ from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
 from pipeline.ingest import ledger, profile, quarantine
 from pipeline.ingest.cast import broken_sql, classified_sql
-from pipeline.ingest.contracts import Contract, Source, delivered_contract, load_contracts, load_sources
+from pipeline.ingest.contracts import (
+    Contract,
+    DeliveredFeed,
+    Source,
+    delivered_contract,
+    load_contracts,
+    load_sources,
+)
 from pipeline.ingest.documents import Documents
 from pipeline.ingest.landing import Delivery, read_manifest
 from pipeline.ingest.ledger import Entry
-from pipeline.ingest.mapping import mapped, targets
+from pipeline.ingest.mapping import check_conserved, check_origins, mapped, targets
 from pipeline.ingest.reading.content import FileRejected, check_kind, open_regular, sha256_of
-from pipeline.ingest.reading.csv_chunks import NotClean
+from pipeline.ingest.reading.csv_chunks import NOTHING_KNOWN, NotClean
 from pipeline.ingest.reading.reader import (
     SPOOL_BYTES,
     Records,
@@ -87,6 +98,8 @@ class Loader:
         if contract is None:
             raise StrataError(f"feed {feed} of source {source.source} has no contract")
         self.settings, self.source, self.feed = settings, source, feed
+        self.spill = settings.vault / "spill"
+        self.typed: list[Path] = []
         self.contract, self.run_id, self.released, self.as_of = contract, run_id, released, as_of
         self.zone = source.zone or settings.timezone
         self.replay = frozenset(replay)
@@ -99,7 +112,9 @@ class Loader:
         self.last_by_file = {e.file: e for e in mine}
         self.rev = defaultdict(int)
         self.current: dict[str, Entry] = {}
+        self.sizes = {e.bytes for e in known}
         self.without_rows: set[str] = set()
+        self.in_two_formats: set[str] = set()
         for entry in mine:
             self._remember(entry)
             self._remember_counts(entry)
@@ -112,6 +127,7 @@ class Loader:
 
     def _remember(self, entry: Entry) -> None:
         stem = entry.stem or ""
+        self.sizes.add(entry.bytes)
         self.rev[stem] = max(self.rev[stem], entry.rev)
         if entry.rev == self.rev[stem]:
             self.current[stem] = entry
@@ -122,7 +138,8 @@ class Loader:
 
     def load(self, files: list[Delivery]) -> Iterator[list[Entry]]:
         """Entries of each committed batch."""
-        self._check_one_file_each(files)
+        stems = Counter(f.stem for f in files)
+        self.in_two_formats = {stem for stem, n in stems.items() if n > 1}
         # The second round is for duplicates: the file that they repeated may have been corrected in the first.
         yield from self._round(f for part in (files, self._duplicates(files)) for f in part)
         self._check_duplicates_stand({f.file for f in files})
@@ -194,18 +211,6 @@ class Loader:
         if batch:
             yield self._commit(batch)
 
-    def _check_one_file_each(self, files: list[Delivery]) -> None:
-        """Two new files of one day and part (a CSV and a workbook) would each pass for the other's correction."""
-        new: dict[str, Delivery] = {}
-        for delivery in files:
-            if delivery.file not in self.last_by_file:
-                other = new.setdefault(delivery.stem, delivery)
-                if other is not delivery:
-                    raise StrataError(
-                        f"{other.file} and {delivery.name} are one delivery in two formats: keep one of them, or name "
-                        f"them apart ({delivery.stem}.<part>.{delivery.ext})"
-                    )
-
     def _is_duplicate(self, delivery: Delivery) -> bool:
         last = self.last_by_file.get(delivery.file)
         return last is not None and last.status == "duplicate"
@@ -220,13 +225,19 @@ class Loader:
         last = self.last_by_file.get(delivery.file)
         if last and last.status == "duplicate" and not self._twin(delivery, last.sha256):
             last = None
+        held = self.current.get(delivery.stem)
+        if held and held.reject_code == "two_formats" and delivery.stem not in self.in_two_formats:
+            # One of the two is gone: what is left is the delivery, also where it was in force before.
+            last = None
         again = last if last and last.delivery in self.replay else None
         if last and not again and last.file_stat == stat:
             return None
         unreadable: FileRejected | None = None
         sha = ""
         try:
-            sha = sha256_of(delivery.path)
+            # A large file of a size that none had before repeats none: its bytes are hashed as they are read.
+            if again or not self._may_stream(delivery) or delivery.path.lstat().st_size in self.sizes:
+                sha = sha256_of(delivery.path)
         except FileRejected as rejected:
             unreadable = rejected
         # The same bytes come to the same, unless it was the manifest beside them that was wrong.
@@ -237,6 +248,16 @@ class Loader:
                 f"{delivery.file} has changed since it was loaded: `strata run` takes the correction in"
             )
         pending = Pending(delivery, self._entry(delivery, sha, stat, again))
+        if delivery.stem in self.in_two_formats:
+            self._reject(
+                pending,
+                FileRejected(
+                    "two_formats",
+                    f"{delivery.stem} stands in landing in two formats: take one away, or name them apart "
+                    f"({delivery.stem}.<part>.{delivery.ext})",
+                ),
+            )
+            return pending
         twin = self._twin(delivery, sha)
         if twin:
             pending.entry = replace(
@@ -261,7 +282,9 @@ class Loader:
         """
         delivery, entry = pending.delivery, pending.entry
         manifest = read_manifest(delivery)
-        manifest.check(bytes=entry.bytes, sha256=entry.sha256)
+        manifest.check(bytes=entry.bytes)
+        if entry.sha256:
+            manifest.check(sha256=entry.sha256)
         if entry.sha256 in self.elsewhere:
             raise FileRejected("wrong_source", f"the same bytes as {self.elsewhere[entry.sha256]}")
         if delivery.ext == "parquet":
@@ -274,16 +297,19 @@ class Loader:
             pending.streamed = True
             return
         else:
-            records = read_file(delivery.path, delivery.ext, self.contract, self.settings.vault / "spill")
+            records = read_file(delivery.path, delivery.ext, self.contract, self.spill)
         pending.records = records
         self._check_records(pending, records)
 
     def _check_records(self, pending: Pending, records: Records) -> None:
         """What is known only when the file has been read. Raises FileRejected."""
-        delivery, entry = pending.delivery, pending.entry
+        delivery = pending.delivery
+        if not pending.entry.sha256:
+            pending.entry = replace(pending.entry, sha256=records.sha256)
+        entry = pending.entry
         if delivery.stat != entry.file_stat or records.sha256 != entry.sha256:
             raise FileRejected("changed_while_read", "the file changed while it was read; deliver by rename")
-        read_manifest(delivery).check(rows=records.rows_read)
+        read_manifest(delivery).check(sha256=entry.sha256, rows=records.rows_read)
         for column, found in records.source_names.items():
             self._check_source_names(column, found)
         if not records.rows_read:
@@ -340,8 +366,8 @@ class Loader:
             "deliveries",
             self.zone,
             pending.delivery.dt.year + 1,
-            is_clean=stream.records.is_clean,
-            plain=stream.records.plain,
+            facts=stream.records.facts,
+            alone=True,
         )
         con.execute(f"create temp view good as select * from ({sql}) where _rule is null")
 
@@ -353,8 +379,7 @@ class Loader:
 
     def _connection(self, *, streamed: bool) -> duckdb.DuckDBPyConnection:
         # A batch that does not fit in memory goes on on disk, with clear personal data in it: inside the vault.
-        spill = self.settings.vault / "spill"
-        con = duck.connect([self.settings.landing, self.settings.raw], spill=spill)
+        con = duck.connect([self.settings.landing, self.settings.raw], spill=self.spill)
         con.execute("set preserve_insertion_order = false" if streamed else "set threads = 2")
         if streamed:
             con.execute(f"set memory_limit = {literal(_STREAM_MEMORY)}")
@@ -365,8 +390,7 @@ class Loader:
         for pending in batch:
             if pending.streamed:
                 delivery = pending.delivery
-                spill = self.settings.vault / "spill"
-                pending.records = read_file(delivery.path, delivery.ext, self.contract, spill)
+                pending.records = read_file(delivery.path, delivery.ext, self.contract, self.spill)
                 self._check_records(pending, pending.records)
 
     def _check_source_names(self, column: str, found: set[str]) -> None:
@@ -401,7 +425,7 @@ class Loader:
         rev = self.rev[delivery.stem] + 1
         known_at_once = self.released is None or self.released <= delivery.dt
         return Entry(
-            delivery=f"{delivery.source}/{delivery.feed}/{delivery.stem}/rev={rev}",
+            delivery=delivery.id_of(rev),
             source=delivery.source,
             feed=delivery.feed,
             stem=delivery.stem,
@@ -450,6 +474,9 @@ class Loader:
             for pending in batch:
                 if pending.records:
                     pending.records.discard()
+            for path in self.typed:
+                path.unlink(missing_ok=True)
+            self.typed.clear()
         for pending in readable:
             if pending.entry.status == "rejected":
                 feeds = targets(self.source.source, self.feed)
@@ -477,6 +504,9 @@ class Loader:
         """The entry with its counts."""
         entry, records = replace(pending.entry, loaded_at=now_utc()), pending.records
         if entry.status != "loaded":
+            if not entry.sha256:
+                with suppress(FileRejected):
+                    entry = replace(entry, sha256=sha256_of(pending.delivery.path))
             return entry
         codes = Counter(code for code, *_ in pending.rejected.values())
         codes.update(r.code for r in (records.rejects if records else ()))
@@ -493,7 +523,7 @@ class Loader:
             blank_bytes=records.blank_bytes if records else None,
             record_bytes=records.record_bytes if records else None,
             content_bytes=records.content_bytes if records else None,
-            extra_columns=", ".join(records.extra_columns) or None if records else entry.extra_columns,
+            extra_columns=self.writer.told_columns(records.extra_columns) if records else entry.extra_columns,
         )
 
     def _load_rows(self, con: duckdb.DuckDBPyConnection, batch: list[Pending]) -> None:
@@ -511,21 +541,23 @@ class Loader:
             "deliveries",
             self.zone,
             until_year,
-            is_clean=bool(records) and all(r.is_clean for r in records),
-            plain=frozenset.intersection(*(r.plain for r in records)) if records else (),
+            facts=reduce(and_, (r.facts for r in records)) if records else NOTHING_KNOWN,
+            alone=len(batch) == 1,
         )
         streamed = _streams(batch)
         con.execute(f"create temp {'view' if streamed else 'table'} classified as {sql}")
         con.execute("create temp table excluded (_delivery varchar, _row bigint)")
         con.execute("create temp view good as select * from classified where _rule is null")
-        if streamed and self._all_good(con, batch[0]):
-            return
+        if streamed:
+            if self._all_good(con, batch[0]):
+                return
+            self._put_down(con, batch[0].entry)
         self._note_rejects(con, by_delivery, rules, types)
         self._exclude_duplicates(con, by_delivery)
         self._exclude_documents(con, batch)
         declared = self.source.feeds.get(self.feed)
         if declared and declared.maps_to:
-            filled = self._map(con, declared.maps_to, by_delivery)
+            filled = self._map(con, declared, by_delivery)
             for delivery, n in con.execute("select _delivery, count(*) from good group by 1").fetchall():
                 by_delivery[delivery].loaded = n
         else:
@@ -564,6 +596,20 @@ class Loader:
         pending.loaded = pending.feed_rows[self.contract.feed] = given
         return True
 
+    def _put_down(self, con: duckdb.DuckDBPyConnection, entry: Entry) -> None:
+        """Type a large delivery once and for all: what is asked of it from here on reads the typed rows."""
+        self.spill.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self.spill / f"{uuid4().hex}.parquet"
+        self.typed.append(path)
+        file, delivery = literal(str(path)), literal(entry.delivery)
+        con.execute(
+            f"copy (select * exclude (_delivery) from classified) to {file} "
+            "(format parquet, compression uncompressed, dictionary_size_limit 1000)"
+        )
+        con.execute(
+            f"create or replace temp view classified as select *, {delivery} as _delivery from read_parquet({file})"
+        )
+
     def _begins_with_dirt(self, con: duckdb.DuckDBPyConnection) -> bool:
         """Whether the first rows have a reject or a key twice: then so has the file, and writing it would be in vain."""
         keys = ", ".join(map(quote, self.contract.key)) or "_row"
@@ -574,7 +620,7 @@ class Loader:
         return bool(found and found[0])
 
     def _map(
-        self, con: duckdb.DuckDBPyConnection, feeds: Iterable[str], by_delivery: Mapping[str, Pending]
+        self, con: duckdb.DuckDBPyConnection, declared: DeliveredFeed, by_delivery: Mapping[str, Pending]
     ) -> dict[str, str]:
         """Relation of each contract feed that the good rows fill.
 
@@ -583,20 +629,16 @@ class Loader:
         """
         con.execute("create temp view delivered as select * from good")
         while True:
-            filled = {feed: mapped(con, self.source.source, feed) for feed in feeds}
+            filled = {feed: mapped(con, self.source.source, feed) for feed in declared.maps_to}
+            check_origins(con, self.source.source, filled)
             broken: dict[tuple[str, int], tuple[str, str | None, str | None]] = {}
             for feed, relation in filled.items():
                 sql, rules = broken_sql(load_contracts()[feed], relation, "deliveries")
                 for delivery, row, rule in con.execute(sql).fetchall():
                     code, column = rules[rule]
                     broken.setdefault((delivery, row), (code, f"{feed}.{column}" if column else feed, None))
-            again = broken.keys() & {(d, r) for d in by_delivery for r in by_delivery[d].rejected}
-            if again:
-                raise StrataError(
-                    f"the mapping of {self.source.source}/{self.feed} makes rows of record {min(again)[1]}, which is "
-                    "left out: keep `_delivery` and `_row` of the record that a row comes from"
-                )
             if not broken:
+                check_conserved(con, self.source.source, self.feed, filled, declared.one_to_many)
                 return filled
             for (delivery, row), reject in broken.items():
                 by_delivery[delivery].rejected[row] = reject
@@ -677,7 +719,7 @@ class Loader:
         except FileRejected as rejected:
             self._reject(pending, rejected)
             return None, {}
-        pending.entry = replace(pending.entry, extra_columns=", ".join(extra) or None)
+        pending.entry = replace(pending.entry, extra_columns=self.writer.told_columns(extra))
         types = {name: row[1] for name, row in zip(resolved, described, strict=True) if name}
         columns = ", ".join(
             f"{quote(row[0])} as {quote(name)}" for name, row in zip(resolved, described, strict=True) if name

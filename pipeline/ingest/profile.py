@@ -11,10 +11,12 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.duck import quote
 from pipeline.ingest.contracts import Contract
 from pipeline.ingest.files import write_parquet
+from pipeline.ingest.landing import made_of
 from pipeline.ingest.ledger import Entry
 from pipeline.quality.measures import Measures
 
@@ -73,33 +75,65 @@ def malformed(
     return dict(found)
 
 
-def _parts(contract: Contract, *, mapped: bool) -> list[str]:
-    """SELECT expressions over the rows of one delivery as they stand in raw."""
-    parts = ["count(*) as rows_n"]
-    for name, kind in contract.raw_schema().items():
-        if name.startswith("_") or name.endswith("_offset_minutes"):
-            continue
-        parts.append(f"count(*) - count({quote(name)}) as {quote(name + '__nulls')}")
-        if kind in ("BIGINT", "DATE", "TIMESTAMP") or kind.startswith("DECIMAL"):
-            cast = "double" if kind.startswith("DECIMAL") else kind.lower()
-            parts += [
-                f"cast({fn}({quote(name)}) as {cast}) as {quote(f'{name}__{fn}')}" for fn in ("min", "max")
-            ]
+def _parts(contract: Contract, *, mapped: bool) -> dict[str, str]:
+    """Name → SELECT expression over the rows of one delivery as they stand in raw."""
+    parts = {"rows_n": "count(*)"}
+    for name, type_ in _ranged(contract).items():
+        parts[f"{name}__nulls"] = f"count(*) - count({quote(name)})"
+        if type_:
+            parts |= {f"{name}__{fn}": f"cast({fn}({quote(name)}) as {type_})" for fn in ("min", "max")}
     measures = measures_of(contract.feed)
     if measures.amount:
-        parts.append(f"cast(sum(abs({measures.amount})) as double) as amount")
+        parts["amount"] = f"cast(sum(abs({measures.amount})) as double)"
     if measures.mix:
-        parts.append(f"cast(to_json(histogram({quote(measures.mix)})) as varchar) as mix")
-    parts += [
-        f"count(*) filter (where {doubt.when}) as {quote('doubt__' + doubt.name)}"
-        for doubt in measures.doubts
-    ]
+        parts["mix"] = f"cast(to_json(histogram({quote(measures.mix)})) as varchar)"
+    parts |= {f"doubt__{d.name}": f"count(*) filter (where {d.when})" for d in measures.doubts}
     if mapped and contract.key:
         # The mapping made these rows: nobody has looked for repeated keys among them yet.
-        parts.append(
-            f"count(*) - count(distinct row({', '.join(map(quote, contract.key))})) as key_conflicts"
-        )
+        parts["key_conflicts"] = f"count(*) - count(distinct row({', '.join(map(quote, contract.key))}))"
     return parts
+
+
+def _ranged(contract: Contract) -> dict[str, str | None]:
+    """Column of raw → type of its smallest and largest value in the profile, None where only nulls are counted."""
+    types: dict[str, str | None] = {}
+    for name, kind in contract.raw_schema().items():
+        if not name.startswith("_") and not name.endswith("_offset_minutes"):
+            ordered = kind in ("BIGINT", "DATE", "TIMESTAMP")
+            types[name] = "double" if kind.startswith("DECIMAL") else kind.lower() if ordered else None
+    return types
+
+
+def _of_footer(contract: Contract, file: Path) -> dict[str, tuple[object, str]]:
+    """Name → (value, type) of what the footer of a raw file knows; empty where there are no rows or it does not say.
+
+    Whoever wrote the file has looked at every value already: reading a large file again for this costs a tenth of
+    writing it.
+    """
+    metadata = pq.read_metadata(file)
+    known: dict[str, tuple[object, str]] = {}
+    if not metadata.num_rows:
+        return known
+    for at, name in enumerate(metadata.schema.names):
+        if name not in (types := _ranged(contract)):
+            continue
+        nulls, smallest, largest = 0, [], []
+        for group in range(metadata.num_row_groups):
+            column = metadata.row_group(group).column(at)
+            stats = column.statistics
+            if stats is None or not stats.has_null_count:
+                return {}
+            nulls += stats.null_count
+            if types[name] and stats.null_count < column.num_values:
+                if not stats.has_min_max:
+                    return {}
+                smallest.append(stats.min)
+                largest.append(stats.max)
+        known[f"{name}__nulls"] = nulls, "bigint"
+        if type_ := types[name]:
+            known[f"{name}__min"] = min(smallest, default=None), type_
+            known[f"{name}__max"] = max(largest, default=None), type_
+    return known
 
 
 def write(
@@ -109,6 +143,7 @@ def write(
     entries: Sequence[Entry],
     folder: Path,
     noted: Noted | None,
+    file: Path | None = None,
 ) -> dict[str, int]:
     """Write the profile of each delivery of a batch; rows by delivery.
 
@@ -116,6 +151,7 @@ def write(
         select: rows of the feed as they stand in raw.
         folder: `raw/_profile`.
         noted: what the loader noted, or None for rows that a mapping made.
+        file: the raw file, where there is one delivery whose rows lie in it.
     """
     names = [e.delivery for e in entries]
     notes = {name: [(noted or {}).get(d, {}).get(name) for d in names] for name in NOTES}
@@ -123,14 +159,30 @@ def write(
         del notes["key_conflicts"]
     else:
         notes["key_conflicts"] = [n or 0 for n in notes["key_conflicts"]]
-    table = pa.table(
-        {"delivery": pa.array(names, pa.string())} | {k: pa.array(v, pa.float64()) for k, v in notes.items()}
-    )
+    # What a sweep that died left behind is told by these from the profile of what was loaded.
+    made_by = {
+        "delivery": pa.array(names, pa.string()),
+        "sha256": pa.array([e.sha256 for e in entries], pa.string()),
+        "run_id": pa.array([e.run_id for e in entries], pa.string()),
+    }
+    table = pa.table(made_by | {k: pa.array(v, pa.float64()) for k, v in notes.items()})
     con.register("batch_deliveries", table)
+    parts = _parts(contract, mapped=noted is None)
+    footer = _of_footer(contract, file) if file else {}
+    asked = {name: sql for name, sql in parts.items() if name not in footer}
+    told = [
+        "coalesce(p.rows_n, 0) as rows_n"
+        if name == "rows_n"
+        else f"cast(${name} as {footer[name][1]}) as {quote(name)}"
+        if name in footer
+        else f"p.{quote(name)}"
+        for name in parts
+    ]
     profiled = con.execute(
-        f"select b.*, p.* exclude (_delivery) replace (coalesce(rows_n, 0) as rows_n) from batch_deliveries b "
-        f"left join (select _delivery, {', '.join(_parts(contract, mapped=noted is None))} from ({select}) "
-        f"group by _delivery) p on p._delivery = b.delivery order by b.delivery"
+        f"select b.*, {', '.join(told)} from batch_deliveries b left join (select _delivery, "
+        f"{', '.join(f'{sql} as {quote(name)}' for name, sql in asked.items())} from ({select}) "
+        f"group by _delivery) p on p._delivery = b.delivery order by b.delivery",
+        {name: value for name, (value, _) in footer.items()},
     ).to_arrow_table()
-    write_parquet(profiled, folder / contract.feed / f"{names[0].replace('/', '~')}.parquet")
+    write_parquet(profiled, folder / contract.feed / f"{made_of(names[0])}.parquet")
     return dict(zip(profiled["delivery"].to_pylist(), profiled["rows_n"].to_pylist(), strict=True))

@@ -4,6 +4,8 @@ The ways: a clean CSV is typed and written while it is read; anything else is pu
 file is read in place. The limits are made small here, so that every file is large.
 """
 
+import hashlib
+import json
 import os
 from collections.abc import Callable
 from datetime import date
@@ -61,8 +63,18 @@ def streamed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return seen
 
 
+def profiled(settings: Settings) -> dict[str, list[tuple[str, str, Any]]]:
+    """What the gates are told of each delivery; a sum of money is a double, added up in any order."""
+    told: dict[str, list[tuple[str, str, Any]]] = {}
+    for path in settings.raw.glob("_profile/*/*.parquet"):
+        for row in pq.read_table(path).to_pylist():
+            values = ((k, round(v, 6) if isinstance(v, float) else v) for k, v in row.items())
+            told.setdefault(row["delivery"], []).extend((path.parent.name, k, v) for k, v in values)
+    return {delivery: sorted(values, key=repr) for delivery, values in told.items()}
+
+
 def taken_in(settings: Settings) -> dict[str, tuple[Any, ...]]:
-    """Counts and loaded values of each file, however it was read."""
+    """Counts, loaded values and profile of each file, however it was read."""
     sweep(settings, AS_OF, run_id="large", released=None)
     rows: dict[str, list[str]] = {}
     for path in settings.raw.glob("[!_]*/*/*/*/*.parquet"):
@@ -72,11 +84,13 @@ def taken_in(settings: Settings) -> dict[str, tuple[Any, ...]]:
     for path in settings.quarantine.glob("[!_]*/*/*/*.parquet"):
         for row in pq.read_table(path).to_pylist():
             rejects.setdefault(row["delivery"], []).append((row["record_no"], row["code"], row["column"]))
+    profiles = profiled(settings)
     return {
         e.file: (
             [getattr(e, name) for name in (*COUNTS, *BYTES)],
             sorted(rows.get(e.delivery, [])),
             sorted(rejects.get(e.delivery, []), key=repr),
+            profiles.get(e.delivery),
         )
         for e in ledger.read(settings)
     }
@@ -119,7 +133,7 @@ def test_a_large_csv(
     counts: tuple[int, ...],
 ) -> None:
     land(f"shop/orders/{DAY}.csv", text)
-    ((ledger_row, loaded, _),) = taken_in(settings).values()
+    ((ledger_row, loaded, *_),) = taken_in(settings).values()
     assert streamed == [at_once]
     assert tuple(ledger_row[3:7]) == counts
     assert len(loaded) == counts[1]
@@ -137,10 +151,47 @@ def test_a_large_csv_that_is_refused_leaves_nothing(
     settings: Settings, land: Land, small_limits: None, text: str, code: str
 ) -> None:
     land(f"shop/orders/{DAY}.csv", text)
-    ((ledger_row, loaded, _),) = taken_in(settings).values()
+    ((ledger_row, loaded, *_),) = taken_in(settings).values()
     assert (ledger_row[:2], loaded) == (["rejected", code], [])
     assert not list(settings.raw.glob("shop/**/*.parquet"))
     assert not list((settings.vault / "spill").glob("*.parquet"))
+
+
+def test_a_large_csv_is_hashed_before_it_is_read_only_where_it_may_repeat_another(
+    settings: Settings, land: Land, small_limits: None, streamed: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+    real = loader.sha256_of
+    monkeypatch.setattr(loader, "sha256_of", lambda path: hashed.append(path.name) or real(path))
+    other = GOOD.replace("g-7,", "g-x,")
+    lands = {f"{DAY}.1": GOOD, f"{DAY}.2": GOOD, f"{DAY}.3": other, f"{DAY}.4": GOOD + order("more")}
+    for stem, text in lands.items():
+        land(f"shop/orders/{stem}.csv", text)
+    found = taken_in(settings)
+    assert [row[0][:2] for _, row in sorted(found.items())] == [
+        ["loaded", None],
+        ["duplicate", "duplicate_file"],
+        ["loaded", None],
+        ["loaded", None],
+    ]
+    assert hashed == [f"{DAY}.2.csv", f"{DAY}.3.csv"]
+    assert all(
+        row[0][-1] == hashlib.sha256(lands[Path(file).stem].encode()).hexdigest()
+        for file, row in found.items()
+    )
+    assert taken_in(settings) == found
+
+
+@pytest.mark.parametrize("said", [{"sha256": "0" * 64}, {"rows": 299}, {"bytes": 7}])
+def test_a_large_csv_is_held_against_its_manifest(
+    settings: Settings, land: Land, small_limits: None, said: dict[str, Any]
+) -> None:
+    land(f"shop/orders/{DAY}.csv", GOOD)
+    land(f"shop/orders/{DAY}.csv.manifest.json", json.dumps(said))
+    ((ledger_row, loaded, *_),) = taken_in(settings).values()
+    assert (ledger_row[:2], loaded) == (["rejected", "manifest_mismatch"], [])
+    assert ledger_row[-1] == hashlib.sha256(GOOD.encode()).hexdigest()
+    assert not list(settings.raw.glob("shop/**/*.parquet"))
 
 
 def test_a_large_csv_that_changes_while_it_is_read_is_refused(
@@ -154,7 +205,7 @@ def test_a_large_csv_that_changes_while_it_is_read_is_refused(
         real(given, *rest, **more)
 
     monkeypatch.setattr(reader, "_read_content", read)
-    ((ledger_row, loaded, _),) = taken_in(settings).values()
+    ((ledger_row, loaded, *_),) = taken_in(settings).values()
     assert (ledger_row[:2], loaded) == (["rejected", "changed_while_read"], [])
     assert not list(settings.raw.glob("shop/**/*.parquet"))
 
@@ -165,7 +216,7 @@ def test_a_large_parquet_file_with_something_to_tell(
     ids = [f"p-{i}" for i in range(40)]
     rows = {"order_id": [*ids, "p-1", ""], "ordered_at": [f"{DAY} 12:00:00"] * 42, "status": ["paid"] * 42}
     land(f"shop/orders/{DAY}.parquet", parquet(rows))
-    ((ledger_row, loaded, rejects),) = taken_in(settings).values()
+    ((ledger_row, loaded, rejects, _),) = taken_in(settings).values()
     assert tuple(ledger_row[3:7]) == (42, 40, 1, 1)
     assert (len(loaded), rejects) == (40, [(42, "missing_value", "order_id")])
 

@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from pipeline.ingest.contracts import Contract
+from pipeline.ingest.contracts import EXACT_DECIMALS, Contract
 from pipeline.ingest.reading.content import FileRejected
 
 MAX_RECORD_BYTES = 16 * 1024 * 1024
+MAX_FIELD_BYTES = 1_000_000
 _MAX_JOINED_LINES = 1_000
 _DELIMITERS = ",;\t|"
 _BLANK_LINE = re.compile(rb"^[ \t\x0b\x0c]*\r?$", re.MULTILINE)
@@ -33,6 +34,30 @@ class Reject:
     value: str | None = None
     byte_start: int | None = None
     byte_end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of every value of a file, so that it need not be asked of each again.
+
+    Attributes:
+        is_clean: no value has a blank around it or a character outside ASCII.
+        is_short: no value is longer than a field may be.
+        plain: columns of numbers whose values are nothing but digits, `-` and a point, none rounded by its type.
+    """
+
+    is_clean: bool = False
+    is_short: bool = False
+    plain: frozenset[str] = frozenset()
+
+    def __and__(self, other: "Facts") -> "Facts":
+        """What is known of both."""
+        return Facts(
+            self.is_clean and other.is_clean, self.is_short and other.is_short, self.plain & other.plain
+        )
+
+
+NOTHING_KNOWN = Facts()
 
 
 class NotClean(Exception):
@@ -94,7 +119,7 @@ class CsvParser:
         start: offset of the first chunk in the file, after a byte-order mark.
         resolve: contract column of each header cell, and the names of the others.
         spans: filled with (first byte, end byte) of the record numbers that it holds.
-        strict: raise NotClean instead of going the slow way, or where `is_clean` or `plain` would change.
+        strict: raise NotClean instead of going the slow way, or where `facts` would change.
     """
 
     def __init__(
@@ -118,10 +143,7 @@ class CsvParser:
         self._header: list[str] | None = None
         self._kept: list[tuple[int, str]] = []
         self._skipping = False
-        self._numbers = [n for n, c in contract.columns.items() if c.type in "imqrx"]
-        # What is known of every value so far, so that it need not be asked of each again.
-        self.is_clean = True
-        self.plain: set[str] = set(self._numbers)
+        self.facts = Facts(True, True, frozenset(n for n, c in contract.columns.items() if c.type in "imqrx"))
         self.header_bytes = self.blank_bytes = self.record_bytes = 0
         self.extra: tuple[str, ...] = ()
         self.missing: tuple[str, ...] = ()
@@ -137,7 +159,7 @@ class CsvParser:
                 return taken
         rest = chunk[taken:] if taken else chunk
         quote = self._quote.encode()
-        if quote and not final and rest.count(quote) % 2:
+        if quote and not final and quote in rest and rest.count(quote) % 2:
             # The last record goes on in the next block: what stands before it need not wait for it.
             rest = rest[: rest.rfind(b"\n", 0, rest.rfind(quote)) + 1] or rest
         if not rest:
@@ -297,7 +319,7 @@ class CsvParser:
                 rows.append(fields)
                 row_no.append(self._no)
         if rows:
-            self.is_clean, self.plain = False, set()
+            self.facts = NOTHING_KNOWN
             columns = list(zip(*rows, strict=True))
             arrays = [pa.array(columns[i], pa.string()) for i, _ in self._kept]
             names = [name for _, name in self._kept]
@@ -336,7 +358,8 @@ class CsvParser:
         quoted = bool(quote) and quote in text
         if max(len(delimiter), len(quote)) > 1:
             return False
-        records = text.count(b"\n") + (not text.endswith(b"\n"))
+        # A line end in twenty bytes: counting them as numbers takes a fifth of searching for each.
+        records = int(np.count_nonzero(np.frombuffer(text, np.uint8) == 10)) + (not text.endswith(b"\n"))
         if quoted:
             inside = _line_ends_in_quotes(text, delimiter, quote)
             if inside is None:
@@ -372,14 +395,17 @@ class CsvParser:
         self._at += size
         self.record_bytes += size
         table = table.rename_columns([name for _, name in self._kept])
-        known = (self.is_clean, self.plain)
-        self.is_clean = self.is_clean and _is_clean(text, delimiter, quote if quoted else b"")
-        self.plain = {
-            n
-            for n in self.plain
-            if n in table.column_names and _is_plain(table[n], self._contract.columns[n].type)
-        }
-        if self._strict and self._no > records and known != (self.is_clean, self.plain):
+        known = self.facts
+        self.facts = Facts(
+            known.is_clean and _is_clean(text, delimiter, quote if quoted else b""),
+            known.is_short and _is_short(text, table),
+            frozenset(
+                n
+                for n in known.plain
+                if n in table.column_names and _is_plain(table[n], self._contract.columns[n].type)
+            ),
+        )
+        if self._strict and self._no > records and known != self.facts:
             raise NotClean
         self._add(table.append_column("_row", row_no))
         return True
@@ -394,16 +420,41 @@ def _is_clean(text: bytes, delimiter: bytes, quote: bytes) -> bool:
     return not blanks and not text.startswith(b" ") and not text.endswith(b" ")
 
 
+def _is_short(text: bytes, table: pa.Table) -> bool:
+    """Whether no value is longer than a field may be, which one of a chunk that is itself no longer cannot be."""
+    if len(text) <= MAX_FIELD_BYTES:
+        return True
+    longest = (pc.max(pc.binary_length(column)).as_py() or 0 for column in table.columns)
+    return max(longest, default=0) <= MAX_FIELD_BYTES
+
+
 def _is_plain(column: pa.ChunkedArray, kind: str) -> bool:
-    """Whether the values are made of nothing but digits and `-`, and a point unless whole numbers are wanted."""
+    """Whether the values are nothing but digits and `-`, and a point unless whole numbers are wanted, none too fine."""
     form = b"0123456789-" if kind == "i" else b"0123456789.-"
     for chunk in column.chunks:
         # The values lie in one buffer, one after the other.
         _, offsets, data = chunk.buffers()
+        if data is None:
+            continue
         ends = np.frombuffer(offsets, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
-        if data is not None and data[int(ends[0]) : int(ends[-1])].to_pybytes().translate(None, form):
+        values = data[int(ends[0]) : int(ends[-1])]
+        if values.to_pybytes().translate(None, form):
+            return False
+        if kind in EXACT_DECIMALS and not _fits(values, ends - ends[0], EXACT_DECIMALS[kind]):
             return False
     return True
+
+
+def _fits(values: pa.Buffer, ends: np.ndarray, decimals: int) -> bool:
+    """Whether no value has more digits than `decimals` behind its point."""
+    points = np.flatnonzero(np.frombuffer(values, np.uint8) == ord("."))
+    if not len(points):
+        return True
+    # Where every value has its point, the values need not be looked up.
+    of = (
+        np.arange(len(points)) if len(points) == len(ends) - 1 else np.searchsorted(ends, points, "right") - 1
+    )
+    return bool(((points >= ends[of]) & (ends[of + 1] - points - 1 <= decimals)).all())
 
 
 def _line_ends_in_quotes(text: bytes, delimiter: bytes, quote: bytes) -> int | None:
