@@ -247,7 +247,7 @@ def _date_sql(column: str, kind: str, day_first: bool | None) -> str:
         return f"cast({column} as date)"
     x = column if kind == "VARCHAR" else f"cast({column} as varchar)"
     # Nearly all files write 2026-01-31, alone or before a time; the other forms cost ten times as much.
-    usual = f"substr({x}, 5, 1) = '-' and substr({x}, 8, 1) = '-' and (strlen({x}) = 10 or substr({x}, 11, 1) in (' ', 'T'))"
+    dashed = f"{x}[5] = '-' and {x}[8] = '-'"
     forms = [
         (r"^(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?([ T].*)?$", r"\1-\2-\3"),
         (r"^(\d{4})(\d{2})(\d{2})(\.0)?$", r"\1-\2-\3"),
@@ -262,14 +262,20 @@ def _date_sql(column: str, kind: str, day_first: bool | None) -> str:
         f"when regexp_matches({t}, {literal(form)}) then try_cast(regexp_replace({t}, {literal(form)}, {literal(to)}) as date)"
         for form, to in forms
     )
-    return f"case when {usual} then try_cast(left({x}, 10) as date) else case {cases} end end"
+    return (
+        f"case when strlen({x}) = 10 and {dashed} then try_cast({x} as date) "
+        f"when {dashed} and {x}[11] in (' ', 'T') then try_cast(left({x}, 10) as date) "
+        f"else case {cases} end end"
+    )
 
 
 def _amount_sql(column: str, kind: str) -> str:
     plain = f"try_cast({column} as decimal(18, 4))"
     if kind != "VARCHAR":
         return plain
-    return f"coalesce({plain}, try_cast({number_text(f'trim({column})')} as decimal(18, 4)))"
+    # A case, because coalesce would take every row through the costly form.
+    other = f"try_cast({number_text(f'trim({column})')} as decimal(18, 4))"
+    return f"case when {plain} is not null then {plain} else {other} end"
 
 
 def _day_first(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, kind: str) -> bool | None:

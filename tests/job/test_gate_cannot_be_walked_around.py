@@ -152,11 +152,13 @@ def test_a_redelivery_that_is_refused_never_falls_back_to_the_earlier_file(compa
 def test_a_failed_dbt_test_stops_the_run_and_publish_alone_too(
     company_copy: Line, checkout: Callable[[str], Path]
 ) -> None:
-    """Planted: one cell of the RFM grid is missing, so the grid is not total any more."""
+    """Planted: one box of the RFM grid is missing, so the grid is not total any more."""
     root = checkout("broken_grid")
     grid = root / "dbt_project" / "seeds" / "policy" / "rfm_grids.csv"
     lines = grid.read_text(encoding="utf-8").splitlines(keepends=True)
-    grid.write_text("".join(lines[:-1]), encoding="utf-8")
+    kept = [line for line in lines if not line.startswith("rf25,6,")]
+    assert len(kept) == len(lines) - 1
+    grid.write_text("".join(kept), encoding="utf-8")
     before = company_copy.pointer
     day = json.loads(before)["release"]
     code, answer, errors = company_copy.run(root=root)
