@@ -20,8 +20,9 @@ from pipeline.clv.purchases import Kind
 from pipeline.clv.rhythm import STAGES, rhythm_of
 from pipeline.clv.rivals import formula, return_window
 from pipeline.errors import StrataError
-from pipeline.order_file import OrderColumns, open_orders, policy_day
+from pipeline.order_file import open_orders, policy_day
 from pipeline.quality.policy import thresholds
+from pipeline.score.orders import Columns
 
 _NO_MODELS = Models(None, None, {}, None)
 
@@ -86,7 +87,7 @@ class Analysis:
 
 def analyse(
     path: Path,
-    columns: OrderColumns,
+    columns: Columns,
     as_of: date,
     *,
     kind: Kind = "bgnbd",
@@ -94,7 +95,6 @@ def analyse(
     with_backtest: bool = False,
     backtest_days: int | None = None,
     out: Path | None = None,
-    encoding: str = "utf-8",
 ) -> Analysis:
     """Fit, forecast and judge. `out` takes the table per customer, and with it the back-test that `clv` has to pass.
 
@@ -109,7 +109,7 @@ def analyse(
     horizon = horizon or round(policy["clv_horizon_days"])
     rate = policy["clv_discount_rate"]
     with_backtest = with_backtest or out is not None
-    with open_orders(path, columns, as_of, encoding=encoding) as file:
+    with open_orders(path, columns, as_of) as file:
         counted = aggregate(file.con)
         if counted.first_purchase is None:
             raise StrataError(

@@ -175,7 +175,7 @@ def test_an_unknown_column_lists_those_found(tmp_path: Path) -> None:
     path.write_text("kunde,day,amount\na,2024-01-01,5\n")
     result = called(str(path), *NAMES, "--as-of", "2024-06-01")
     assert result.exit_code == 1
-    assert "no column 'customer' (--customer); it has: kunde, day, amount" in result.stderr
+    assert "no column 'customer' (--customer); it has kunde, day, amount" in result.stderr
 
 
 @pytest.fixture(scope="module")

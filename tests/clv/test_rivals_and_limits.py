@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from pipeline.clv import backtest, churn, histories, rhythm, rivals, sufficiency
-from pipeline.order_file import OrderColumns, open_orders
+from pipeline.order_file import open_orders
 from pipeline.quality.policy import thresholds
+from pipeline.score.orders import Columns
 
 AS_OF = date(2026, 1, 1)
 POLICY = thresholds(AS_OF)
-COLUMNS = OrderColumns("customer", "day", "amount")
+COLUMNS = Columns("customer", "day", "amount")
 
 
 def _file(folder: Path, orders: list[tuple[str, int, str]]) -> Path:
