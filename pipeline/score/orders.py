@@ -420,6 +420,6 @@ def told_bad(bad: Mapping[str, int], examples: Mapping[str, list[str]]) -> str:
     """Bad rows by kind, with examples of the values that could not be read."""
     parts = []
     for problem, rows in bad.items():
-        shown = f" ({', '.join(examples[problem])})" if examples.get(problem) else ""
-        parts.append(f"{rows:,} have {PROBLEMS[problem][1]}{shown}")
+        shown = f" (such as {', '.join(examples[problem])})" if examples.get(problem) else ""
+        parts.append(f"{PROBLEMS[problem][1]}: {rows:,}{shown}")
     return "; ".join(parts)

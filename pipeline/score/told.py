@@ -25,7 +25,7 @@ def notes(scored: Scored, *, with_values: bool) -> list[tuple[str, str]]:
         found.append(
             (
                 f"仅有 {scored.buyers} 位购买客户，少于 {needed} 位时分位数没有意义：采用策略 {version} 的固定界限",
-                f"{scored.buyers} buyers are too few for quantiles ({needed} are needed): "
+                f"too few buyers for quantiles ({scored.buyers}; {needed} are needed): "
                 f"the fixed cut-offs of policy {version} hold",
             )
         )
@@ -40,13 +40,13 @@ def notes(scored: Scored, *, with_values: bool) -> list[tuple[str, str]]:
         rows = sum(scored.file.bad.values())
         bad = told_bad(scored.file.bad, scored.file.examples if with_values else {})
         zh = "；".join(f"{PROBLEMS[problem][0]} {n:,} 行" for problem, n in scored.file.bad.items())
-        found.append((f"{rows:,} 行未计入：{zh}", f"{rows:,} rows were left out: {bad}"))
+        found.append((f"{rows:,} 行未计入：{zh}", f"left out: {rows:,} of {scored.file.rows:,} rows ({bad})"))
     if scored.rows_later:
         n = f"{scored.rows_later:,}"
         found.append(
             (
                 f"{n} 行在基准日或之后，不计入",
-                f"{n} rows lie on the as-of date or after it and do not count",
+                f"not counted: {n} rows on the as-of date or after it",
             )
         )
     return found

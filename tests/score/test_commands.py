@@ -39,7 +39,7 @@ def test_score_prints_the_table_in_both_languages_and_writes_both_files(file: Pa
     assert code == 0
     assert re.search(r"^promising +有希望客户 +Promising +1 ", said, re.M)
     assert (
-        "! 1 行未计入：日期无法识别 1 行\n  1 rows were left out: 1 have no date that can be read (soon)"
+        "! 1 行未计入：日期无法识别 1 行\n  left out: 1 of 5 rows (no date that can be read: 1 (such as soon))"
         in said
     )
     assert "1 prospects: 只有退货记录 returns only, no purchase" in said

@@ -190,7 +190,7 @@ def test_a_broken_line_is_counted_and_the_others_scored(scoring: Scoring) -> Non
         ("o.csv", "customer,date,amount\n", "no row below the header"),
         ("o.csv", "", "the file is empty"),
         ("o.csv", "Customer,date,total\na,2026-01-01,1\n", "has no column 'customer' (--customer); it has Customer, date, total. Did you mean 'Customer'?"),
-        ("o.csv", "customer,date,amount\na,x,1\n", "none of its 1 rows can be read: 1 have no date that can be read (x)"),
+        ("o.csv", "customer,date,amount\na,x,1\n", "none of its 1 rows can be read: no date that can be read: 1 (such as x)"),
         ("o.pdf", "x", "name the file .csv"),
         ("o.xlsx", "no workbook", "o.xlsx: "),
         ("o.parquet", "no parquet", "o.parquet: "),
