@@ -6,12 +6,20 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.order_options import order_file_options
-from pipeline.cli.shared import answer, errors_in_one_line, json_option
+from pipeline.cli.shared import Day, answer, errors_in_one_line, json_option
 
 
 @click.command()
-@order_file_options
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--customer", metavar="COLUMN", required=True, help="Column of the customer's id.")
+@click.option("--date", "day", metavar="COLUMN", required=True, help="Column of the order's date.")
+@click.option("--amount", metavar="COLUMN", required=True, help="Column of the amount; refunds are below 0.")
+@click.option(
+    "--as-of", type=Day(), required=True, help="The day the numbers are for; orders before it count."
+)
+@click.option(
+    "--day-first/--month-first", default=None, help="What 3/4/2026 means, where the file does not tell."
+)
 @click.option("--model", type=click.Choice(["bgnbd", "mbgnbd"]), default="bgnbd", show_default=True)
 @click.option(
     "--horizon-days", type=click.IntRange(min=1), help="Days that are foretold; default: policy (365)."
@@ -28,11 +36,10 @@ from pipeline.cli.shared import answer, errors_in_one_line, json_option
 def clv(
     file: Path,
     customer: str,
-    date_column: str,
+    day: str,
     amount: str,
     as_of: date,
-    date_format: str | None,
-    encoding: str,
+    day_first: bool | None,
     model: str,
     horizon_days: int | None,
     backtest: bool,
@@ -49,9 +56,9 @@ def clv(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from pipeline.clv.analysis import analyse
     from pipeline.clv.text import told
-    from pipeline.order_file import OrderColumns
+    from pipeline.score.orders import Columns
 
-    columns = OrderColumns(customer, date_column, amount, date_format=date_format)
+    columns = Columns(customer, day, amount, day_first=day_first)
     found = analyse(
         file,
         columns,
@@ -61,6 +68,5 @@ def clv(
         with_backtest=backtest or backtest_days is not None,
         backtest_days=backtest_days,
         out=out,
-        encoding=encoding,
     )  # type: ignore[arg-type]
     answer(as_json, found.as_dict(), told(found))

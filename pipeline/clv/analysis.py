@@ -20,15 +20,17 @@ from pipeline.clv.purchases import Kind
 from pipeline.clv.rhythm import STAGES, rhythm_of
 from pipeline.clv.rivals import formula, return_window
 from pipeline.errors import StrataError
-from pipeline.order_file import OrderColumns, open_orders, policy_day
+from pipeline.order_file import open_orders, policy_day
 from pipeline.quality.policy import thresholds
+from pipeline.score.orders import Columns
 
 _NO_MODELS = Models(None, None, {}, None)
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything that the command answers. `why` has a reason for whatever is null."""
+    """Everything that the command answers. `purchases` and `value` are per customer, and None where the models have not
+    earned them; `why` has a reason for whatever is null."""
 
     kind: Kind
     as_of: date
@@ -39,8 +41,9 @@ class Analysis:
     needs: list[sufficiency.Need]
     models: Models
     seen: Histories
+    purchases: Array | None
     value: Array | None
-    tested: Backtest | None
+    tested: list[Backtest]
     lost: Churn | None
     why: dict[str, str]
     warnings: list[str]
@@ -49,7 +52,6 @@ class Analysis:
     def as_dict(self) -> dict[str, Any]:
         """The JSON answer; parameters are null where they could not be had."""
         purchases, spend = self.models.purchases, self.models.spend
-        expected = self.models.expected_purchases(self.seen, self.horizon)
         return {
             self.kind: None
             if purchases is None
@@ -71,13 +73,13 @@ class Analysis:
             "repeat_buyers": int((self.seen.x > 0).sum()),
             "repeat_purchases": int(self.seen.x.sum()),
             "sufficiency": sufficiency.as_dict(self.needs),
-            "expected_purchases": None if expected is None else float(expected.sum()),
+            "expected_purchases": None if self.purchases is None else float(self.purchases.sum()),
             "expected_average_new": None if spend is None else spend.population_mean,
             "clv": None if self.value is None else float(self.value.sum()),
             "spend_frequency_correlation": self.models.correlation,
             "why": self.why,
             "warnings": self.warnings,
-            "backtest": None if self.tested is None else self.tested.as_dict(),
+            "backtests": [test.as_dict() for test in self.tested],
             "churn": None if self.lost is None else self.lost.as_dict(),
             "out": None if self.out is None else str(self.out),
         }
@@ -85,7 +87,7 @@ class Analysis:
 
 def analyse(
     path: Path,
-    columns: OrderColumns,
+    columns: Columns,
     as_of: date,
     *,
     kind: Kind = "bgnbd",
@@ -93,20 +95,21 @@ def analyse(
     with_backtest: bool = False,
     backtest_days: int | None = None,
     out: Path | None = None,
-    encoding: str = "utf-8",
 ) -> Analysis:
     """Fit, forecast and judge. `out` takes the table per customer, and with it the back-test that `clv` has to pass.
 
     Raises:
         StrataError: the file cannot be read, nobody bought, `out` cannot be written.
     """
+    if out is not None and out.resolve() == path.resolve():
+        raise StrataError(f"--out {out}: that is the order file; name another")
     if out is not None and not out.parent.is_dir():
         raise StrataError(f"--out {out}: no such folder: {out.parent}")
     policy = thresholds(policy_day(as_of))
     horizon = horizon or round(policy["clv_horizon_days"])
     rate = policy["clv_discount_rate"]
     with_backtest = with_backtest or out is not None
-    with open_orders(path, columns, as_of, encoding=encoding) as file:
+    with open_orders(path, columns, as_of) as file:
         counted = aggregate(file.con)
         if counted.first_purchase is None:
             raise StrataError(
@@ -118,20 +121,25 @@ def analyse(
         short = sufficiency.unmet(asked)
         models = _NO_MODELS if short else fit(seen, kind)
         why = {kind: short, "gamma_gamma": short} if short else dict(models.why)
-        tested = lost = None
+        tested: list[Backtest] = []
+        lost = None
         if with_backtest:
             lost = churn.compare(file.con, first, as_of, policy)
-            tested = None if short else backtest.run(file.con, first, as_of, kind, policy, backtest_days)
+            if not short:
+                tested = backtest.run_all(
+                    file.con, first, as_of, kind, policy, horizon=horizon, ahead=backtest_days
+                )
         window = return_window((as_of - first).days)
         earlier = histories(file.con, as_of - timedelta(days=window), period=window, ahead=window)
         simple = formula(seen, earlier, horizon, policy)
-    value = models.value(seen, horizon, rate)
-    reason = short or _why_null(models, tested)
-    if reason:
-        why["clv"] = reason
+    for column, measure in (("expected_purchases", "purchases"), ("clv", "money")):
+        reason = short or _why_null(models, tested, measure)
+        if reason:
+            why[column] = reason
     analysis = Analysis(
         kind, as_of, horizon, rate, file.as_dict(), counted, asked, models, seen,
-        None if reason else value, tested, lost, why,
+        None if "expected_purchases" in why else models.expected_purchases(seen, horizon),
+        None if "clv" in why else models.value(seen, horizon, rate), tested, lost, why,
         _warnings(short, models, counted, tested, horizon, policy["clv_spend_correlation_max"]), out,
     )  # fmt: skip
     if out is not None:
@@ -139,20 +147,20 @@ def analyse(
     return analysis
 
 
-def _why_null(models: Models, tested: Backtest | None) -> str | None:
-    if models.purchases is None or models.spend is None:
+def _why_null(models: Models, tested: list[Backtest], measure: str) -> str | None:
+    if models.purchases is None or (measure == "money" and models.spend is None):
         return "; ".join(models.why.values())
-    if tested is None:
+    if not tested:
         return "not tested: --backtest or --out decides whether it is worth more than simple rules"
-    verdict = tested.verdicts["money"]
-    return None if verdict.earned else verdict.reason
+    lost = [test for test in tested if not test.verdicts[measure].earned]
+    return "; ".join(f"{test.ahead} days ahead: {test.verdicts[measure].reason}" for test in lost) or None
 
 
 def _warnings(
     short: str | None,
     models: Models,
     counted: Counted,
-    tested: Backtest | None,
+    tested: list[Backtest],
     horizon: int,
     correlation_max: float,
 ) -> list[str]:
@@ -163,8 +171,9 @@ def _warnings(
         found.append(
             f"spend goes with frequency (correlation {models.correlation:.2f}): gamma-gamma assumes that it does not"
         )
-    if tested is not None and tested.origins and tested.ahead < horizon:
-        found.append(f"the back-test reaches {tested.ahead} days ahead, the forecast {horizon}")
+    reach = max((test.ahead for test in tested if test.origins), default=horizon)
+    if reach < horizon:
+        found.append(f"the history is too short to test {horizon} days ahead: tested {reach}")
     purchases = models.purchases
     if purchases is not None and purchases.a / (purchases.a + purchases.b) < 1e-3:
         found.append(
@@ -177,16 +186,11 @@ def _write(
     analysis: Analysis, formula_purchases: Array, formula_money: Array, policy: dict[str, float]
 ) -> None:
     """One row a customer, ordered by customer; the file is whole or not there."""
-    seen, models, tested = analysis.seen, analysis.models, analysis.tested
+    seen, models = analysis.seen, analysis.models
     rhythm = rhythm_of(seen, policy)
     rule = analysis.lost.rule if analysis.lost else "personal"
     limit = rhythm.churn_days if rule == "personal" else np.full(len(seen), policy["churn_fixed_days"])
-    purchases, average = models.expected_purchases(seen, analysis.horizon), models.expected_average(seen)
-    earned = tested is not None and tested.verdicts["purchases"].earned
     alive = models.purchases.p_alive(seen.x, seen.t_x, seen.T) if models.purchases else None
-    purchases_reason = analysis.why.get(analysis.kind) or (
-        None if earned or tested is None else tested.verdicts["purchases"].reason
-    )
     n = len(seen)
 
     def told(reason: str | None) -> pa.Array:
@@ -211,9 +215,9 @@ def _write(
             "churn_limit_days": numbers(limit),
             "is_lost": pa.array(seen.recency > limit),
             "p_alive": numbers(alive),
-            "expected_purchases": numbers(purchases if earned else None),
-            "expected_purchases_reason": told(purchases_reason),
-            "expected_average": money(average),
+            "expected_purchases": numbers(analysis.purchases),
+            "expected_purchases_reason": told(analysis.why.get("expected_purchases")),
+            "expected_average": money(models.expected_average(seen)),
             "clv": money(analysis.value),
             "clv_reason": told(analysis.why.get("clv")),
             "formula_purchases": numbers(formula_purchases),

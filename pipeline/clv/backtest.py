@@ -93,18 +93,31 @@ def run(
     as_of: date,
     kind: Kind,
     policy: Mapping[str, float],
-    ahead: int | None = None,
+    ahead: int,
 ) -> Backtest:
-    """The back-test on the table `customer_days`, whose first purchase is on `first`.
-
-    Args:
-        ahead: days foretold at each origin; `clv_backtest_days` of policy where None.
-    """
-    ahead = ahead or round(policy["clv_backtest_days"])
+    """The back-test of forecasts of `ahead` days on the table `customer_days`, whose first purchase is on `first`."""
     tested = [
         _at(con, first, day, ahead, kind, policy) for day in reversed(origins_of(first, as_of, ahead, policy))
     ]
     return Backtest(ahead, tested, {measure: judge(measure, tested, ahead, policy) for measure in MEASURES})
+
+
+def run_all(
+    con: duckdb.DuckDBPyConnection,
+    first: date,
+    as_of: date,
+    kind: Kind,
+    policy: Mapping[str, float],
+    *,
+    horizon: int,
+    ahead: int | None = None,
+) -> list[Backtest]:
+    """Back-tests of `ahead` days (policy's `clv_backtest_days`, at most the horizon) and, where the history reaches, of
+    the horizon itself: a forecast of a year has not earned its place by a good quarter."""
+    lengths = [ahead or min(round(policy["clv_backtest_days"]), horizon)]
+    if horizon > lengths[0] and origins_of(first, as_of, horizon, policy):
+        lengths.append(horizon)
+    return [run(con, first, as_of, kind, policy, length) for length in lengths]
 
 
 def _at(
@@ -223,7 +236,7 @@ def judge(measure: str, tested: list[Origin], ahead: int, policy: Mapping[str, f
     }
     beaten_by = [r for r in RIVALS if pooled[r] <= pooled[MODEL] or 2 * won[r] <= len(tested)]
     reason = (
-        f"lowest error over {len(tested)} origins"
+        f"the model has the lowest error over {len(tested)} origins"
         if not beaten_by
         else "the model does not beat "
         + ", ".join(f"{r} (error {pooled[MODEL]:.4g} against {pooled[r]:.4g}, better at {won[r]} of {len(tested)} origins)" for r in beaten_by)

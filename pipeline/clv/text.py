@@ -27,18 +27,19 @@ def told(found: Analysis) -> str:
             f"{found.kind}: r {purchases.r:.4f} · alpha {purchases.alpha:.4f} · a {purchases.a:.4f} · b {purchases.b:.4f}"
             f" (weeks; log-likelihood {purchases.log_likelihood:.2f})"
         )
-        expected = found.models.expected_purchases(found.seen, found.horizon)
-        assert expected is not None
-        lines.append(f"expected in {found.horizon} days: {expected.sum():,.1f} purchases")
     if spend:
         lines.append(
             f"gamma-gamma: p {spend.p:.4f} · q {spend.q:.4f} · v {spend.v:.4f} (mean purchase {spend.population_mean:.2f})"
         )
-    if found.tested:
-        lines += _backtest(found.tested)
+    for tested in found.tested:
+        lines += _backtest(tested)
     if found.lost:
         lines += _churn(found.lost)
     lines += [f"warning: {warning}" for warning in found.warnings]
+    if found.purchases is None:
+        lines.append(f"expected_purchases: null for every customer: {found.why['expected_purchases']}")
+    else:
+        lines.append(f"expected_purchases: {found.purchases.sum():,.1f} in {found.horizon} days")
     if found.value is None:
         lines.append(f"clv: null for every customer: {found.why['clv']}")
     else:
@@ -70,17 +71,18 @@ def _backtest(tested: Backtest) -> list[str]:
                     f"{score.predicted:>14,.1f}{score.actual:>14,.1f}{bias:>8}{score.rmse:>12.4f}{top:>10}"
                 )
         lines.append(f"  {measure}: {_verdict(verdict)}")
-    return [*lines, ""]
+    return lines
 
 
 def _verdict(verdict: Verdict) -> str:
     if verdict.winner is None:
         return verdict.reason
-    return f"{_NAMES[verdict.winner]} wins; {verdict.reason}"
+    lowest = f"lowest error over {verdict.origins} origins: {_NAMES[verdict.winner]}"
+    return f"{lowest}; the model earns its place" if verdict.earned else f"{lowest}; {verdict.reason}"
 
 
 def _churn(lost: Churn) -> list[str]:
-    lines = ["when is a customer lost? share of people who came back, by what the limit called them"]
+    lines = ["", "when is a customer lost? share of people who came back, by what the limit called them"]
     for m in lost.measured:
         for rule, split in m.splits.items():
             phi = "–" if split.phi is None else f"{split.phi:.3f}"

@@ -71,7 +71,7 @@ def columns_of(file: Path) -> list[str]:
         con = connect([Path(scratch), file.parent], spill=Path(scratch) / "spill")
         try:
             _must_exist(file)
-            with _plainly(file):
+            with plainly(file):
                 return list(_open(con, file, Path(scratch)))
         finally:
             con.close()
@@ -92,15 +92,13 @@ def read(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, scratch: 
         StrataError: the file cannot be read, lacks a column, has no readable row, or leaves open which of two numbers
             of its dates is the month.
     """
-    _must_exist(file)
-    with _plainly(file):
-        types = _open(con, file, scratch)
-        _check_columns(file, columns, types)
-        return _group(con, file, columns, types)
+    with plainly(file):
+        open_typed(con, file, columns, scratch)
+        return _group(con, file, columns)
 
 
 @contextmanager
-def _plainly(file: Path) -> Iterator[None]:
+def plainly(file: Path) -> Iterator[None]:
     """Errors of the engine in one line that names the file and no value."""
     try:
         yield
@@ -235,7 +233,10 @@ def _customer_sql(column: str, kind: str) -> str:
         return f"case when {column} like ' %' or {column} like '% ' or {column} = '' then nullif(trim({column}), '') else {column} end"
     if kind in ("FLOAT", "DOUBLE"):
         whole = f"{column} = trunc({column}) and abs({column}) < 1e15"
-        return f"case when {whole} then cast(cast({column} as bigint) as varchar) else cast({column} as varchar) end"
+        return (
+            f"case when {whole} then cast(cast({column} as bigint) as varchar) "
+            f"when not isnan({column}) then cast({column} as varchar) end"
+        )
     return column
 
 
@@ -311,8 +312,15 @@ def _day_first(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, kin
     return first > 12
 
 
-def _group(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, types: dict[str, str]) -> OrderFile:
-    """One pass over the file: rows that cannot be read form groups of their own."""
+def open_typed(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, scratch: Path) -> None:
+    """Make the temp view `typed`, a row per row of the file: problem (position in PROBLEMS, null for a good row),
+    customer_id, day, amount, order_id, and the date and amount as given.
+
+    Args and errors as of `read`.
+    """
+    _must_exist(file)
+    types = _open(con, file, scratch)
+    _check_columns(file, columns, types)
     customer, day, amount = (quote(name) for name in (columns.customer, columns.date, columns.amount))
     day_first = _day_first(con, file, columns, types[columns.date])
     order = f"nullif(trim(cast({quote(columns.order)} as varchar)), '')" if columns.order else "null"
@@ -335,6 +343,10 @@ def _group(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, types: 
         )
         """
     )
+
+
+def _group(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns) -> OrderFile:
+    """One pass over the file: rows that cannot be read form groups of their own."""
     key = "case when problem is null then {} end as {}"
     keys = [
         ("customer_id", "customer_id"),
@@ -381,12 +393,18 @@ def _group(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, types: 
 
 def _note_broken_lines(con: duckdb.DuckDBPyConnection, found: OrderFile) -> None:
     """Lines of a CSV file that the reader itself had to leave out."""
+    if broken := broken_lines(con):
+        found.bad["broken_line"] = broken
+        found.rows += broken
+
+
+def broken_lines(con: duckdb.DuckDBPyConnection) -> int:
+    """How many lines the reader of a CSV file had to leave out, after the file has been read."""
     made = con.execute("select count(*) from duckdb_tables() where table_name = 'reject_errors'").fetchone()
-    if made and made[0]:
-        broken = con.execute("select count(distinct line) from reject_errors").fetchone()
-        if broken and broken[0]:
-            found.bad["broken_line"] = int(broken[0])
-            found.rows += int(broken[0])
+    if not made or not made[0]:
+        return 0
+    broken = con.execute("select count(distinct line) from reject_errors").fetchone()
+    return int(broken[0]) if broken else 0
 
 
 def _examples(con: duckdb.DuckDBPyConnection, problem: str, column: str) -> list[str]:

@@ -60,8 +60,10 @@ def test_a_model_that_fits_its_world_earns_the_column(imagined: Path, tmp_path: 
     out = tmp_path / "out.parquet"
     found = answered(imagined, "2025-05-15", "--out", str(out))
     assert found["sufficiency"]["sufficient"]
-    assert [v["earned"] for v in found["backtest"]["verdicts"].values()] == [True, True]
-    assert len(found["backtest"]["origins"]) == 3
+    (test,) = found["backtests"]
+    assert [v["earned"] for v in test["verdicts"].values()] == [True, True]
+    assert (test["ahead"], len(test["origins"])) == (90, 3)
+    assert "the history is too short to test 365 days ahead: tested 90" in found["warnings"]
     table = pq.read_table(out).to_pandas()
     assert len(table) == found["customers"] == 2_500
     assert table["clv"].notna().all() and table["clv_reason"].isna().all()
@@ -81,11 +83,19 @@ def test_the_same_orders_in_another_order_give_the_same_bytes(imagined: Path, tm
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
+def test_a_long_forecast_has_to_stand_the_long_test(imagined: Path) -> None:
+    found = answered(imagined, "2025-05-15", "--backtest", "--horizon-days", "180")
+    assert [test["ahead"] for test in found["backtests"]] == [90, 180]
+    short = answered(imagined, "2025-05-15", "--backtest", "--horizon-days", "30")
+    assert [test["ahead"] for test in short["backtests"]] == [30]
+
+
 def test_without_a_test_the_column_is_null_and_says_so(imagined: Path) -> None:
     found = answered(imagined, "2025-05-15", "--model", "mbgnbd", "--horizon-days", "90")
     assert set(found["mbgnbd"]) == {"r", "alpha", "a", "b"}
     assert "bgnbd" not in found
-    assert (found["clv"], found["backtest"], found["horizon_days"]) == (None, None, 90)
+    assert (found["clv"], found["backtests"], found["horizon_days"]) == (None, [], 90)
+    assert found["expected_purchases"] is None and found["why"]["expected_purchases"] == found["why"]["clv"]
     assert "--backtest" in found["why"]["clv"]
 
 
@@ -98,7 +108,7 @@ def test_a_shop_of_clockwork_customers_is_better_served_by_a_simple_rule(tmp_pat
     path = tmp_path / "clockwork.csv"
     path.write_text("customer,day,amount\n" + "".join(f"{a},{b},{c}\n" for a, b, c in rows))
     found = answered(path, "2025-03-26", "--out", str(tmp_path / "out.parquet"))
-    verdict = found["backtest"]["verdicts"]["money"]
+    verdict = found["backtests"][0]["verdicts"]["money"]
     assert not verdict["earned"] and verdict["winner"] != "model"
     assert found["clv"] is None
     assert "does not beat" in found["why"]["clv"]
@@ -107,7 +117,7 @@ def test_a_shop_of_clockwork_customers_is_better_served_by_a_simple_rule(tmp_pat
     assert (table["clv_reason"] == found["why"]["clv"]).all()
     assert table["formula_value"].notna().all()
     text = called(str(path), *NAMES, "--as-of", "2025-03-26", "--backtest").stdout
-    assert "clv: null for every customer: the model does not beat" in text
+    assert "clv: null for every customer: 90 days ahead: the model does not beat" in text
 
 
 @pytest.mark.parametrize(
@@ -152,12 +162,20 @@ def test_what_cannot_be_done_is_told_in_one_line(
     assert message in result.stderr and result.stderr.count("\n") == 1
 
 
+def test_the_order_file_is_never_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "o.csv"
+    path.write_text("customer,day,amount\na,2024-01-01,5\n")
+    result = called(str(path), *NAMES, "--as-of", "2024-06-01", "--out", str(tmp_path / "x" / ".." / "o.csv"))
+    assert result.exit_code == 1 and "that is the order file" in result.stderr
+    assert path.read_text().endswith("a,2024-01-01,5\n")
+
+
 def test_an_unknown_column_lists_those_found(tmp_path: Path) -> None:
     path = tmp_path / "o.csv"
     path.write_text("kunde,day,amount\na,2024-01-01,5\n")
     result = called(str(path), *NAMES, "--as-of", "2024-06-01")
     assert result.exit_code == 1
-    assert "no column 'customer' (--customer); it has: kunde, day, amount" in result.stderr
+    assert "no column 'customer' (--customer); it has kunde, day, amount" in result.stderr
 
 
 @pytest.fixture(scope="module")
@@ -188,8 +206,11 @@ def test_cdnow_has_the_published_parameters(cdnow: Path, golden: Path) -> None:
 def test_on_cdnow_the_model_beats_every_simple_rule(cdnow: Path, golden: Path, tmp_path: Path) -> None:
     known = json.loads((golden / "segmentation_and_clv.json").read_text())
     found = answered(cdnow, "1998-07-01", "--backtest")
-    for verdict in found["backtest"]["verdicts"].values():
-        assert (verdict["earned"], verdict["origins"], verdict["winner"]) == (True, 4, "model")
+    assert [test["ahead"] for test in found["backtests"]] == [90, 365]
+    for test, origins in zip(found["backtests"], (4, 1), strict=True):
+        for verdict in test["verdicts"].values():
+            assert (verdict["earned"], verdict["origins"], verdict["winner"]) == (True, origins, "model")
+    assert found["clv"] > 0
     assert found["churn"]["rule"] == "fixed"
     answered(cdnow, "1997-10-01", "--out", str(tmp_path / "o.parquet"))
     table = pq.read_table(tmp_path / "o.parquet").to_pandas()

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from pipeline.clv import backtest, churn, histories, rhythm, rivals, sufficiency
-from pipeline.order_file import OrderColumns, open_orders
+from pipeline.order_file import open_orders
 from pipeline.quality.policy import thresholds
+from pipeline.score.orders import Columns
 
 AS_OF = date(2026, 1, 1)
 POLICY = thresholds(AS_OF)
-COLUMNS = OrderColumns("customer", "day", "amount")
+COLUMNS = Columns("customer", "day", "amount")
 
 
 def _file(folder: Path, orders: list[tuple[str, int, str]]) -> Path:
@@ -120,7 +121,7 @@ GOOD = {"model": 1.0, "last_period": 2.0, "mean_of_all": 3.0, "formula": 4.0}
 @pytest.mark.parametrize(
     ("tested", "earned", "reason"),
     [
-        ([GOOD, GOOD], True, "lowest error over 2 origins"),
+        ([GOOD, GOOD], True, "the model has the lowest error over 2 origins"),
         ([GOOD | {"formula": 0.5}, GOOD | {"formula": 0.5}], False, "does not beat formula"),
         ([GOOD | {"last_period": 1.0}], False, "does not beat last_period"),  # a draw is no win
         ([GOOD | {"last_period": 0.9}, GOOD], False, "better at 1 of 2 origins"),
