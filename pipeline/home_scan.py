@@ -69,7 +69,7 @@ class Needles:
         lengths: dict[bytes, set[int]] = {}
         whole = {w for w in words if w}
         for value in {v for v in values if v} | whole:
-            for spelling in (value,) if value in whole else _spellings(value):
+            for spelling in (value,) if value in whole else spellings(value):
                 for encoding in ENCODINGS:
                     encoded = _lowered(spelling.encode(encoding, "ignore"))
                     if len(encoded) < (4 if encoding == "utf-8" else _LEAST_BYTES):
@@ -315,7 +315,8 @@ class _copied:
         self._folder.cleanup()
 
 
-def _spellings(value: str) -> Iterator[str]:
+def spellings(value: str) -> Iterator[str]:
+    """A value as our files may spell it: a phone number also without its country, with blanks, hyphens, or in full width."""
     yield value
     if _PHONE.fullmatch(value):
         digits = value.removeprefix("+86") if len(value) == 14 else value.lstrip("+")

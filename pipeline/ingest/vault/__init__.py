@@ -113,6 +113,11 @@ class Vault:
             )
 
     @property
+    def database(self) -> duckdb.DuckDBPyConnection:
+        """The open database of clear values."""
+        return self._open
+
+    @property
     def _open(self) -> duckdb.DuckDBPyConnection:
         if self._con is None:
             raise RuntimeError("the vault is not open")
