@@ -43,7 +43,9 @@ def erasure_checks(settings: Settings, folder: Path, as_of: date) -> list[Check]
     by_source = Counter(r.source for r in overdue)
     examples = tuple(f"{n} of source {source}" for source, n in sorted(by_source.items()))
     n = len(overdue)
-    checks.append(Check("feed", "dsr", "delete_requests_met", "block", n == 0, n, 0, _OVERDUE, examples, GATE))
+    checks.append(
+        Check("feed", "dsr", "delete_requests_met", "block", n == 0, n, 0, _OVERDUE, examples, GATE)
+    )
     return checks
 
 

@@ -4,7 +4,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,7 @@ def land(settings: Settings, file: str, text: str) -> Path:
 
 
 def deliveries() -> dict[str, str]:
-    others = "".join(
-        f"c00001{n:02},其他人{n},1390000{n:04},o{n}@example.org,\n" for n in range(OTHERS)
-    )
+    others = "".join(f"c00001{n:02},其他人{n},1390000{n:04},o{n}@example.org,\n" for n in range(OTHERS))
     return {
         "shop/customers/2024-05-06.csv": "source_customer_id,name,phone,email,address\n"
         f"{SHOP_ID},{NAME},{PHONE},{EMAIL},{ADDRESS}\n{HUSBAND},欧阳大山,13700000000,,{ADDRESS}\n{others}",
@@ -192,11 +190,25 @@ class Home:
         return Needles([*PERSON, key], words=[SHOP_ID, APP_ID, VISITOR])
 
 
+def copied(built: Settings, folder: Path) -> Home:
+    """The built home elsewhere, free to be changed."""
+    shutil.copytree(built.home, folder / "home")
+    shutil.copytree(built.landing, folder / "landing", dirs_exist_ok=True)
+    return Home(replace(built, home=folder / "home", landing=folder / "landing"))
+
+
+def writable(settings: Settings) -> None:
+    """Let pytest remove what a release made read-only."""
+    for folder in settings.releases.glob("*"):
+        releases.remove(folder)
+
+
+def erase(settings: Settings) -> erasure.Certificate:
+    return erasure.erase(settings, records=[("shop", SHOP_ID)], by="tester", reason="request 7", run=daily)
+
+
 @pytest.fixture
 def home(built: Settings, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     monkeypatch.setenv("STRATA_TOKEN_KEY", TOKEN_KEY)
-    shutil.copytree(built.home, settings.home)
-    shutil.copytree(built.landing, settings.landing, dirs_exist_ok=True)
-    yield Home(settings)
-    for folder in settings.releases.glob("*"):
-        releases.remove(folder)
+    yield copied(built, settings.home.parent)
+    writable(settings)
