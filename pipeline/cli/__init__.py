@@ -22,6 +22,7 @@ _MODULES = {
     "tables": "tables",
     "vault": "vault",
     "feeds": "feeds",
+    "consent": "consent",
     "sample": "sample",
     "ui": "ui",
 }
