@@ -21,6 +21,7 @@ _MODULES = {
     "trace": "trace",
     "tables": "tables",
     "vault": "vault",
+    "erase": "erase",
     "feeds": "feeds",
     "consent": "consent",
     "sample": "sample",

@@ -6,6 +6,7 @@ from dagster import AssetExecutionContext, AssetKey, BackfillPolicy, Materialize
 
 from pipeline import settings as settings_module
 from pipeline.lock import publish_lock
+from pipeline.privacy import erasure
 from pipeline.progress import say
 from pipeline.publish.release import publish, published_tables
 from pipeline.quality.gate import save_checks
@@ -39,7 +40,8 @@ def release(context: AssetExecutionContext, run_lock: RunLock) -> MaterializeRes
             expected_nodes=built_nodes(manifest),
             log=say,
         )
-    save_checks(settings, "release", context.run_id, published.checks)
+        save_checks(settings, "release", context.run_id, published.checks)
+        erasure.finish(settings, say)
     return MaterializeResult(
         metadata={
             "release": published.release,

@@ -414,14 +414,11 @@ def _says_the_same(before: Mapping[str, Any], built_from: str, hashes: Mapping[s
 
 
 def next_id(settings: Settings, as_of: date) -> str:
-    """The day itself for its first release, then the next free `<D>-rN`."""
-    taken = {p.name for p in settings.releases.iterdir()} if settings.releases.exists() else set()
-    if as_of.isoformat() not in taken:
-        return as_of.isoformat()
-    n = 2
-    while f"{as_of}-r{n}" in taken:
-        n += 1
-    return f"{as_of}-r{n}"
+    """The day itself for its first release, then `<D>-rN` above every N that is there: no id is given twice."""
+    day = as_of.isoformat()
+    there = [p.name for p in settings.releases.iterdir()] if settings.releases.exists() else []
+    taken = [_order(name)[1] for name in there if _order(name)[0] == day]
+    return f"{day}-r{max(taken) + 1}" if taken else day
 
 
 def _commit(settings: Settings, candidate: Path, release: str, *, is_current: bool) -> None:
