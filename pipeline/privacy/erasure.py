@@ -33,7 +33,7 @@ from pipeline.ingest.vault.private import fsync_folder, write_private
 from pipeline.ingest.vault.tombstones import Tombstones
 from pipeline.lock import run_lock
 from pipeline.privacy import desk, erasure_leftovers, erasure_raw
-from pipeline.privacy.delete_requests import DeleteRequest, open_delete_requests
+from pipeline.privacy.delete_requests import open_delete_requests
 from pipeline.privacy.erasure_proof import still_there
 from pipeline.privacy.erasure_subject import People, Subject, resolve
 from pipeline.publish import release as releases
@@ -315,9 +315,7 @@ def _republish(settings: Settings, subject: Subject, erasure: str, log: Log) -> 
     who = Who(subject.keys, subject.records)
     done: list[Redacted] = []
     for release in releases.list_releases(settings):
-        made = redact(
-            settings, release, who, erasure, lambda a, b: erasure_leftovers.mend(a, b, subject)
-        )
+        made = redact(settings, release, who, erasure, lambda a, b: erasure_leftovers.mend(a, b, subject))
         if made:
             log(f"release {made.original} is republished as {made.release} without {_people(subject)}")
             done.append(made)

@@ -72,9 +72,7 @@ def _parquet(source: Path, target: Path, subject: Subject) -> None:
     for column in table.columns:
         if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
             continue
-        named = {
-            v for v in pc.unique(column).to_pylist() if v and (v in records or needles.found_in(v))
-        }
+        named = {v for v in pc.unique(column).to_pylist() if v and (v in records or needles.found_in(v))}
         if named:
             keep = [k and v not in named for k, v in zip(keep, column.to_pylist(), strict=True)]
     write_parquet(table.filter(pa.array(keep, pa.bool_())), target)

@@ -7,6 +7,7 @@ for `audiences/`. `CURRENT.json` is the only commit point: whatever dies before 
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -417,7 +418,7 @@ def next_id(settings: Settings, as_of: date) -> str:
     """The day itself for its first release, then `<D>-rN` above every N that is there: no id is given twice."""
     day = as_of.isoformat()
     there = [p.name for p in settings.releases.iterdir()] if settings.releases.exists() else []
-    taken = [_order(name)[1] for name in there if _order(name)[0] == day]
+    taken = [_order(name)[1] for name in there if re.fullmatch(rf"{day}(-r\d+)?", name)]
     return f"{day}-r{max(taken) + 1}" if taken else day
 
 
