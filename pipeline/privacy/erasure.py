@@ -174,8 +174,12 @@ def begin(
     *,
     by: str,
     reason: str,
+    may_return: bool = False,
 ) -> str:
-    """Open the journal of one erasure: who is meant and everything by which they are known. Id of the erasure."""
+    """Open the journal of one erasure: who is meant and everything by which they are known. Id of the erasure.
+
+    `may_return` leaves no tombstone: the time to keep them is over, and a new delivery may name them again.
+    """
     with Vault(settings, "erasure") as vault:
         subject = resolve(settings, records, keys, vault.database)
     _check_known(settings, subject, keys)
@@ -184,7 +188,7 @@ def begin(
         settings,
         {
             "erasure": erasure,
-            "state": "begun",
+            "state": "tombstoned" if may_return else "begun",
             "by": by,
             "reason": reason,
             "requests": list(requests),
