@@ -8,7 +8,7 @@ import pytest
 from pipeline.ingest.vault import Vault
 from pipeline.privacy import expiry, retention
 from pipeline.settings import Settings
-from tests.privacy.conftest import Land, take_in
+from tests.privacy.desk.conftest import Land, take_in
 
 AS_OF = date(2024, 5, 7)
 HEAD = "source_customer_id,name,phone,registered_at,updated_at\n"

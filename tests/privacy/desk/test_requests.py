@@ -11,8 +11,8 @@ from pipeline.home_scan import leaks
 from pipeline.privacy import access_log, consent, persons, requests, subject_export
 from pipeline.quality.checks import Check
 from pipeline.settings import Settings
-from tests.privacy.conftest import D, Land, take_in
-from tests.privacy.test_consent import raw
+from tests.privacy.desk.conftest import D, Land, take_in
+from tests.privacy.desk.test_consent import raw
 
 
 @pytest.fixture

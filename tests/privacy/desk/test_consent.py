@@ -12,7 +12,7 @@ from pipeline.privacy import consent, desk, persons
 from pipeline.publish import withheld
 from pipeline.quality.history import read_history
 from pipeline.settings import Settings
-from tests.privacy.conftest import D, Land, take_in
+from tests.privacy.desk.conftest import D, Land, take_in
 
 
 def raw(settings: Settings, feed: str) -> list[dict]:
