@@ -1,1 +1,1 @@
-"""What persons may ask for: erasure, consent, access, and the proof that it was done."""
+"""What the law and the people in the data ask for: consent, requests, erasure, limits of retention, and who looked."""

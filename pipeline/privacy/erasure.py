@@ -32,7 +32,7 @@ from pipeline.ingest.vault.keys import now
 from pipeline.ingest.vault.private import fsync_folder, write_private
 from pipeline.ingest.vault.tombstones import Tombstones
 from pipeline.lock import run_lock
-from pipeline.privacy import erasure_leftovers, erasure_raw
+from pipeline.privacy import desk, erasure_leftovers, erasure_raw
 from pipeline.privacy.delete_requests import open_delete_requests
 from pipeline.privacy.erasure_proof import still_there
 from pipeline.privacy.erasure_subject import People, Subject, resolve
@@ -174,8 +174,12 @@ def begin(
     *,
     by: str,
     reason: str,
+    may_return: bool = False,
 ) -> str:
-    """Open the journal of one erasure: who is meant and everything by which they are known. Id of the erasure."""
+    """Open the journal of one erasure: who is meant and everything by which they are known. Id of the erasure.
+
+    `may_return` leaves no tombstone: the time to keep them is over, and a new delivery may name them again.
+    """
     with Vault(settings, "erasure") as vault:
         subject = resolve(settings, records, keys, vault.database)
     _check_known(settings, subject, keys)
@@ -184,7 +188,7 @@ def begin(
         settings,
         {
             "erasure": erasure,
-            "state": "begun",
+            "state": "tombstoned" if may_return else "begun",
             "by": by,
             "reason": reason,
             "requests": list(requests),
@@ -239,6 +243,7 @@ def settle(settings: Settings, log: Log = _silent) -> None:
         if journal["state"] == "staged":
             erasure_raw.swap(settings)
             erasure_raw.cut_links(settings, subject)
+            desk.forget(settings, subject.records)
             _advance(settings, journal, "removed")
 
 

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,9 @@ from pipeline import duck
 from pipeline.errors import GateStopped, StrataError
 from pipeline.ingest import ledger
 from pipeline.ingest.mapping import targets
+from pipeline.privacy import access_log, consent, retention
 from pipeline.privacy.erasure_gate import erasure_checks
+from pipeline.publish import withheld
 from pipeline.publish.report import PAGE_TABLES, render_page
 from pipeline.quality.checks import Check, blocking
 from pipeline.quality.suites import load_suites, run_suite
@@ -160,8 +162,11 @@ def publish(
     candidate.mkdir(parents=True)
     try:
         log(f"writing {len(tables)} tables")
-        _write_tables(settings, candidate, tables)
+        in_force = ledger.in_force(ledger.read(settings), as_of)
+        refused = consent.refusals(settings, {e.delivery for e in in_force})
+        _write_tables(settings, candidate, tables, refused)
         checks = [Check.from_dict(dict(c)) for c in proof.checks] + audit(candidate)
+        checks += [*withheld.recheck(settings, candidate, refused), retention.check(settings, as_of)]
         checks += erasure_checks(settings, candidate, as_of)
         stopped = blocking(checks)
         if stopped:
@@ -265,20 +270,24 @@ def page_frame(path: Path, table: PublishedTable) -> pd.DataFrame:
     return pd.read_parquet(path, columns=wanted or None)
 
 
-def _write_tables(settings: Settings, folder: Path, tables: Iterable[PublishedTable]) -> None:
-    """Parquet of each table, sorted by its grain so that equal contents are equal bytes."""
+def _write_tables(
+    settings: Settings, folder: Path, tables: Iterable[PublishedTable], refused: consent.Refusals
+) -> None:
+    """Parquet of each table, sorted by its grain so that equal contents are equal bytes; without who has refused since."""
     warehouse = settings.warehouse
     con = duck.connect(
         [folder, warehouse.parent], database=warehouse, read_only=True, spill=warehouse.parent / ".spill"
     )
     try:
+        withheld.register(con, refused)
         for table in tables:
             path = folder / _parquet(table)
             path.parent.mkdir(parents=True, exist_ok=True)
             columns = ", ".join(f'"{c}"' for c in table.columns)
             order = ", ".join(f'"{c}" nulls first' for c in table.grain or table.columns)
             con.execute(
-                f'copy (select {columns} from "{table.schema}"."{table.name}" order by {order}) to '
+                f'copy (select {withheld.columns(table.schema, table.columns)} from "{table.schema}"."{table.name}" '
+                f"where {withheld.condition(table.schema, table.columns)} order by {order}) to "
                 f"'{_escaped(path)}' (format parquet, compression zstd)"
             )
             # The warehouse's own types: Parquet knows no HUGEINT, and DuckDB would quietly write it as a double.
@@ -382,7 +391,15 @@ def _manifest(
         "inputs": {e.delivery: e.sha256 for e in in_force},
         "accounting": accounting,
         "checks": [check.as_dict() for check in checks],
+        # Anchors the log: a release is read-only, so lines that are cut off later are missed.
+        "access_log": asdict(access_log.head(settings)),
     }
+
+
+def access_log_head(settings: Settings) -> access_log.Head | None:
+    """Where the vault's log stood when the current release was made."""
+    stated = (current(settings) or {}).get("access_log")
+    return access_log.Head(**stated) if stated else None
 
 
 def _says_the_same(before: Mapping[str, Any], built_from: str, hashes: Mapping[str, str]) -> bool:

@@ -166,7 +166,14 @@ def _warehouse(made: Home) -> None:
     made.sql(
         "create schema audiences",
         "create schema segments",
+        "create schema core",
+        "create schema intermediate",
         table("audiences", "segment_membership", MEMBERSHIP),
+        # Everybody who is in it has consented.
+        "create view core.fct_consent_states as select customer_key, purpose, true as is_granted "
+        "from audiences.segment_membership cross join (values ('marketing'), ('profiling')) as p (purpose)",
+        "create table core.dim_customers (customer_key varchar, is_minor boolean)",
+        "create table intermediate.int_persons_excluded (customer_key varchar)",
         table("audiences", "segment_summary", SUMMARY),
         table("segments", "customer_small", RFM),
         "insert into audiences.segment_membership select md5(i::varchar), 'rfm', 'champions', '冠军客户', 'Champions', "

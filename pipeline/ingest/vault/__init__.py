@@ -61,7 +61,7 @@ class Vault:
     """Keys and clear values of one home. One process at a time, under the run lock.
 
     Made, it has checked the keys and finished what a replacement of the key left half done; as a context manager it
-    opens the database of clear values, which `openings.jsonl` notes.
+    opens the database of clear values, which `access_log.jsonl` notes.
     """
 
     def __init__(self, settings: Settings, purpose: str = "ingest") -> None:
@@ -92,7 +92,8 @@ class Vault:
                     "or restore the vault from a backup"
                 ) from error
         self._check_one_key(path)
-        note_opening(self._settings, self._purpose)
+        held = self._open.execute("select count(*) from clear_values").fetchone()
+        note_opening(self._settings, self._purpose, held[0] if held else 0)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -136,6 +137,15 @@ class Vault:
             tokens.append(made)
         self._keep(kind, kept.items())
         return tokens
+
+    def clear(self, tokens: Iterable[str]) -> dict[str, str]:
+        """The clear values of tokens; a token that the vault does not know is left out."""
+        self._open.register("asked_for", pa.table({"token": pa.array(sorted(set(tokens)), pa.string())}))
+        rows = self._open.execute(
+            "select token, value from clear_values semi join asked_for using (token)"
+        ).fetchall()
+        self._open.unregister("asked_for")
+        return dict(rows)
 
     def mask(self, texts: Sequence[str], country: str) -> list[str]:
         """The texts with the personal data in them masked, the names that the vault knows by now included."""
