@@ -308,7 +308,7 @@ def test_a_leak_fails_the_certificate_and_the_command(home: Home) -> None:
 
 def test_a_dry_run_changes_nothing(home: Home) -> None:
     settings = home.settings
-    skip = {"vault/openings.jsonl", "run.lock"}
+    skip = {"vault/access_log.jsonl", "run.lock"}
 
     def state() -> dict[str, bytes]:
         return {
