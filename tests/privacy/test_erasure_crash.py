@@ -60,11 +60,14 @@ FEW = [("staged", True), ("staged", False), ("republished", True)]
 
 @pytest.mark.parametrize(("state", "before"), BOUNDARIES if os.environ.get("STRATA_SOAK") else FEW)
 def test_killed_at_any_boundary_the_next_run_finishes(home: Home, state: str, before: bool) -> None:
-    """Work done but not noted, or noted and nothing after it."""
+    """Work done but not noted, or noted and nothing after it. The run goes on with it, and so does the same command."""
     settings, person = home.settings, home.person
     original = set(releases.list_releases(settings))
     killed(settings, state, before=before)
-    daily(settings, AS_OF)
+    if before:
+        daily(settings, AS_OF)
+    else:
+        erase(settings)
     check_complete(settings, person, original)
 
 
