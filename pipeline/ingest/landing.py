@@ -36,7 +36,10 @@ _MAX_DEPTH = 8
 
 @dataclass(frozen=True, order=True)
 class Delivery:
-    """One file that stands where a delivery stands. `dt` is its business day, read from the name."""
+    """One file that stands where a delivery stands. `dt` is its business day, read from the name.
+
+    `origin` stands before its name in the ledger where it does not lie in landing.
+    """
 
     source: str
     feed: str
@@ -44,6 +47,7 @@ class Delivery:
     name: str
     path: Path
     manifest: Path | None = None
+    origin: str = ""
 
     @property
     def stem(self) -> str:
@@ -58,8 +62,8 @@ class Delivery:
 
     @property
     def file(self) -> str:
-        """Path below landing."""
-        return f"{self.source}/{self.feed}/{self.name}"
+        """Path below landing; of a file from elsewhere with its origin before it."""
+        return f"{self.origin}{self.source}/{self.feed}/{self.name}"
 
     def id_of(self, rev: int) -> str:
         """Id of a revision of the delivery, as ledger and raw have it."""

@@ -7,7 +7,7 @@ numbers of a country can be hashed in hours but not under a secret key.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
@@ -22,6 +22,7 @@ from pipeline.ingest.vault import masking
 from pipeline.ingest.vault.keys import note_opening, open_keys, token
 from pipeline.ingest.vault.private import close_folder, private_files
 from pipeline.ingest.vault.rotation import settle
+from pipeline.ingest.vault.tombstones import Tombstones
 from pipeline.settings import Settings
 
 _CN_MOBILE = re.compile(r"1[3-9]\d{9}")
@@ -60,7 +61,7 @@ class Vault:
     """Keys and clear values of one home. One process at a time, under the run lock.
 
     Made, it has checked the keys and finished what a replacement of the key left half done; as a context manager it
-    opens the database of clear values, which `openings.jsonl` notes.
+    opens the database of clear values, which `access_log.jsonl` notes.
     """
 
     def __init__(self, settings: Settings, purpose: str = "ingest") -> None:
@@ -70,6 +71,7 @@ class Vault:
         close_folder(self._folder)
         self.key, self.key_id = keys.token_key, keys.key_id
         self.minting_key, self.holdout_salt = keys.minting_key, keys.holdout_salt
+        self.tombstones = Tombstones(settings, keys.minting_key, normalise)
         self._con: duckdb.DuckDBPyConnection | None = None
 
     def __enter__(self) -> Self:
@@ -90,7 +92,8 @@ class Vault:
                     "or restore the vault from a backup"
                 ) from error
         self._check_one_key(path)
-        note_opening(self._settings, self._purpose)
+        held = self._open.execute("select count(*) from clear_values").fetchone()
+        note_opening(self._settings, self._purpose, held[0] if held else 0)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -111,6 +114,11 @@ class Vault:
             )
 
     @property
+    def database(self) -> duckdb.DuckDBPyConnection:
+        """The open database of clear values."""
+        return self._open
+
+    @property
     def _open(self) -> duckdb.DuckDBPyConnection:
         if self._con is None:
             raise RuntimeError("the vault is not open")
@@ -120,14 +128,24 @@ class Vault:
         """Tokens of the values, in order; the clear values are kept. None where a value identifies nobody."""
         tokens: list[str | None] = []
         kept: dict[str, str] = {}
+        unwanted = self.tombstones.texts_of_erased(values, country) if kind == "text" else ()
         for value in values:
             normal = normalise(kind, value, country)
-            made = token(self.key, kind, normal) if normal else None
+            made = token(self.key, kind, normal) if normal and value not in unwanted else None
             if made:
                 kept[made] = normal  # type: ignore[assignment]
             tokens.append(made)
         self._keep(kind, kept.items())
         return tokens
+
+    def clear(self, tokens: Iterable[str]) -> dict[str, str]:
+        """The clear values of tokens; a token that the vault does not know is left out."""
+        self._open.register("asked_for", pa.table({"token": pa.array(sorted(set(tokens)), pa.string())}))
+        rows = self._open.execute(
+            "select token, value from clear_values semi join asked_for using (token)"
+        ).fetchall()
+        self._open.unregister("asked_for")
+        return dict(rows)
 
     def mask(self, texts: Sequence[str], country: str) -> list[str]:
         """The texts with the personal data in them masked, the names that the vault knows by now included."""
@@ -150,14 +168,14 @@ class Vault:
         found = [v for kind, v in rows if kind != "name" or v.lower() in masking.candidates([v])]
         return found[:limit], len(found)
 
-    def _known_names(self, spellings: Iterable[str]) -> set[str]:
+    def _known_names(self, spellings: Collection[str]) -> set[str]:
         """Those of the lower-case spellings that are the name of somebody."""
         self._open.register("asked", pa.table({"spelling": pa.array(sorted(spellings), pa.string())}))
         rows = self._open.execute(
             "select spelling from asked semi join (select lower(value) as known from clear_values where kind = 'name') "
             "on spelling = known"
         ).fetchall()
-        return {row[0] for row in rows}
+        return {row[0] for row in rows} | self.tombstones.names_among(spellings)
 
     def _keep(self, kind: str, items: Iterable[tuple[str, str]]) -> None:
         pairs = list(items)
