@@ -8,7 +8,9 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.errors import StrataError
 from pipeline.home_scan import Needles, scan
+from pipeline.ingest.vault.rotation import rotate
 from pipeline.privacy import erasure
 from pipeline.publish import release as releases
 from pipeline.settings import Settings
@@ -58,11 +60,14 @@ FEW = [("staged", True), ("staged", False), ("republished", True)]
 
 @pytest.mark.parametrize(("state", "before"), BOUNDARIES if os.environ.get("STRATA_SOAK") else FEW)
 def test_killed_at_any_boundary_the_next_run_finishes(home: Home, state: str, before: bool) -> None:
-    """Work done but not noted, or noted and nothing after it."""
+    """Work done but not noted, or noted and nothing after it. The run goes on with it, and so does the same command."""
     settings, person = home.settings, home.person
     original = set(releases.list_releases(settings))
     killed(settings, state, before=before)
-    daily(settings, AS_OF)
+    if before:
+        daily(settings, AS_OF)
+    else:
+        erase(settings)
     check_complete(settings, person, original)
 
 
@@ -108,6 +113,13 @@ def killed_at_change(settings: Settings, n: int) -> bool:
         return True
     assert os.WEXITSTATUS(status) == 0
     return False
+
+
+def test_no_new_key_while_an_erasure_is_under_way(home: Home) -> None:
+    """Its journal and its staged files hold tokens of the present key."""
+    killed(home.settings, "staged", before=False)
+    with pytest.raises(StrataError, match="an erasure in .* is not finished"):
+        rotate(home.settings, bytes.fromhex("cd" * 32))
 
 
 def test_killed_before_anything_was_noted_somebody_asks_again(home: Home) -> None:
