@@ -53,8 +53,6 @@ def withdraw(
         lines.append(
             "  the next run heeds it; with --urgent the current release is published without the person now"
         )
-    elif done.release == done.before:
-        lines.append(f"  release {done.release} does not hold the person: nothing to publish")
     else:
-        lines.append(f"  release {done.release} is current without {done.rows} rows of {done.before}")
+        lines.append(f"  {done.told}")
     answer(as_json, asdict(said) | {"republished": asdict(done) if done else None}, "\n".join(lines))

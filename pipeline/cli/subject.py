@@ -118,7 +118,7 @@ def _ends_profiling(kind: str, help_text: str) -> None:
         now = republish.without_refused(settings, say) if urgent else None
         told = f"{kind} is written down (request {done.request_id}); the next run leaves the person out of every class"
         if now:
-            told += f"\n  release {now.release} is current, without {now.rows} rows"
+            told += f"\n  {now.told}"
         answer(as_json, asdict(done) | {"republished": asdict(now) if now else None}, told)
 
 

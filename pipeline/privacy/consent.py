@@ -89,7 +89,7 @@ def refusals(settings: Settings, known: Collection[str]) -> Refusals:
     waiting = list(desk.words(settings, taken_in(settings, known)))
     if not waiting:
         return Refusals()
-    owners = persons.links(settings)
+    owners = persons.owners(settings, [str(word.row.get("source_customer_id")) for word in waiting])
     unprofiled: set[str] = set()
     unmarketed: set[str] = set()
     channels: dict[str, set[str]] = defaultdict(set)

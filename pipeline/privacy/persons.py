@@ -1,9 +1,11 @@
 """Who a source id belongs to, as the last run knew it."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -32,26 +34,34 @@ def as_of(settings: Settings) -> date:
     return known_at
 
 
-def links(settings: Settings) -> dict[tuple[str, str], str]:
-    """(source, source_customer_id) → customer_key, of the newest day that links are known for."""
+def owners(settings: Settings, customer_ids: Collection[str]) -> dict[tuple[str, str], str]:
+    """(source, source_customer_id) → customer_key for these ids of any source, on the newest day that links are known for."""
+    table = _newest(settings)
+    if table is None:
+        return {}
+    asked = pc.is_in(table["source_customer_id"], pa.array(sorted(set(customer_ids)), pa.string()))
+    return {
+        (r["source"], r["source_customer_id"]): r["customer_key"] for r in table.filter(asked).to_pylist()
+    }
+
+
+def _newest(settings: Settings) -> pa.Table | None:
     path = settings.identity / "links.parquet"
     if not path.exists():
-        return {}
+        return None
     table = pq.read_table(path, columns=["known_at", "source", "source_customer_id", "customer_key"])
-    if not table.num_rows:
-        return {}
-    table = table.filter(pc.equal(table["known_at"], pc.max(table["known_at"])))
-    return {(r["source"], r["source_customer_id"]): r["customer_key"] for r in table.to_pylist()}
+    return table.filter(pc.equal(table["known_at"], pc.max(table["known_at"]))) if table.num_rows else None
 
 
 def find(settings: Settings, source: str, customer_id: str) -> Person:
     """The person with this id. Raises StrataError where no run has met it."""
-    known = links(settings)
-    if not known:
+    table = _newest(settings)
+    if table is None:
         raise StrataError(f"{settings.home} knows nobody yet: run `strata run` first")
-    key = known.get((source, customer_id))
+    key = owners(settings, [customer_id]).get((source, customer_id))
     if key is None:
-        sources = sorted({s for s, _ in known})
+        sources = sorted(pc.unique(table["source"]).to_pylist())
         hint = "" if source in sources else f"; the sources with customers are {', '.join(sources)}"
         raise StrataError(f"source {source} has no customer {customer_id} in this home{hint}")
-    return Person(key, tuple(sorted(record for record, owner in known.items() if owner == key)))
+    own = table.filter(pc.equal(table["customer_key"], key)).to_pylist()
+    return Person(key, tuple(sorted((r["source"], r["source_customer_id"]) for r in own)))

@@ -30,6 +30,16 @@ class Republished:
     rows: int
     persons: int
 
+    @property
+    def told(self) -> str:
+        """The outcome as a line for the terminal."""
+        if self.release == self.before:
+            return f"release {self.release} does not hold the person: nothing to publish"
+        what = (
+            f"without {self.rows} rows of {self.before}" if self.rows else "with the channel's flag cleared"
+        )
+        return f"release {self.release} is current {what}"
+
 
 def without_refused(settings: Settings, log: Callable[[str], None] = lambda _: None) -> Republished:
     """Publish the current release as the next free `<D>-rN` without the rows that refusals at the desk forbid.

@@ -26,7 +26,7 @@ _DESCRIPTIONS = {
     "a model does not read fct_consent_states.",
     "withdrawal_latency": "Somebody who has withdrawn, objected or asked for restriction since the build is still "
     "published (Q-17).\n\nThe release was not made; run again.",
-    "minors_are_left_out": "A minor is in the published segments, or somebody of whom no profile may be made in a table "
+    "no_minor_leaves": "A minor is in the published segments, or somebody of whom no profile may be made in a table "
     "of classes (Q-19).\n\nThe release was not made. Rebuild with `strata run --full`.",
 }
 
@@ -98,7 +98,7 @@ def recheck(settings: Settings, folder: Path, refused: Refusals) -> list[Check]:
         return [
             _check(con, "consent_enforced", "Q-16", unconsented),
             still_published(con, folder),
-            _check(con, "minors_are_left_out", "Q-19", barred),
+            _check(con, "no_minor_leaves", "Q-19", barred),
         ]
     finally:
         con.close()
