@@ -109,12 +109,10 @@ def load_rules(on: date) -> Rules:
 
 @dataclass(frozen=True)
 class Decisions:
-    """What people decided, as positions of records: `same` are one person, `different` are not; `shared` are
-    (identifier type, position) whose value there is known to belong to many."""
+    """What people decided, as positions of records: `same` are one person, `different` are two."""
 
     same: tuple[tuple[int, int], ...] = ()
     different: tuple[tuple[int, int], ...] = ()
-    shared: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -269,12 +267,8 @@ class _Matching:
         long = long.sort_values(["code", "rank"]).reset_index(drop=True)
         size = long.groupby("code")["position"].transform("size")
         crowded = size > long["type"].map({t: r.records_max for t, r in self.rules.by_type.items()})
-        known = set()
-        for kind, position in self.decisions.shared:
-            own = long[(long["type"] == kind) & (long["position"] == position)]
-            known.update(own["code"])
-        shared = long["code"].isin(known)
-        first = long[crowded & ~shared].assign(records_n=size).drop_duplicates("code")
+        self.all_values = self.all_values[~self.all_values["code"].isin(long.loc[crowded, "code"])]
+        first = long[crowded].assign(records_n=size).drop_duplicates("code")
         first = first[first["type"].isin({t for t, r in self.rules.by_type.items() if r.links_alone})]
         self.suspects.append(
             pd.DataFrame(
@@ -289,7 +283,7 @@ class _Matching:
                 }
             )
         )
-        long = long[~crowded & ~shared].reset_index(drop=True)
+        long = long[~crowded].reset_index(drop=True)
         per_source = long.groupby(["code", self.source[long["position"].astype(int)]])["position"].transform(
             "size"
         )
