@@ -170,6 +170,4 @@ def identity_links(context: AssetExecutionContext, run_lock: RunLock) -> Iterato
     say("linking source ids to persons")
     persons = write_links(settings, [as_of, refresh_date(as_of, policy_refreshes())])
     for table in _IDENTITY:
-        yield MaterializeResult(
-            asset_key=AssetKey(["identity", table]), metadata={"persons": persons[as_of]}
-        )
+        yield MaterializeResult(asset_key=AssetKey(["identity", table]), metadata={"persons": persons[as_of]})
