@@ -88,6 +88,9 @@ class Likely(NamedTuple):
     probability: float
 
 
+_BARE = (1.0, None)
+
+
 def key_of(minting_key: bytes, name: Name) -> str:
     """The permanent key of a person whose earliest record is `name`."""
     return token(minting_key, "customer", f"{name[0]}\x1f{name[1]}")
@@ -353,4 +356,4 @@ class History:
 
 def _bare(value: Value) -> Value:
     """The value without how surely and when it was seen."""
-    return Value(value.type, value.value)
+    return value if value[2:] == _BARE else Value(value.type, value.value)
