@@ -31,7 +31,7 @@ class Value(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What is known of one source record on a day. Equal values mean equal people; tokens do."""
+    """What is known of one source record on a day, as tokens: only whether two are equal matters."""
 
     first_seen: date
     name_token: str | None = None
