@@ -22,6 +22,7 @@ _MODULES = {
     "tables": "tables",
     "vault": "vault",
     "erase": "erase",
+    "identity": "identity",
     "feeds": "feeds",
     "clv": "clv",
     "consent": "consent",
