@@ -228,6 +228,7 @@ _COMPARISONS: dict[str, dict[str, object]] = {
             "+ (substr(dob_l, 7, 2) = substr(dob_r, 7, 2))::int >= 2",
             "two of year, month and day",
         ),
+        _level("damerau_levenshtein(dob_l, dob_r) <= 2", "two digits"),
     ),
     "address": _comparison(
         "address",
@@ -289,12 +290,19 @@ def _value(comparison: str, label: str) -> int:
     return len(labels) - 1 - labels.index(label)
 
 
-# What households do not share speaks against a pair however much else agrees (domain.md P-25: precision first).
+# What households do not share speaks against a pair however much else agrees (domain.md P-25: precision first). Known and
+# different phones or e-mails are no reason by themselves, people have several, but they decide where a name or a birth
+# date differs too.
+_OTHER_CONTACT = "(gamma_phone = 0 or gamma_email = 0)"
 _TWO_PEOPLE = f"""
-    -- another given name, unless the birth date is the same: brothers, spouses
-    (gamma_name between 0 and {_value("name", "family name alike")} and gamma_dob < {_value("dob", "equal")})
-    -- another birth date, unless both parts of the name agree: parents and children, the former tenant
-    or (gamma_dob = 0 and gamma_name < {_value("name", "alike")})
+    -- another given name, unless the birth date is the same: brothers, spouses; twins by their phones
+    (gamma_name between 0 and {_value("name", "family name alike")}
+        and (gamma_dob < {_value("dob", "equal")} or {_OTHER_CONTACT}))
+    -- another birth date, unless both parts of the name agree: parents and children; of one name by their phones
+    or (gamma_dob = 0 and (gamma_name < {_value("name", "alike")} or {_OTHER_CONTACT}))
+    -- nothing but what a household shares
+    or (gamma_name < 0 and (gamma_dob < {_value("dob", "equal")} or gamma_address < {_value("address", "street alike")}))
+    or (gamma_name < {_value("name", "alike")} and gamma_dob < 0 and gamma_phone < 1 and gamma_email < 1)
     -- Han names that differ are two people's even with one birth date: twins
     or (han_l <> han_r and gamma_name < {_value("name", "family name put last")})
     -- as are twins that are told apart by sex
@@ -380,12 +388,14 @@ def _scored(con: duckdb.DuckDBPyConnection, policy: Policy) -> pd.DataFrame:
         return _pairs([], [], [])
     predicted = _linker(con, model).inference.predict(threshold_match_probability=policy.probability_min)
     con.execute(f"create view scored as select * from {predicted.physical_name}")
-    gammas = ", ".join(f"-1 as gamma_{c}" for c in ("name", "dob") if c not in known)
+    gammas = ", ".join(
+        f"{f's.gamma_{c}' if c in known else '-1'} as gamma_{c}"
+        for c in ("name", "dob", "address", "phone", "email")
+    )
     found = con.execute(
         f"""
         with pairs as (
-            select s.unique_id_l, s.unique_id_r, s.match_probability, l.position as one, r.position as other,
-                {"".join(f"s.gamma_{c}, " for c in ("name", "dob") if c in known)}{gammas + "," if gammas else ""}
+            select l.position as one, r.position as other, s.match_probability, {gammas},
                 l.han as han_l, r.han as han_r, l.gender as gender_l, r.gender as gender_r
             from scored as s
             join features as l on l.unique_id = s.unique_id_l
