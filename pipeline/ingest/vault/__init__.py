@@ -5,55 +5,24 @@ equal tokens, so people can be matched on tokens; without the key a token says n
 numbers of a country can be hashed in hours but not under a secret key.
 """
 
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
 import duckdb
-import phonenumbers
 import pyarrow as pa
 
 from pipeline import duck
 from pipeline.errors import StrataError
+from pipeline.identity.normalise import normalise
 from pipeline.ingest.vault import masking
 from pipeline.ingest.vault.keys import note_opening, open_keys, token
 from pipeline.ingest.vault.private import close_folder, private_files
 from pipeline.ingest.vault.rotation import settle
 from pipeline.settings import Settings
 
-_CN_MOBILE = re.compile(r"1[3-9]\d{9}")
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 # Texts that are searched for known names at a time: bounds what is held of their n-grams.
 _MASK_BATCH = 10_000
-
-
-@lru_cache(maxsize=200_000)
-def normalise(kind: str, value: str, country: str) -> str | None:
-    """The one spelling of a value that its token is made of; None where the value identifies nobody.
-
-    Phones: E.164 (a masked or impossible number is None). E-mails: trimmed, lower case, with an `@` and a dot.
-    Others: NFKC, single spaces, trimmed.
-    """
-    text = unicodedata.normalize("NFKC", value).strip()
-    if kind == "phone":
-        digits = re.sub(r"[\s()\-.]", "", text)
-        if country == "CN" and _CN_MOBILE.fullmatch(digits):
-            return "+86" + digits
-        if "*" in digits or len(digits) < 6:
-            return None
-        try:
-            parsed = phonenumbers.parse(digits, country)
-        except phonenumbers.NumberParseException:
-            return None
-        valid = phonenumbers.is_possible_number(parsed)
-        return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164) if valid else None
-    if kind == "email":
-        text = text.lower()
-        return text if _EMAIL.fullmatch(text) else None
-    return " ".join(text.split()) or None
 
 
 class Vault:
