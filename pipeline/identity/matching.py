@@ -242,6 +242,7 @@ class _Matching:
             parts.append(self.identifiers[self.identifiers["value"].notna()])
         parts = [part for part in parts if len(part)]
         if not parts:
+            self.all_values = pd.DataFrame({c: np.empty(0, dtype=np.int64) for c in ("position", "type", "code")})
             return pd.DataFrame({c: [] for c in ("position", "type", "code", "confidence", "observed_at")})
         long = pd.concat(parts, ignore_index=True)
         types, names = pd.factorize(long["type"])

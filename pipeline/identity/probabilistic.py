@@ -29,6 +29,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pipeline import duck
+from pipeline.ingest.vault import Vault
 from pipeline.quality.policy import thresholds
 from pipeline.settings import Settings
 
@@ -331,6 +332,25 @@ def candidate_pairs(records: pd.DataFrame, settings: Settings, policy: Policy) -
         return _scored(con, policy)
     finally:
         con.close()
+
+
+def vault_records(settings: Settings, records: pd.DataFrame) -> pd.DataFrame:
+    """`COLUMNS` of records that carry tokens: clear values from the vault, whose opening is noted.
+
+    Args:
+        records: `<column>_token` for what is personal (name, phone, email, address), the rest of COLUMNS as they are.
+            A token that the vault does not know (any more) and an absent column are unknown.
+    """
+    clear = pd.DataFrame(index=range(len(records)))
+    with Vault(settings, "matching") as vault:
+        for column in COLUMNS:
+            if (tokens := f"{column}_token") in records:
+                held = records[tokens].tolist()
+                known = vault.clear(column, (t for t in held if isinstance(t, str)))
+                clear[column] = pd.Series([known.get(t) for t in held], dtype=object)
+            elif column in records:
+                clear[column] = records[column].to_numpy(dtype=object)
+    return clear
 
 
 def _pairs(one: Sequence[int], other: Sequence[int], probability: Sequence[float]) -> pd.DataFrame:
