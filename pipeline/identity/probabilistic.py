@@ -45,6 +45,8 @@ _PARAMETER_DIGITS = 10
 _PROBABILITY_DIGITS = 6
 # No agreement is so impossible, and no mistake so rare, that a few thousand pairs could tell it.
 _M_MIN = 1e-4
+# Of a u that is nearly all matches, so much is kept: what is left is the difference of two estimates.
+_U_KEPT_MIN = 0.25
 _HAN = r"[\p{Han}·]+"
 
 
@@ -468,15 +470,23 @@ def _trained(con: duckdb.DuckDBPyConnection, comparisons: list[str], policy: Pol
             )
     con.execute(f"set threads = {threads[0] if threads else 1}")
     model = linker.misc.save_model_to_json()
+    share = model["probability_two_random_records_match"]
     for comparison in model["comparisons"]:
         for level in comparison["comparison_levels"]:
             if not level.get("is_null_level"):
-                _settle(level, "m_probability", _M_MIN)
-                _settle(level, "u_probability", 1 / policy.training_pairs_max)
+                _settle(level, share, 1 / policy.training_pairs_max)
     return model
 
 
-def _settle(level: dict[str, Any], parameter: str, least: float) -> None:
-    """A level that no sampled pair showed has text for a parameter; it is rarer than what a sample can show."""
-    value = level.get(parameter)
-    level[parameter] = round(max(value, least), _PARAMETER_DIGITS) if isinstance(value, float) else least
+def _settle(level: dict[str, Any], share: float, u_min: float) -> None:
+    """Give a level its m and u as numbers, rounded.
+
+    Random pairs hold `share` matches, which makes strangers look more alike than they are, the more the smaller the home:
+    these are taken off u again. A level that no pair showed has text for a parameter: it is rarer than a sample can show.
+    """
+    m, u = (
+        value if isinstance(value, float) else 0.0 for value in (level.get(f"{x}_probability") for x in "mu")
+    )
+    u = max((u - share * m) / (1 - share), u * _U_KEPT_MIN, u_min)
+    level["m_probability"] = round(max(m, _M_MIN), _PARAMETER_DIGITS)
+    level["u_probability"] = round(u, _PARAMETER_DIGITS)
