@@ -81,6 +81,8 @@ def normalised(delivered: pd.DataFrame) -> pd.DataFrame:
         clear["birth_date"] = pd.Series(
             [dates(v) if isinstance(v, str) else None for v in clear["birth_date"]], dtype=object
         )
+    if "unionid" in clear:
+        clear["identifier"] = clear["unionid"]
     return clear
 
 

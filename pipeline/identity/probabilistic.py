@@ -36,8 +36,8 @@ from pipeline.settings import Settings
 if TYPE_CHECKING:
     from splink import Linker
 
-COLUMNS = ("name", "birth_date", "gender", "address", "city", "postcode", "phone", "email")
-"""Clear columns of a record that are compared."""
+COLUMNS = ("name", "birth_date", "gender", "address", "city", "postcode", "phone", "email", "identifier")
+"""Clear columns of a record that are compared; `identifier`: any number that a person keeps from source to source."""
 
 _SEED = 20
 # Digits kept of what is estimated and of what comes out: sums over many rows differ in the last ones.
@@ -86,7 +86,8 @@ _FEATURES = f"""
             nullif(regexp_replace(lower(postcode), '\\s', '', 'g'), '') as postcode,
             nullif(trim(phone), '') as phone,
             nullif(trim(lower(email)), '') as email,
-            nullif(lower(gender), '') as gender
+            nullif(lower(gender), '') as gender,
+            nullif(trim(lower(identifier)), '') as identifier
         from records
     ),
     parts as (
@@ -116,6 +117,7 @@ _FEATURES = f"""
         postcode,
         phone,
         email,
+        identifier,
         split_part(email, '@', 1) as mailbox,
         case when gender in ('male', 'female') then gender end as gender
     from parts
@@ -127,6 +129,7 @@ _FEATURES = f"""
 _BLOCKS = {
     "block_email": "email",
     "block_phone": "phone",
+    "block_identifier": "identifier",
     "block_name_year": "full_name || substr(dob, 1, 4)",
     "block_name_day": "full_name || substr(dob, 5, 4)",
     "block_name_postcode": "full_name || postcode",
@@ -151,12 +154,14 @@ _TRAINING = {
     "key_email": "email",
     "key_postcode": "postcode",
     "key_phone": "phone",
+    "key_identifier": "identifier",
 }
 # So sure that the number of pairs they give is the number of matches times the recall that policy says.
 _SURE = (
     "l.key_name = r.key_name and l.dob = r.dob",
     "l.key_email = r.key_email",
     "l.key_phone = r.key_phone",
+    "l.key_identifier = r.key_identifier",
     "l.block_name_postcode = r.block_name_postcode",
 )
 _KEYS = _BLOCKS | _TRAINING
@@ -270,6 +275,12 @@ _COMPARISONS: dict[str, dict[str, object]] = {
         _level("phone_l = phone_r", "equal"),
         _level("damerau_levenshtein(phone_l, phone_r) <= 1", "one digit"),
     ),
+    "identifier": _comparison(
+        "identifier",
+        _either_null("identifier"),
+        _level("identifier_l = identifier_r", "equal"),
+        _level("damerau_levenshtein(identifier_l, identifier_r) <= 1", "one digit"),
+    ),
     "email": _comparison(
         "email",
         _either_null("email"),
@@ -297,19 +308,24 @@ def _value(comparison: str, label: str) -> int:
 # different phones or e-mails are no reason by themselves, people have several, but they decide where a name or a birth
 # date differs too.
 _OTHER_CONTACT = "(gamma_phone = 0 or gamma_email = 0)"
+_SAME_CONTACT = "(gamma_phone > 0 or gamma_email > 0)"
 _TWO_PEOPLE = f"""
+    gamma_identifier < {_value("identifier", "equal")} and (
     -- another given name, unless the birth date is the same: brothers, spouses; twins by their phones
     (gamma_name between 0 and {_value("name", "family name alike")}
         and (gamma_dob < {_value("dob", "equal")} or {_OTHER_CONTACT}))
-    -- another birth date, unless both parts of the name agree: parents and children; of one name by their phones
-    or (gamma_dob = 0 and (gamma_name < {_value("name", "alike")} or {_OTHER_CONTACT}))
+    -- another birth date, unless the whole name agrees, or what is known of it and the contact: parents and children
+    or (gamma_dob = 0 and (gamma_name < 0 or {_OTHER_CONTACT}
+        or (gamma_name < {_value("name", "alike")} and not {_SAME_CONTACT})))
     -- nothing but what a household shares
-    or (gamma_name < 0 and (gamma_dob < {_value("dob", "equal")} or gamma_address < {_value("address", "street alike")}))
-    or (gamma_name < {_value("name", "alike")} and gamma_dob < 0 and gamma_phone < 1 and gamma_email < 1)
+    or (gamma_name < 0 and not (gamma_dob = {_value("dob", "equal")}
+        and (gamma_address >= {_value("address", "street alike")} or {_SAME_CONTACT})))
+    or (gamma_name < {_value("name", "alike")} and gamma_dob < 0 and not {_SAME_CONTACT})
     -- Han names that differ are two people's even with one birth date: twins
     or (han_l <> han_r and gamma_name < {_value("name", "family name put last")})
     -- as are twins that are told apart by sex
     or (gender_l <> gender_r and gamma_name < {_value("name", "alike")})
+    )
 """
 
 
@@ -412,7 +428,7 @@ def _scored(con: duckdb.DuckDBPyConnection, policy: Policy) -> pd.DataFrame:
     con.execute(f"create view scored as select * from {predicted.physical_name}")
     gammas = ", ".join(
         f"{f's.gamma_{c}' if c in known else '-1'} as gamma_{c}"
-        for c in ("name", "dob", "address", "phone", "email")
+        for c in ("name", "dob", "address", "phone", "email", "identifier")
     )
     found = con.execute(
         f"""
