@@ -294,7 +294,7 @@ _COMPARISONS: dict[str, dict[str, object]] = {
 }
 # What must be known of enough records for a comparison to be of use.
 _NEEDS = {"name": "full_name", "address": "street"} | {
-    c: c for c in ("dob", "city", "postcode", "phone", "email")
+    c: c for c in ("dob", "city", "postcode", "phone", "email", "identifier")
 }
 
 
@@ -405,8 +405,8 @@ def _add_keys(con: duckdb.DuckDBPyConnection, cap: int) -> None:
         select
             * replace ({capped}),
             row_number() over (
-                order by full_name, dob, email, phone, street, house, city, postcode, first_word, last_word, gender,
-                    position
+                order by full_name, dob, email, phone, identifier, street, house, city, postcode, first_word, last_word,
+                    gender, position
             ) as unique_id
         from keyed
         """
