@@ -58,6 +58,7 @@ class Settings:
     vault = property(lambda self: self.home / "vault")
     token_key = property(lambda self: self.home / "token.key")
     identity = property(lambda self: self.home / "identity")
+    decisions = property(lambda self: self.home / "decisions" / "identity.jsonl")
     build = property(lambda self: self.home / "build")
     warehouse = property(lambda self: self.home / "warehouse" / "warehouse.duckdb")
     dbt = property(lambda self: self.home / "dbt")

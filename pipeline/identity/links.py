@@ -1,32 +1,40 @@
-"""Who is who, by deterministic identifiers: source ids → `customer_key`.
+"""Source ids → `customer_key` for each day that is asked for, and the history of who was who.
 
-Two records of different sources are one person when they share a phone or e-mail token that belongs to exactly one
-record in every source that has it, or when one source declares that it uses the other's customer ids; unless their
-names or birth dates contradict each other. An identifier that two records of one source share (a household's phone, a shop's
-mailbox) says nothing about who it is, so it links nobody: precision before recall, because a wrong merge shows one
-person's data to another (domain.md P-25).
+All files of `identity/` follow from raw and the decisions of people (review.py) and may be deleted at any time:
 
-`customer_key` is a token, under the minting key, of the person's earliest source record: earliest delivery day,
-then source name, then id. It does not depend on the order in which files were read.
+| file | rows |
+|---|---|
+| links.parquet | one per known_at, source and source id |
+| history.parquet | one per source, source id and interval of days, with lineage |
+| review.parquet | one per merge that was not made and waits for review |
+| quality.parquet | one: what gate Q-08 judges |
+| state.parquet, state.json | where the last run ended, so that the next one only adds its days |
 """
 
-from collections.abc import Sequence
-from datetime import date
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
+import duckdb
 import pyarrow as pa
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+import pyarrow.parquet as pq
 
 from pipeline import duck
+from pipeline.identity import normalise, review
+from pipeline.identity.history import History, Interval, Likely, Name, Record, Suspect, Value
+from pipeline.identity.matching import Rules, load_rules
 from pipeline.ingest import ledger
 from pipeline.ingest.contracts import load_contracts, load_sources
 from pipeline.ingest.files import write_parquet
 from pipeline.ingest.mapping import targets
 from pipeline.ingest.vault import Vault, token
 from pipeline.settings import Settings
+
+_FORMAT = 1
+"""Of the state; another one is made anew."""
 
 SCHEMA = pa.schema(
     [
@@ -36,203 +44,515 @@ SCHEMA = pa.schema(
         ("customer_key", pa.string()),
         ("rule", pa.string()),
         ("confidence", pa.float64()),
+        ("observed_at", pa.date32()),
         ("first_seen", pa.date32()),
         ("last_seen", pa.date32()),
     ]
 )
-# Two records that both state one of these, and state it differently, are two people of one household.
-_CONTRADICTS = ("name_token", "birth_date")
-_IDENTIFIERS = ("member_id", "phone_token", "email_token")
+HISTORY = pa.schema(
+    [
+        ("source", pa.string()),
+        ("source_customer_id", pa.string()),
+        ("customer_key", pa.string()),
+        ("rule", pa.string()),
+        ("confidence", pa.float64()),
+        ("observed_at", pa.date32()),
+        ("valid_from", pa.date32()),
+        ("valid_to", pa.date32()),
+        ("merged_into", pa.string()),
+        ("split_from", pa.string()),
+    ]
+)
+REVIEW = pa.schema(
+    [
+        ("item", pa.string()),
+        ("why", pa.string()),
+        ("rule", pa.string()),
+        ("confidence", pa.float64()),
+        ("records_n", pa.int64()),
+        ("left_source", pa.string()),
+        ("left_id", pa.string()),
+        ("left_key", pa.string()),
+        ("right_source", pa.string()),
+        ("right_id", pa.string()),
+        ("right_key", pa.string()),
+        ("since", pa.date32()),
+    ]
+)
+QUALITY = pa.schema(
+    [
+        ("as_of_date", pa.date32()),
+        ("records_n", pa.int64()),
+        ("persons_n", pa.int64()),
+        ("pairs_made_n", pa.int64()),
+        ("pairs_unresolved_n", pa.int64()),
+        ("oversized_unreviewed_n", pa.int64()),
+        ("example", pa.string()),
+    ]
+)
+_VALUES = pa.list_(
+    pa.struct(
+        [("type", pa.string()), ("value", pa.string()), ("confidence", pa.float64()), ("observed_at", pa.date32())]
+    )
+)
+STATE = pa.schema(
+    [
+        ("source", pa.string()),
+        ("source_customer_id", pa.string()),
+        ("first_seen", pa.date32()),
+        ("name_token", pa.string()),
+        ("birth_date", pa.string()),
+        ("member_id", pa.string()),
+        ("values", _VALUES),
+        ("pairs_made", pa.int64()),
+    ]
+)
 
 
 def write_links(settings: Settings, known_at: Sequence[date]) -> dict[date, int]:
-    """Write `identity/links.parquet`: one row per known_at, source and source id.
+    """Write the files of `identity/`.
 
     Args:
-        known_at: the dates whose knowledge is asked for, each answered from the deliveries in force on it.
+        known_at: the dates whose knowledge is asked for, each answered from the deliveries in force on it. The
+            history and the review queue are those of the last one.
 
     Returns:
         Persons (distinct keys) per date.
     """
+    days, as_of = sorted(set(known_at)), max(known_at)
     entries = ledger.read(settings)
-    keys: dict[tuple[str, str], str] = {}
-    parts, persons = [], {}
-    minting_key = Vault(settings).minting_key
-    for day in sorted(set(known_at)):
-        records = _records(settings, ledger.in_force(entries, day))
-        records["member_id"] = _member_ids(records)
-        records["customer_key"], records["rule"] = link(records, minting_key, keys)
-        records["known_at"] = day
-        records["confidence"] = 1.0
-        persons[day] = records["customer_key"].nunique()
-        parts.append(pa.Table.from_pandas(records[SCHEMA.names], SCHEMA, preserve_index=False))
+    vault = Vault(settings)
+    with duck.connect([settings.raw], spill=settings.build / ".spill") as con:
+        _load(con, settings, entries, as_of)
+        print_ = _Fingerprint(settings, entries, vault.key_id)
+        history, done = _restored(settings, vault.minting_key, as_of, print_)
+        _advance(history, con, settings, vault, done, as_of)
+        intervals = [*history.closed, *history.current.items()]
+        _write_history(settings, intervals)
+        persons, parts = {}, []
+        for day in days:
+            own = {n: i for n, i in intervals if i.valid_from <= day and (not i.valid_to or day < i.valid_to)}
+            parts.append(_links(con, day, own))
+            persons[day] = len({i.customer_key for i in own.values()})
     write_parquet(pa.concat_tables(parts), settings.identity / "links.parquet")
+    suspects = history.open_suspects()
+    _write_review(settings, history, suspects)
+    _write_quality(settings, history, suspects, as_of)
+    _save(settings, history, as_of, print_.at(as_of))
     return persons
 
 
-def link(
-    records: pd.DataFrame, minting_key: bytes, keys: dict[tuple[str, str], str] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """(customer_key, rule) of each record.
-
-    Args:
-        records: source, source_customer_id, first_seen and one column for each identifier, one row per record,
-            in any order.
-        keys: tokens of source ids that are known already; new ones are added.
-    """
-    keys = {} if keys is None else keys
-    n = len(records)
-    order = np.lexsort(
-        (records["source_customer_id"], records["source"], records["first_seen"].astype("int64"))
-    )
-    rank = np.empty(n, dtype=np.int64)
-    rank[order] = np.arange(n)
-    linked = np.full(n, "source_id", dtype=object)
-    edges: list[np.ndarray] = []
-    for identifier in (name for name in _IDENTIFIERS if name in records):
-        edges.append(_edges(records, identifier))
-    cluster = _clusters(records, edges, rank)
-    for identifier, found in zip((name for name in _IDENTIFIERS if name in records), edges, strict=True):
-        kept = found[cluster[found[:, 0]] == cluster[found[:, 1]]]
-        linked[np.unique(kept)] = identifier.removesuffix("_token")
-    first = pd.Series(rank).groupby(cluster).transform("min").to_numpy()
-    earliest = order[first] if n else order
-    sources = records["source"].to_numpy()
-    ids = records["source_customer_id"].to_numpy()
-    made = np.empty(n, dtype=object)
-    for i in np.unique(earliest):
-        pair = (sources[i], ids[i])
-        if pair not in keys:
-            keys[pair] = token(minting_key, "customer", f"{pair[0]}\x1f{pair[1]}")
-        made[i] = keys[pair]
-    return made[earliest] if n else made, linked
-
-
-def _clusters(records: pd.DataFrame, edges_by_identifier: list[np.ndarray], rank: np.ndarray) -> np.ndarray:
-    """Cluster number of each record: connected components, taken apart where they hold two people.
-
-    Two people are two records of one source, or two names or birth dates. Such a component is built up again link by
-    link (surer identifier first, then earlier records), leaving out each link that would join them.
-    """
-    n = len(records)
-    edges = np.concatenate(edges_by_identifier) if edges_by_identifier else np.empty((0, 2), int)
-    graph = coo_matrix((np.ones(len(edges), dtype=bool), (edges[:, 0], edges[:, 1])), shape=(n, n))
-    cluster = connected_components(graph, directed=False)[1].astype(np.int64)
-    if not len(edges):
-        return cluster
-    marks = [c for c in ("source", *_CONTRADICTS) if c in records]
-    grouped = records[marks].reset_index(drop=True).groupby(cluster)
-    twofold = grouped["source"].size() > grouped["source"].nunique()
-    for column in marks[1:]:
-        twofold |= grouped[column].nunique() > 1
-    suspects = set(twofold.index[twofold])
-    if not suspects:
-        return cluster
-    values = {c: records[c].to_numpy(dtype=object) for c in marks}
-    members: dict[int, list[int]] = {i: [i] for i in np.flatnonzero(np.isin(cluster, list(suspects)))}
-    root = {i: i for i in members}
-    inside = [
-        (surer, *sorted((int(rank[a]), int(rank[b]))), int(a), int(b))
-        for surer, found in enumerate(edges_by_identifier)
-        for a, b in found
-        if a in root
-    ]
-    for _, _, _, a, b in sorted(inside):
-        one, other = root[a], root[b]
-        if one == other or not _one_person(values, members[one] + members[other]):
-            continue
-        for i in members[other]:
-            root[i] = one
-        members[one] += members.pop(other)
-    for i, r in root.items():
-        cluster[i] = n + r
-    return np.unique(cluster, return_inverse=True)[1]
-
-
-def _one_person(values: dict[str, np.ndarray], group: list[int]) -> bool:
-    sources = [values["source"][i] for i in group]
-    if len(set(sources)) < len(sources):
-        return False
-    return all(
-        len({values[c][i] for i in group if not pd.isna(values[c][i])}) <= 1 for c in values if c != "source"
-    )
-
-
-def _edges(records: pd.DataFrame, identifier: str) -> np.ndarray:
-    """Pairs of positions that share a trusted value of `identifier`; shape (n, 2)."""
-    frame = pd.DataFrame({"value": records[identifier].to_numpy(), "source": records["source"].to_numpy()})
-    frame["position"] = np.arange(len(frame))
-    frame = frame.dropna(subset=["value"])
-    per_source = frame.groupby(["value", "source"])["position"].transform("size")
-    frame = frame[~frame["value"].isin(frame.loc[per_source > 1, "value"].unique())]
-    pairs = frame.merge(frame, on="value")
-    edges = pairs.loc[pairs["position_x"] < pairs["position_y"], ["position_x", "position_y"]].to_numpy()
-    agree = np.ones(len(edges), dtype=bool)
-    for column in (c for c in _CONTRADICTS if c in records):
-        known = records[column].to_numpy(dtype=object)
-        left, right = known[edges[:, 0]], known[edges[:, 1]]
-        agree &= pd.isna(left) | pd.isna(right) | (left == right)
-    return edges[agree]
-
-
-def _records(settings: Settings, in_force: list[ledger.Entry]) -> pd.DataFrame:
-    """One row per source and source id seen in any feed: first and last delivery day, latest identifiers."""
-    con = duck.connect([settings.raw], spill=settings.build / ".spill")
-    try:
-        loaded = [e for e in in_force if e.status == "loaded"]
-        con.register(
-            "deliveries",
-            pa.table(
-                {
-                    "_delivery": pa.array([e.delivery for e in loaded], pa.string()),
-                    "source": pa.array([e.source for e in loaded], pa.string()),
-                    "dt": pa.array([e.dt for e in loaded], pa.date32()),
-                }
-            ),
-        )
-        delivered = {feed for e in loaded for feed in targets(e.source or "", e.feed or "")} | {"customers"}
-        seen = [
-            f"select d.source, r.source_customer_id, d.dt from {_feed(settings.raw, feed)} as r "
-            "join deliveries as d using (_delivery) where r.source_customer_id is not null"
-            for feed, contract in load_contracts().items()
-            if feed in delivered and "source_customer_id" in contract.columns
+def _load(con: duckdb.DuckDBPyConnection, settings: Settings, entries: list[ledger.Entry], as_of: date) -> None:
+    """Tables `deliveries` (with the days [starts, ends) on which each is in force), `seen`, `told` and `states`."""
+    spans = list(_spans(entries, as_of))
+    schema = pa.schema(
+        [
+            ("_delivery", pa.string()),
+            ("source", pa.string()),
+            ("dt", pa.date32()),
+            ("starts", pa.date32()),
+            ("ends", pa.date32()),
         ]
-        return con.execute(
-            f"""
-            with seen as ({" union all ".join(seen)}),
-            ids as (
-                select source, source_customer_id, min(dt) as first_seen, max(dt) as last_seen
-                from seen group by source, source_customer_id
-            ),
-            latest as (
-                select d.source, r.source_customer_id,
-                    arg_max_null(r.phone_token, (coalesce(r.updated_at, cast(d.dt as timestamp)), d.dt, r._row))
-                        as phone_token,
-                    arg_max_null(r.email_token, (coalesce(r.updated_at, cast(d.dt as timestamp)), d.dt, r._row))
-                        as email_token,
-                    max_by(r.name_token, (coalesce(r.updated_at, cast(d.dt as timestamp)), d.dt, r._row))
-                        as name_token,
-                    max_by(r.birth_year || '-' || r.birth_month_day,
-                        (coalesce(r.updated_at, cast(d.dt as timestamp)), d.dt, r._row)) as birth_date
-                from {_feed(settings.raw, "customers")} as r join deliveries as d using (_delivery)
-                group by d.source, r.source_customer_id
-            )
-            select * from ids left join latest using (source, source_customer_id)
-            order by source, source_customer_id
-            """
-        ).df()
-    finally:
-        con.close()
+    )
+    rows = [dict(zip(schema.names, (e.delivery, e.source, e.dt, a, b), strict=True)) for e, a, b in spans]
+    con.register("listed", pa.Table.from_pylist(rows, schema))
+    con.execute("create temp table deliveries as select * from listed")
+    delivered = {feed for e, _, _ in spans for feed in targets(e.source or "", e.feed or "")}
+    seen = [
+        f"select distinct d.source, r.source_customer_id as id, d.dt, d.starts, d.ends from {_feed(settings.raw, feed)} as r "
+        "join deliveries as d using (_delivery) where r.source_customer_id is not null"
+        for feed, contract in load_contracts().items()
+        if feed in delivered and "source_customer_id" in contract.columns
+    ]
+    con.execute(
+        f"create temp table seen as {' union '.join(seen)}"
+        if seen
+        else "create temp table seen (source varchar, id varchar, dt date, starts date, ends date)"
+    )
+    con.execute(
+        f"""
+        create temp table told as
+        select d._delivery, d.source, r.source_customer_id as id, d.starts, d.ends, r.phone_token, r.email_token,
+            r.name_token, r.birth_year || '-' || r.birth_month_day as birth_date,
+            coalesce(r.updated_at, cast(d.dt as timestamp)) as updated_at, d.dt, r._row as row_no
+        from {_feed(settings.raw, "customers")} as r join deliveries as d using (_delivery)
+        """
+        if "customers" in delivered
+        else "create temp table told (_delivery varchar, source varchar, id varchar, starts date, ends date, "
+        "phone_token varchar, email_token varchar, name_token varchar, birth_date varchar, updated_at timestamp, "
+        "dt date, row_no bigint)"
+    )
+    con.execute(
+        f"""
+        create temp table observed as
+        select d.source, r.source_customer_id as id, d.starts, d.ends, r.id_type, r.id_value_hash_token as value,
+            cast(coalesce(r.confidence, 1) as double) as confidence, cast(r.observed_at as date) as observed_at
+        from {_feed(settings.raw, "identity_links")} as r join deliveries as d using (_delivery)
+        where r.id_value_hash_token is not null
+        """
+        if "identity_links" in delivered
+        else "create temp table observed (source varchar, id varchar, starts date, ends date, id_type varchar, "
+        "value varchar, confidence double, observed_at date)"
+    )
+    _states(con)
 
 
-def _member_ids(records: pd.DataFrame) -> list[str | None]:
-    """Id in the namespace that several sources share, for records of those sources only."""
+def _states(con: duckdb.DuckDBPyConnection) -> None:
+    """Table `states`: what each record is from a day on; first_seen is null where no delivery holds it any more.
+
+    Records of which a delivery was ever replaced are asked again for each of their days; for all others the days
+    run on, which costs as much as sorting them.
+    """
+    con.execute(
+        """
+        create temp table restated as
+        select distinct source, id from seen where ends is not null;
+
+        create temp table states as
+        with firsts as (
+            select source, id, starts as day, min(dt) as dt
+            from seen anti join restated using (source, id)
+            group by source, id, starts
+        ),
+        running as (
+            select source, id, day, min(dt) over (partition by source, id order by day) as first_seen from firsts
+        ),
+        plain as (
+            select distinct source, id, starts as day,
+                arg_max_null(phone_token, (updated_at, dt, row_no)) over days as phone_token,
+                arg_max_null(email_token, (updated_at, dt, row_no)) over days as email_token,
+                max_by(name_token, (updated_at, dt, row_no)) over days as name_token,
+                max_by(birth_date, (updated_at, dt, row_no)) over days as birth_date
+            from told anti join restated using (source, id)
+            window days as (partition by source, id order by starts range between unbounded preceding and current row)
+        ),
+        joined as (
+            select r.source, r.id, r.day, r.first_seen, p.* exclude (source, id, day)
+            from running as r asof left join plain as p
+                on r.source = p.source and r.id = p.id and r.day >= p.day
+        ),
+        changed as (
+            select *, lag((first_seen, phone_token, email_token, name_token, birth_date))
+                over (partition by source, id order by day) as before
+            from joined
+        ),
+        moments as (
+            select source, id, starts as day from seen semi join restated using (source, id)
+            union
+            select source, id, ends from seen semi join restated using (source, id) where ends is not null
+        ),
+        again_first as (
+            select m.source, m.id, m.day, min(s.dt) as first_seen
+            from moments as m left join seen as s on m.source = s.source and m.id = s.id and s.starts <= m.day
+                and (s.ends is null or s.ends > m.day)
+            group by all
+        ),
+        again_told as (
+            select m.source, m.id, m.day,
+                arg_max_null(t.phone_token, (t.updated_at, t.dt, t.row_no)) as phone_token,
+                arg_max_null(t.email_token, (t.updated_at, t.dt, t.row_no)) as email_token,
+                max_by(t.name_token, (t.updated_at, t.dt, t.row_no)) as name_token,
+                max_by(t.birth_date, (t.updated_at, t.dt, t.row_no)) as birth_date
+            from moments as m join told as t on m.source = t.source and m.id = t.id and t.starts <= m.day
+                and (t.ends is null or t.ends > m.day)
+            group by all
+        )
+        select source, id, day, first_seen, phone_token, email_token, name_token, birth_date from changed
+        where before is distinct from (first_seen, phone_token, email_token, name_token, birth_date)
+        union all
+        select f.source, f.id, f.day, f.first_seen, t.phone_token, t.email_token, t.name_token, t.birth_date
+        from again_first as f left join again_told as t using (source, id, day)
+        """
+    )
+
+
+def _spans(entries: list[ledger.Entry], as_of: date) -> Iterator[tuple[ledger.Entry, date, date | None]]:
+    """Loaded entries that were ever in force up to `as_of`, with their days: as `ledger.in_force` has it for each."""
+    stems: dict[tuple[str | None, ...], list[tuple[int, date, ledger.Entry]]] = defaultdict(list)
+    for e in entries:
+        if e.dt is not None and e.known_from is not None:
+            stems[e.source, e.feed, e.stem].append((e.rev, max(e.dt + timedelta(days=1), e.known_from), e))
+    for own in stems.values():
+        for rev, starts, e in own:
+            ends = min((day for other, day, _ in own if other > rev and day <= as_of), default=None)
+            if e.status == "loaded" and starts <= as_of and (ends is None or starts < ends):
+                yield e, starts, ends
+
+
+def _advance(
+    history: History,
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    vault: Vault,
+    done: date | None,
+    as_of: date,
+) -> None:
+    """Take every day after `done` on which something changes."""
+    changes = _changes(con, vault, done)
+    decisions = review.read(settings, as_of)
+    likely = read_likely(settings, as_of)
+    days = set(changes) | {d.known_from for d in decisions if d.known_from} | {p[0] for p in likely}
+    days |= _policy_days(as_of)
+    for day in sorted(d for d in days if d <= as_of and (done is None or d > done)):
+        history.advance(
+            day,
+            changes.get(day, {}),
+            load_rules(day),
+            [d.judgement for d in review.read(settings, day)] if decisions else (),
+            [pair for known_from, pair in likely if known_from <= day],
+        )
+
+
+def _policy_days(as_of: date) -> set[date]:
+    from pipeline.quality.policy import days_of
+
+    return {day for seed in ("identity_rules", "thresholds") for day in days_of(seed) if day <= as_of}
+
+
+def _changes(
+    con: duckdb.DuckDBPyConnection, vault: Vault, done: date | None
+) -> dict[date, dict[Name, Record | None]]:
+    """Day → record → what it is from then on, for the days after `done`."""
+    nobody = _tokens_of_nobody(vault)
+    member = _member_ids()
+    observed: dict[Name, list[tuple[date, date | None, Value]]] = defaultdict(list)
+    for source, id_, starts, ends, *value in con.execute("select * from observed order by all").fetchall():
+        kind = "member_id" if value[0] == "member" else value[0]
+        observed[source, id_].append((starts, ends, Value(kind, *value[1:])))
+    since = done or date.min
+    # The last state before each day that the other feed changes something on is needed as well.
+    rows = con.execute(
+        "select source, id, day, first_seen, phone_token, email_token, name_token, birth_date from states "
+        "where day > $1 or (source, id) in (select (source, id) from observed) order by source, id, day",
+        [since],
+    )
+    out: dict[date, dict[Name, Record | None]] = defaultdict(dict)
+    states: dict[Name, list[tuple]] = defaultdict(list)
+    while batch := rows.fetchmany(100_000):
+        for source, id_, *state in batch:
+            if (source, id_) in observed:
+                states[source, id_].append(tuple(state))
+            elif state[0] > since:
+                out[state[0]][source, id_] = _record((source, id_), state[1:], (), nobody, member)
+    for name, own in observed.items():
+        moments = {s[0] for s in states[name]} | {d for start, end, _ in own for d in (start, end) if d}
+        for day in sorted(d for d in moments if d > since):
+            state = max((s for s in states[name] if s[0] <= day), default=None)
+            values = tuple(v for start, end, v in own if start <= day and (end is None or day < end))
+            out[day][name] = _record(name, state[1:], values, nobody, member) if state else None
+    return out
+
+
+def _record(
+    name: Name, state: Sequence, values: tuple[Value, ...], nobody: frozenset[str], member: Mapping[str, str]
+) -> Record | None:
+    first_seen, phone, email, person, born = state
+    if first_seen is None:
+        return None
+    owner = member.get(name[0])
+    member_id = f"{owner}/{name[1]}" if owner else None
+    own = (("member_id", member_id), ("phone", phone), ("email", email))
+    return Record(
+        first_seen,
+        person if person not in nobody else None,
+        born if born not in nobody else None,
+        member_id,
+        (*(Value(kind, value) for kind, value in own if value and value not in nobody), *values),
+    )
+
+
+def _tokens_of_nobody(vault: Vault) -> frozenset[str]:
+    """Tokens and dates of the placeholders that the policy lists by now: raw may be older than a row of the list."""
+    listed = normalise.placeholders()
+    tokens = {
+        token(vault.key, kind, spelling)
+        for kind in ("phone", "email", "name")
+        for value in listed.get(kind, ())
+        for spelling in {value, value.title(), value.capitalize()}
+    }
+    return frozenset(tokens | listed.get("birth_date", frozenset()))
+
+
+def _member_ids() -> dict[str, str]:
+    """Source → the source that gives out its customer ids, for those that share theirs with another."""
     owner = {s.source: s.customer_ids_of or s.source for s in load_sources().values()}
     shared = {s.customer_ids_of for s in load_sources().values() if s.customer_ids_of}
+    return {source: its for source, its in owner.items() if its in shared}
+
+
+def read_likely(settings: Settings, known_at: date) -> list[tuple[date, Likely]]:
+    """Pairs of the second stage (`identity/likely.parquet`: left_source, left_id, right_source, right_id,
+    probability, known_from) with the day that each counts from; none where the stage is off."""
+    path = settings.identity / "likely.parquet"
+    if not path.exists():
+        return []
     return [
-        f"{owner.get(source, source)}/{id_}" if owner.get(source, source) in shared else None
-        for source, id_ in zip(records["source"], records["source_customer_id"], strict=True)
+        (
+            row["known_from"],
+            Likely(
+                (row["left_source"], row["left_id"]), (row["right_source"], row["right_id"]), row["probability"]
+            ),
+        )
+        for row in pq.read_table(path).to_pylist()
+        if row["known_from"] <= known_at
     ]
+
+
+class _Fingerprint:
+    """What decides the state of a day, as one hash: an unchanged past need not be gone through again."""
+
+    def __init__(self, settings: Settings, entries: list[ledger.Entry], key_id: str) -> None:
+        self._settings, self._entries, self._key_id = settings, entries, key_id
+
+    def at(self, day: date) -> str:
+        digest = hashlib.sha256(f"{_FORMAT}|{self._key_id}|{_member_ids()}".encode())
+        for e, starts, ends in sorted(_spans(self._entries, day), key=lambda span: span[0].delivery):
+            digest.update(f"{e.delivery}|{e.sha256}|{starts}|{ends}\n".encode())
+        for decision in review.read(self._settings, day):
+            digest.update(f"{decision}\n".encode())
+        for pair in read_likely(self._settings, day):
+            digest.update(f"{pair}\n".encode())
+        rules = [load_rules(d) for d in sorted(_policy_days(day))]
+        digest.update(f"{rules}|{sorted(normalise.placeholders().items(), key=str)}".encode())
+        return digest.hexdigest()
+
+
+def _restored(
+    settings: Settings, minting_key: bytes, as_of: date, print_: _Fingerprint
+) -> tuple[History, date | None]:
+    """The history as the last run left it and its day, or an empty one where that cannot be gone on from."""
+    history = History(minting_key)
+    try:
+        saved = json.loads((settings.identity / "state.json").read_text(encoding="utf-8"))
+        done = date.fromisoformat(saved["day"])
+        if done > as_of or saved["fingerprint"] != print_.at(done):
+            return history, None
+        rows = pq.read_table(settings.identity / "state.parquet").to_pylist()
+        past = pq.read_table(settings.identity / "history.parquet").to_pylist()
+    except (OSError, ValueError, KeyError):
+        return history, None
+    intervals = [((r.pop("source"), r.pop("source_customer_id")), Interval(**r)) for r in past]
+    history.closed = [(name, i) for name, i in intervals if i.valid_to]
+    records = {
+        (r["source"], r["source_customer_id"]): Record(
+            r["first_seen"],
+            r["name_token"],
+            r["birth_date"],
+            r["member_id"],
+            tuple(Value(**v) for v in r["values"]),
+        )
+        for r in rows
+    }
+    history.pairs_made = {(r["source"], r["source_customer_id"]): r["pairs_made"] for r in rows if r["pairs_made"]}
+    history.crowded = {Value(kind, value): date.fromisoformat(d) for kind, value, d in saved["crowded"]}
+    for left, right, rule, confidence, why, n, since in saved["suspects"]:
+        one, other = tuple(left), tuple(right) if right else None
+        history.suspects[one, other, rule] = Suspect(
+            one, other, rule, confidence, why, n, date.fromisoformat(since)
+        )
+    history.restore(
+        records,
+        {name: i for name, i in intervals if not i.valid_to},
+        [d.judgement for d in review.read(settings, done)],
+        [pair for _, pair in read_likely(settings, done)],
+        load_rules(done),
+    )
+    return history, done
+
+
+def _save(settings: Settings, history: History, day: date, fingerprint: str) -> None:
+    rows = [
+        {
+            "source": source,
+            "source_customer_id": id_,
+            **record._asdict(),
+            "values": [v._asdict() for v in record.values],
+            "pairs_made": history.pairs_made.get((source, id_), 0),
+        }
+        for (source, id_), record in history.records.items()
+    ]
+    path = settings.identity / "state.json"
+    path.unlink(missing_ok=True)
+    write_parquet(pa.Table.from_pylist(rows, STATE), settings.identity / "state.parquet")
+    saved = {
+        "day": day.isoformat(),
+        "fingerprint": fingerprint,
+        "crowded": [(v.type, v.value, since) for v, since in history.crowded.items()],
+        "suspects": list(history.suspects.values()),
+    }
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(saved, ensure_ascii=False, default=str), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _links(con: duckdb.DuckDBPyConnection, day: date, own: Mapping[Name, Interval]) -> pa.Table:
+    """Rows of links.parquet for one day."""
+    seen = con.execute(
+        """
+        select source, id, min(dt) as first_seen, max(dt) as last_seen
+        from seen where starts <= $1 and (ends is null or ends > $1)
+        group by source, id order by source, id
+        """,
+        [day],
+    ).fetchall()
+    links = [own[source, id_] for source, id_, _, _ in seen]
+    columns = [
+        [day] * len(seen),
+        [row[0] for row in seen],
+        [row[1] for row in seen],
+        [link.customer_key for link in links],
+        [link.rule for link in links],
+        [link.confidence for link in links],
+        [link.observed_at for link in links],
+        [row[2] for row in seen],
+        [row[3] for row in seen],
+    ]
+    return pa.Table.from_arrays([pa.array(c, t) for c, t in zip(columns, SCHEMA.types, strict=True)], schema=SCHEMA)
+
+
+def _write_history(settings: Settings, intervals: list[tuple[Name, Interval]]) -> None:
+    ordered = sorted(intervals, key=lambda pair: (pair[0], pair[1].valid_from))
+    columns = {"source": [n[0] for n, _ in ordered], "source_customer_id": [n[1] for n, _ in ordered]}
+    columns |= {f: [getattr(i, f) for _, i in ordered] for f in HISTORY.names if f not in columns}
+    arrays = [pa.array(columns[f.name], f.type) for f in HISTORY]
+    write_parquet(pa.Table.from_arrays(arrays, schema=HISTORY), settings.identity / "history.parquet")
+
+
+def _write_review(settings: Settings, history: History, suspects: list[Suspect]) -> None:
+    rows = [
+        {
+            "item": review.item_of(s),
+            "why": s.why,
+            "rule": s.rule,
+            "confidence": s.confidence,
+            "records_n": s.records_n,
+            "left_source": s.left[0],
+            "left_id": s.left[1],
+            "left_key": history.current[s.left].customer_key,
+            "right_source": s.right[0] if s.right else None,
+            "right_id": s.right[1] if s.right else None,
+            "right_key": history.current[s.right].customer_key if s.right else None,
+            "since": s.since,
+        }
+        for s in suspects
+    ]
+    write_parquet(pa.Table.from_pylist(rows, REVIEW), settings.identity / review.QUEUE)
+
+
+def _write_quality(settings: Settings, history: History, suspects: list[Suspect], as_of: date) -> None:
+    """A value of n records stands for n − 1 pairs that nobody has looked at."""
+    rules: Rules = load_rules(as_of)
+    large = [s for s in suspects if s.right is None or s.records_n > rules.ids_max]
+    row = {
+        "as_of_date": as_of,
+        "records_n": len(history.records),
+        "persons_n": len({i.customer_key for i in history.current.values()}),
+        "pairs_made_n": sum(history.pairs_made.values()),
+        "pairs_unresolved_n": sum(1 if s.right else s.records_n - 1 for s in suspects),
+        "oversized_unreviewed_n": len(large),
+        "example": f"{review.item_of(large[0])}: {large[0].records_n} records" if large else None,
+    }
+    write_parquet(pa.Table.from_pylist([row], QUALITY), settings.identity / "quality.parquet")
 
 
 def _feed(raw: Path, feed: str) -> str:

@@ -13,7 +13,7 @@ on the records that it is connected with, so a part can be computed anew by itse
 """
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -242,8 +242,8 @@ class _Matching:
             parts.append(self.identifiers[self.identifiers["value"].notna()])
         parts = [part for part in parts if len(part)]
         if not parts:
-            self.all_values = pd.DataFrame({c: np.empty(0, dtype=np.int64) for c in ("position", "type", "code")})
-            return pd.DataFrame({c: [] for c in ("position", "type", "code", "confidence", "observed_at")})
+            self.all_values = _no_pairs()[["left", "type", "code"]].rename(columns={"left": "position"})
+            return self.all_values.assign(confidence=1.0, observed_at=np.empty(0, dtype="datetime64[us]"))
         long = pd.concat(parts, ignore_index=True)
         types, names = pd.factorize(long["type"])
         codes = pd.factorize(long["value"])[0]
@@ -262,12 +262,17 @@ class _Matching:
         self.all_values = long[["position", "type", "code"]]
         return long[long.groupby("code")["position"].transform("size") > 1]
 
+    def _of_types(self, types: Iterable[str], attribute: str) -> np.ndarray:
+        """An attribute of the rule of each type, as numbers."""
+        codes, names = pd.factorize(pd.Series(types, dtype=object))
+        return np.array([float(getattr(self.rules.of(name), attribute)) for name in names] or [0.0])[codes]
+
     def _value_pairs(self) -> pd.DataFrame:
         """Every pair of records that share a value which is not everybody's."""
         long = self.values.assign(rank=self.rank[self.values["position"].astype(int)])
         long = long.sort_values(["code", "rank"]).reset_index(drop=True)
         size = long.groupby("code")["position"].transform("size")
-        crowded = size > long["type"].map({t: r.records_max for t, r in self.rules.by_type.items()})
+        crowded = size > self._of_types(long["type"], "records_max")
         self.all_values = self.all_values[~self.all_values["code"].isin(long.loc[crowded, "code"])]
         first = long[crowded].assign(records_n=size).drop_duplicates("code")
         first = first[first["type"].isin({t for t, r in self.rules.by_type.items() if r.links_alone})]
@@ -325,12 +330,11 @@ class _Matching:
         for mark in self.member_marks:
             against |= (mark[left] >= 0) & (mark[right] >= 0) & (mark[left] != mark[right])
         sure = (agree | (types_n > 1)).astype(bool)
-        rules = [self.rules.of(kind) for kind in pairs["type"]]
-        alone = np.array([rule.links_alone for rule in rules], dtype=bool)
+        alone = self._of_types(pairs["type"], "links_alone").astype(bool)
         edges = pairs.assign(
-            strength=np.array([rule.strength for rule in rules], dtype=np.int64),
+            strength=self._of_types(pairs["type"], "strength").astype(np.int64),
             confidence=pairs["confidence"].to_numpy(dtype=float)
-            * np.array([rule.confidence for rule in rules], dtype=float),
+            * self._of_types(pairs["type"], "confidence"),
             sure=sure,
             weighed=False,
         )
@@ -393,10 +397,8 @@ class _Matching:
         held = self.all_values[linked]
         held = held.assign(cluster=cluster[held["position"]]).drop_duplicates(["cluster", "code"])
         counts = held.groupby(["cluster", "type"]).size()
-        limits = counts.index.get_level_values("type").map(
-            {t: r.values_max for t, r in self.rules.by_type.items()}
-        )
-        over[counts.index.get_level_values("cluster")[counts.to_numpy() > limits.to_numpy()]] = True
+        limits = self._of_types(counts.index.get_level_values("type"), "values_max")
+        over[counts.index.get_level_values("cluster")[counts.to_numpy() > limits]] = True
         return over
 
     def _without_oversized(self, edges: pd.DataFrame) -> pd.DataFrame:

@@ -160,6 +160,11 @@ def _listed() -> dict[str, tuple[frozenset[str], tuple[re.Pattern[str], ...]]]:
     return {k: (frozenset(values.get(k, ())), tuple(patterns.get(k, ()))) for k in kinds}
 
 
+def placeholders() -> dict[str, frozenset[str]]:
+    """Kind → the values that the policy lists one by one, in lower case."""
+    return {kind: values for kind, (values, _) in _listed().items()}
+
+
 def _is_placeholder(kind: str, value: str) -> bool:
     values, patterns = _listed().get(kind, (frozenset(), ()))
     lowered = value.lower()

@@ -41,6 +41,13 @@ def _in_force(seed: str, as_of: date) -> Iterator[dict[str, str]]:
             yield row
 
 
+def days_of(seed: str) -> set[date]:
+    """Days on which a row of the seed begins or ends to be in force."""
+    return {
+        date.fromisoformat(day) for row in _rows(seed) for day in (row["valid_from"], row["valid_to"]) if day
+    }
+
+
 def thresholds(as_of: date) -> dict[str, float]:
     """The policy thresholds in force on `as_of`, by key."""
     return {row["key"]: float(row["value"]) for row in _in_force("thresholds", as_of)}

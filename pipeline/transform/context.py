@@ -91,7 +91,8 @@ def project_hash(folders: Iterable[Path] = (DBT_PROJECT_DIR,)) -> str:
 
 
 def fingerprint(settings: Settings, as_of: date) -> str:
-    """SHA-256 of everything that decides a build for `as_of`: deliveries and their revisions, policy, SQL, currency.
+    """SHA-256 of everything that decides a build for `as_of`: deliveries and their revisions, what people
+    decided about suspect merges, policy, SQL, currency.
 
     Files that were refused count too: a release shows them in its ledger.
     """
@@ -101,4 +102,6 @@ def fingerprint(settings: Settings, as_of: date) -> str:
     for entry in sorted(entries, key=lambda e: (e.delivery, e.sha256)):
         if entry.dt is None or (entry.dt < as_of and entry.known_from and entry.known_from <= as_of):
             digest.update(f"{entry.delivery}|{entry.sha256}|{entry.status}\n".encode())
+    if settings.decisions.exists():
+        digest.update(settings.decisions.read_bytes())
     return digest.hexdigest()

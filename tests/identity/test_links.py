@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import date, timedelta
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipeline.identity.links import link, write_links
+from pipeline.identity.history import key_of as minted
+from pipeline.identity.links import write_links
+from pipeline.identity.matching import cluster, load_rules
 from pipeline.ingest.load import sweep
 from pipeline.ingest.vault import token
 from pipeline.settings import Settings
@@ -19,6 +22,15 @@ from pipeline.settings import Settings
 KEY = b"k" * 32
 few = hypothesis_settings(deadline=None, max_examples=40, derandomize=True)
 DAY = date(2024, 5, 6)
+RULES = load_rules(date(2026, 1, 1))
+
+
+def link(frame: pd.DataFrame, minting_key: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """(customer_key, rule) of each record."""
+    found = cluster(frame, RULES)
+    names = list(zip(frame["source"], frame["source_customer_id"], strict=True))
+    made = [minted(minting_key, names[i]) for i in found.earliest]
+    return np.array(made, dtype=object), found.rules["rule"].to_numpy()
 
 
 def records(*rows: tuple[str, str, int, str | None, str | None]) -> pd.DataFrame:
@@ -78,7 +90,7 @@ def test_identifiers_chain() -> None:
     frame = records(("app", "a", 0, "p", "e"), ("crm", "c", 1, "p", None), ("marketplace", "m", 2, None, "e"))
     made, rules = link(frame, KEY)
     assert set(made) == {key_of("app", "a")}
-    assert list(rules) == ["email", "phone", "email"]
+    assert list(rules) == ["phone", "phone", "email"], "the surest link of each record"
 
 
 def test_a_phone_links_nobody_whose_names_contradict() -> None:
@@ -159,24 +171,32 @@ def test_who_joins_later_never_renames_a_person(rows: list[tuple], later: list[t
 
 @few
 @given(people)
-def test_an_identifier_that_one_source_has_twice_makes_no_link(rows: list[tuple]) -> None:
+def test_an_identifier_that_one_source_has_twice_links_only_who_shares_another(rows: list[tuple]) -> None:
     frame = records(*rows)
-    _, rules = link(frame, KEY)
+    made = cluster(frame, RULES).edges
     for column, rule in (("phone_token", "phone"), ("email_token", "email")):
         counts = frame.groupby([column, "source"]).size()
         shared = {value for (value, _), n in counts.items() if n > 1}
-        trusted = frame[column].notna() & ~frame[column].isin(shared)
-        assert not (np.asarray(rules) == rule)[~trusted.to_numpy()].any()
+        for edge in made[made["rule"] == rule].itertuples():
+            one, other = frame.loc[edge.left], frame.loc[edge.right]
+            assert one[column] == other[column]
+            if one[column] in shared:
+                assert (one[["phone_token", "email_token"]] == other[["phone_token", "email_token"]]).all()
 
 
 @few
 @given(people, st.lists(st.sampled_from([None, "wang", "li"]), min_size=12, max_size=12))
-def test_a_person_has_one_name_and_one_record_a_source(rows: list[tuple], names: list[str | None]) -> None:
+def test_a_person_has_one_name_and_two_records_of_a_source_only_under_it(
+    rows: list[tuple], names: list[str | None]
+) -> None:
     frame = records(*rows).assign(name_token=np.array(names[: len(rows)], dtype=object))
-    frame["key"], _ = link(frame, KEY)
-    for _, person in frame.groupby("key"):
-        assert person["source"].is_unique
+    found = cluster(frame, RULES)
+    joined = {frozenset(p) for p in zip(found.edges["left"], found.edges["right"], strict=True)}
+    for _, person in frame.groupby(found.cluster):
         assert person["name_token"].nunique() <= 1
+        for a, b in combinations(person.index, 2):
+            if person.loc[a, "source"] == person.loc[b, "source"]:
+                assert person.loc[a, "name_token"] == person.loc[b, "name_token"] or {a, b} in joined
 
 
 @few

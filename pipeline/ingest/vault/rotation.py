@@ -123,6 +123,8 @@ def settle(settings: Settings) -> None:
     # Built from raw, with tokens of the old key in it; the next run builds it anew.
     for path in settings.warehouse.parent.glob(f"{settings.warehouse.name}*"):
         path.unlink()
+    for path in settings.identity.glob("state.*"):
+        path.unlink()
     for folder in (staged, private):
         shutil.rmtree(folder, ignore_errors=True)
     del record["moving"]
