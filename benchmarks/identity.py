@@ -150,7 +150,7 @@ def sample_company(
 
     Its customer files go through the product's own ingest and vault.
     """
-    from pipeline.identity import links
+    from pipeline.identity import likely
     from pipeline.ingest import ledger
     from pipeline.ingest.load import sweep
     from pipeline.sample import generate
@@ -160,7 +160,7 @@ def sample_company(
     generate(settings.landing, customers, days, seed)
     day = date(2026, 7, 1)
     sweep(settings, day, run_id="benchmark", released=None, feeds={"customers"})
-    records = links.read_records(settings, ledger.in_force(ledger.read(settings), day))
+    records = likely.read_records(settings, ledger.in_force(ledger.read(settings), day))
     truth = pd.read_parquet(settings.landing / "_truth" / "persons.parquet")
     records = records.merge(truth, on=["source", "source_customer_id"], how="inner", validate="1:1")
     return settings, records, probabilistic.vault_records(settings, records), records["person_id"].to_numpy()

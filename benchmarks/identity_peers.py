@@ -121,7 +121,10 @@ def splink(data: Dataset) -> np.ndarray:
         part.drop(columns="source", errors="ignore")
         for _, part in frame.groupby(data.records["source"].to_numpy())
     ]
-    tables = [api.register(part, dataset_display_name=f"file_{i}") for i, part in enumerate(parts if two_files else [frame])]
+    tables = [
+        api.register(part, dataset_display_name=f"file_{i}")
+        for i, part in enumerate(parts if two_files else [frame])
+    ]
     linker = Linker(tables if two_files else tables[0], settings, log_level=logging.ERROR)
     linker.training.estimate_probability_two_random_records_match(sure, recall=recall)
     linker.training.estimate_u_using_random_sampling(max_pairs=1_000_000, seed=5)

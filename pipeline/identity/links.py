@@ -92,7 +92,12 @@ QUALITY = pa.schema(
 )
 _VALUES = pa.list_(
     pa.struct(
-        [("type", pa.string()), ("value", pa.string()), ("confidence", pa.float64()), ("observed_at", pa.date32())]
+        [
+            ("type", pa.string()),
+            ("value", pa.string()),
+            ("confidence", pa.float64()),
+            ("observed_at", pa.date32()),
+        ]
     )
 )
 STATE = pa.schema(
@@ -122,6 +127,7 @@ def write_links(settings: Settings, known_at: Sequence[date]) -> dict[date, int]
     days, as_of = sorted(set(known_at)), max(known_at)
     entries = ledger.read(settings)
     vault = Vault(settings)
+    _find_likely(settings, entries, as_of)
     with duck.connect([settings.raw], spill=settings.build / ".spill") as con:
         _load(con, settings, entries, as_of)
         print_ = _Fingerprint(settings, entries, vault.key_id)
@@ -142,7 +148,17 @@ def write_links(settings: Settings, known_at: Sequence[date]) -> dict[date, int]
     return persons
 
 
-def _load(con: duckdb.DuckDBPyConnection, settings: Settings, entries: list[ledger.Entry], as_of: date) -> None:
+def _find_likely(settings: Settings, entries: list[ledger.Entry], as_of: date) -> None:
+    """The second stage, where policy switches it on."""
+    from pipeline.identity.likely import write_likely
+    from pipeline.identity.probabilistic import Policy
+
+    write_likely(settings, entries, as_of, Policy.on(as_of))
+
+
+def _load(
+    con: duckdb.DuckDBPyConnection, settings: Settings, entries: list[ledger.Entry], as_of: date
+) -> None:
     """Tables `deliveries` (with the days [starts, ends) on which each is in force), `seen`, `told` and `states`."""
     spans = list(_spans(entries, as_of))
     schema = pa.schema(
@@ -390,7 +406,9 @@ def read_likely(settings: Settings, known_at: date) -> list[tuple[date, Likely]]
         (
             row["known_from"],
             Likely(
-                (row["left_source"], row["left_id"]), (row["right_source"], row["right_id"]), row["probability"]
+                (row["left_source"], row["left_id"]),
+                (row["right_source"], row["right_id"]),
+                row["probability"],
             ),
         )
         for row in pq.read_table(path).to_pylist()
@@ -443,7 +461,9 @@ def _restored(
         )
         for r in rows
     }
-    history.pairs_made = {(r["source"], r["source_customer_id"]): r["pairs_made"] for r in rows if r["pairs_made"]}
+    history.pairs_made = {
+        (r["source"], r["source_customer_id"]): r["pairs_made"] for r in rows if r["pairs_made"]
+    }
     history.crowded = {Value(kind, value): date.fromisoformat(d) for kind, value, d in saved["crowded"]}
     for left, right, rule, confidence, why, n, since in saved["suspects"]:
         one, other = tuple(left), tuple(right) if right else None
@@ -507,7 +527,9 @@ def _links(con: duckdb.DuckDBPyConnection, day: date, own: Mapping[Name, Interva
         [row[2] for row in seen],
         [row[3] for row in seen],
     ]
-    return pa.Table.from_arrays([pa.array(c, t) for c, t in zip(columns, SCHEMA.types, strict=True)], schema=SCHEMA)
+    return pa.Table.from_arrays(
+        [pa.array(c, t) for c, t in zip(columns, SCHEMA.types, strict=True)], schema=SCHEMA
+    )
 
 
 def _write_history(settings: Settings, intervals: list[tuple[Name, Interval]]) -> None:
