@@ -424,7 +424,10 @@ def _scored(con: duckdb.DuckDBPyConnection, policy: Policy) -> pd.DataFrame:
     model = _trained(con, known, policy)
     if not model:
         return _pairs([], [], [])
-    predicted = _linker(con, model).inference.predict(threshold_match_probability=policy.probability_min)
+    predicted = _linker(con, model).inference.predict(
+        # At 1 its logarithm has no end.
+        threshold_match_probability=min(policy.probability_min, 1 - 1e-9)
+    )
     con.execute(f"create view scored as select * from {predicted.physical_name}")
     gammas = ", ".join(
         f"{f's.gamma_{c}' if c in known else '-1'} as gamma_{c}"
