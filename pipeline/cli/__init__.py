@@ -21,6 +21,7 @@ _MODULES = {
     "trace": "trace",
     "tables": "tables",
     "vault": "vault",
+    "identity": "identity",
     "feeds": "feeds",
     "sample": "sample",
     "ui": "ui",

@@ -206,7 +206,9 @@ class History:
     def _closure(self, seeds: Iterable[Name]) -> list[Name]:
         """All records whose cluster the seeds can change, in a fixed order."""
         partners: dict[Name, set[Name]] = defaultdict(set)
-        for left, right in [(j.left, j.right) for j in self._judged] + [(p.left, p.right) for p in self._likely]:
+        for left, right in [(j.left, j.right) for j in self._judged] + [
+            (p.left, p.right) for p in self._likely
+        ]:
             if right:
                 partners[left].add(right)
                 partners[right].add(left)
@@ -302,7 +304,9 @@ class History:
             holders = self._holders[value]
             first = min(holders, key=lambda name: (self.records[name].first_seen, name))
             confidence = self._rules.of(value.type).confidence
-            found.append(Suspect(first, None, value.type, confidence, "value of too many", len(holders), since))
+            found.append(
+                Suspect(first, None, value.type, confidence, "value of too many", len(holders), since)
+            )
         return sorted(found, key=lambda s: (-s.records_n, s.left, s.right or ("", ""), s.rule))
 
     def _frame(self, names: list[Name]) -> pd.DataFrame:

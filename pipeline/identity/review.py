@@ -98,6 +98,33 @@ def queue(settings: Settings) -> list[dict[str, Any]]:
     ]
 
 
+def told(items: list[dict[str, Any]], waiting: int) -> str:
+    """The queue as lines for the terminal."""
+    if not waiting:
+        return "nothing waits for review"
+    lines = []
+    for row in items:
+        left, right = "/".join(_left(row)), "/".join(_right(row) or ())
+        who = f"{left}  {right}" if right else f"{left} and {row['records_n'] - 1:,} more"
+        lines += [
+            f"{row['item']}  {row['rule']:<10} {who}",
+            f"              {WHY[row['why']]} (since {row['since']})",
+        ]
+    more = f"\n… and {waiting - len(items):,} more (--limit 0)" if waiting > len(items) else ""
+    return "\n".join(lines) + more
+
+
+def told_decisions(decisions: list[Decision]) -> str:
+    """Decisions as lines for the terminal."""
+    return (
+        "\n".join(
+            f"{d.at}  {d.verdict}  {'/'.join(d.left)}  {'/'.join(d.right) if d.right else f'its {d.rule} value'}  ({d.who}: {d.why})"
+            for d in decisions
+        )
+        or "nothing is decided yet"
+    )
+
+
 def decide(
     settings: Settings,
     verdict: str,
@@ -118,16 +145,16 @@ def decide(
     path = settings.decisions
     path.parent.mkdir(parents=True, exist_ok=True)
     text = "".join(json.dumps(asdict(d), ensure_ascii=False, default=str) + "\n" for d in made)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as file:
+    with os.fdopen(
+        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8"
+    ) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     return made
 
 
-def _meant(
-    settings: Settings, verdict: str, targets: tuple[str, ...]
-) -> list[tuple[Name, Name | None, str]]:
+def _meant(settings: Settings, verdict: str, targets: tuple[str, ...]) -> list[tuple[Name, Name | None, str]]:
     if len(targets) == 2 and all("/" in target for target in targets):
         left, right = (_record(settings, target) for target in targets)
         if left == right:

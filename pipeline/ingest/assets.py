@@ -10,7 +10,6 @@ from dagster import (
     MaterializeResult,
     TableColumn,
     TableSchema,
-    asset,
     multi_asset,
 )
 
@@ -136,21 +135,39 @@ def _of_tables(readings: list[Reading]) -> dict[str, int | str]:
     }
 
 
-@asset(
-    key=AssetKey(["identity", "links"]),
-    deps=[
-        AssetKey(["raw", feed]) for feed, c in load_contracts().items() if "source_customer_id" in c.columns
+_IDENTITY = {
+    "links": "Source ids and persons on the as-of date and on the day of the cut points.",
+    "history": "Who was who on each day, with what was merged and split.",
+    "review": "Merges that were not made and wait for `strata identity review`.",
+    "quality": "What gate Q-08 judges: pairs made, pairs that wait, groups too large for one person.",
+}
+
+
+@multi_asset(
+    name="identity_links",
+    specs=[
+        AssetSpec(
+            AssetKey(["identity", table]),
+            description=description,
+            deps=[
+                AssetKey(["raw", feed])
+                for feed, c in load_contracts().items()
+                if "source_customer_id" in c.columns
+            ],
+            group_name="identity",
+            owners=[OWNER],
+            kinds={"parquet"},
+        )
+        for table, description in _IDENTITY.items()
     ],
-    group_name="identity",
-    owners=[OWNER],
-    kinds={"parquet"},
     partitions_def=daily_partitions(),
     backfill_policy=BackfillPolicy.multi_run(1),
 )
-def identity_links(context: AssetExecutionContext, run_lock: RunLock) -> MaterializeResult:
+def identity_links(context: AssetExecutionContext, run_lock: RunLock) -> Iterator[MaterializeResult]:
     """Who is who: source ids → customer_key, as known on the as-of date and on the day of the cut points."""
     settings = settings_module.load()
     as_of = as_of_date(context.partition_key)
     say("linking source ids to persons")
     persons = write_links(settings, [as_of, refresh_date(as_of, policy_refreshes())])
-    return MaterializeResult(metadata={"persons": persons[as_of]})
+    for table in _IDENTITY:
+        yield MaterializeResult(asset_key=AssetKey(["identity", table]), metadata={"persons": persons[as_of]})

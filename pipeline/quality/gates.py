@@ -40,6 +40,12 @@ GATES: dict[str, Gate] = {
         Gate(
             "Q-07", "quarantine_share", "隔离比例", "Are the rejected rows few, and is little money in them?"
         ),
+        Gate(
+            "Q-08",
+            "duplicate_persons",
+            "重复客户",
+            "Do few pairs of records wait for review, and no group that is too large for one person?",
+        ),
         Gate("Q-10", "volume_anomaly", "数量异常", "Are rows, revenue and channels those of such a weekday?"),
         Gate("Q-11", "reconciliation", "对账", "Do marts, facts and the source's own totals agree?"),
         Gate("Q-12", "no_future", "无未来数据", "Has everything that counts already happened?"),

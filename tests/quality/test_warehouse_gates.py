@@ -1,4 +1,4 @@
-"""The gates over the built tables (Q-02, Q-04, Q-05, Q-11, Q-12): clean tables pass, a planted defect is named.
+"""The gates over the built tables (Q-02, Q-04, Q-05, Q-08, Q-11, Q-12): clean tables pass, a planted defect is named.
 
 dbt compiles each singular test once; its SQL then runs on a few hand-made rows under the names of the real tables.
 """
@@ -34,6 +34,8 @@ TESTS = (
     "control_totals_agree",
     "control_sessions_agree",
     "nothing_of_the_as_of_day_counts",
+    "few_pairs_wait_for_review",
+    "no_oversized_person_waits_for_review",
 )
 POLICY = {
     "as_of_date": D,
@@ -51,6 +53,7 @@ POLICY = {
     "orphan_rows_min": 5,
     "revenue_gap_share_max": Decimal("0.001"),
     "control_sessions_share_max": Decimal("0.05"),
+    "identity_unresolved_share_max": Decimal("0.01"),
 }
 
 
@@ -201,6 +204,7 @@ FACTS = {
     ],
     "segments.customer_rfm": [{"monetary": M("8200")}],
 }
+IDENTITY = {"pairs_made_n": 990, "pairs_unresolved_n": 10, "oversized_unreviewed_n": 0}
 TOTALS = [
     dict(metric_id="control_orders", source="shop", period="2024-05-06", is_period_known=True, control_total=M("100"), fact_total=M("100"), orders_n=100),
     dict(metric_id="control_net_revenue", source="shop", period="2024-05-06", is_period_known=True, control_total=M("90000"), fact_total=M("90000.50"), orders_n=100),
@@ -269,6 +273,12 @@ CASES = (
     Case("control_sessions_agree", {"intermediate.int_control_totals": TOTALS}, {
         "intermediate.int_control_totals": [{**TOTALS[2], "fact_total": M("940")}],
     }, {"metric_id": "control_sessions", "source": "app"}),
+    Case("few_pairs_wait_for_review", {"intermediate.int_identity_quality": [IDENTITY]}, {
+        "intermediate.int_identity_quality": [{**IDENTITY, "pairs_unresolved_n": 11}],
+    }, {"pairs_unresolved_n": 11}, "eleven of a thousand"),
+    Case("no_oversized_person_waits_for_review", {"intermediate.int_identity_quality": [IDENTITY]}, {
+        "intermediate.int_identity_quality": [{**IDENTITY, "oversized_unreviewed_n": 1}],
+    }, {"oversized_unreviewed_n": 1}),
     *(
         Case("nothing_of_the_as_of_day_counts", WINDOWS, {
             table: with_first(WINDOWS[table], 1, **{column: D}),

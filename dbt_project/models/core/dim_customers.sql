@@ -55,9 +55,6 @@ profiles as (
         {%- endfor %}
         min_by(age, place) filter (where age is not null) as age,
         min(age) as youngest_age,
-        max(coalesce(updated_date, registered_date, dt)) as updated_date,
-        bool_or(phone_token is not null) as has_phone,
-        bool_or(email_token is not null) as has_email,
         bool_or(is_test) as is_test,
         bool_or(is_employee) as is_employee
     from ordered
@@ -77,14 +74,17 @@ select
     coalesce(profiles.youngest_age < policy.adult_age, false) as is_minor,
     coalesce(profiles.is_test, false) as is_test,
     coalesce(profiles.is_employee, false) as is_employee,
-    coalesce(profiles.has_phone, false) as has_phone,
-    coalesce(profiles.has_email, false) as has_email,
-    case
-        when not coalesce(profiles.has_phone or profiles.has_email, false) then 'none'
-        when profiles.updated_date >= {{ date_minus('policy.as_of_date', 'policy.contact_fresh_days') }} then 'fresh'
-        else 'stale'
-    end as contact_status,
+    {%- for column in ['name', 'phone', 'email', 'address'] %}
+    contacts.{{ column }}_token,
+    contacts.{{ column }}_source,
+    {%- endfor %}
+    contacts.phone_status,
+    contacts.email_status,
+    contacts.phone_token is not null as has_phone,
+    contacts.email_token is not null as has_email,
+    coalesce(contacts.contact_status, 'none') as contact_status,
     policy.as_of_date
 from people
 cross join {{ ref('int_run_policy') }} as policy
 left join profiles using (customer_key)
+left join {{ ref('int_customer_contacts') }} as contacts using (customer_key)

@@ -68,6 +68,7 @@ wide as (
         {{ threshold('survey_confidence_z', 'double') }},
         {{ threshold('survey_read_from_n', 'integer') }},
         {{ threshold('contact_fresh_days', 'integer') }},
+        {{ threshold('identity_unresolved_share_max', 'decimal(9, 6)') }},
         {{ threshold('channel_window_days', 'integer') }},
         {{ threshold('session_engaged_seconds', 'integer') }},
         {{ threshold('session_engaged_pageviews', 'integer') }},
