@@ -7,7 +7,6 @@ alone does not follow from raw, because the parameters follow from all records o
 stays in the file; the decision goes before it.
 """
 
-import hashlib
 from collections.abc import Sequence
 from datetime import date
 
@@ -20,6 +19,7 @@ from pipeline.identity.probabilistic import Policy, candidate_pairs, vault_recor
 from pipeline.ingest import ledger
 from pipeline.ingest.files import write_parquet
 from pipeline.ingest.mapping import targets
+from pipeline.ingest.vault import Vault, token
 from pipeline.settings import Settings
 
 SCHEMA = pa.schema(
@@ -53,9 +53,10 @@ def write_likely(settings: Settings, entries: Sequence[ledger.Entry], as_of: dat
         path.unlink(missing_ok=True)
         return 0
     records = read_records(settings, ledger.in_force(list(entries), as_of))
-    pairs = candidate_pairs(vault_records(settings, records), settings, policy)
+    clear = vault_records(settings, records)
+    pairs = candidate_pairs(clear, settings, policy)
     names = list(zip(records["source"], records["source_customer_id"], strict=True))
-    states = dict(zip(names, _states(records), strict=True))
+    states = dict(zip(names, _states(clear, Vault(settings).minting_key), strict=True))
     found = {}
     for left, right, probability in pairs.itertuples(index=False):
         one, other = sorted((names[left], names[right]))
@@ -73,20 +74,22 @@ def write_likely(settings: Settings, entries: Sequence[ledger.Entry], as_of: dat
     return len(rows)
 
 
-def _states(records: pd.DataFrame) -> list[str]:
-    """What a record says, as a short hash of its tokens and other values."""
-    columns = [records[c].fillna("").astype(str) for c in _STATE]
-    return [hashlib.sha256("\x1f".join(row).encode()).hexdigest()[:16] for row in zip(*columns, strict=True)]
+def _states(clear: pd.DataFrame, key: bytes) -> list[str]:
+    """What a record says, as a token under the minting key: the same after a new token key."""
+    columns = [clear[c].fillna("").astype(str) for c in clear]
+    return [token(key, "state", "\x1f".join(row)) for row in zip(*columns, strict=True)]
 
 
 def read_records(settings: Settings, in_force: Sequence[ledger.Entry]) -> pd.DataFrame:
-    """The newest state of each record of the feed `customers`: source, source_customer_id, first_seen and `_STATE`."""
+    """The newest state of each record of the feed `customers`: source, source_customer_id, first_seen, tokens and
+    the clear columns that matching compares."""
     loaded = [
         e for e in in_force if e.status == "loaded" and "customers" in targets(e.source or "", e.feed or "")
     ]
-    columns = ["source", "source_customer_id", "first_seen", *_STATE]
     if not loaded:
-        return pd.DataFrame({c: pd.Series(dtype=object) for c in columns})
+        return pd.DataFrame(
+            {c: pd.Series(dtype=object) for c in ("source", "source_customer_id", "first_seen")}
+        )
     con = duck.connect([settings.raw], spill=settings.build / ".spill")
     try:
         con.register(
