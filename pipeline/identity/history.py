@@ -31,7 +31,7 @@ class Value(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What is known of one source record on a day. Equal values mean equal people; tokens do."""
+    """What is known of one source record on a day, as tokens: only whether two are equal matters."""
 
     first_seen: date
     name_token: str | None = None
@@ -86,6 +86,9 @@ class Likely(NamedTuple):
     left: Name
     right: Name
     probability: float
+
+
+_BARE = (1.0, None)
 
 
 def key_of(minting_key: bytes, name: Name) -> str:
@@ -353,4 +356,4 @@ class History:
 
 def _bare(value: Value) -> Value:
     """The value without how surely and when it was seen."""
-    return Value(value.type, value.value)
+    return value if value[2:] == _BARE else Value(value.type, value.value)

@@ -16,6 +16,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -33,7 +34,7 @@ from pipeline.ingest.mapping import targets
 from pipeline.ingest.vault import Vault, token
 from pipeline.settings import Settings
 
-_FORMAT = 1
+_FORMAT = 2
 """Of the state; another one is made anew."""
 
 SCHEMA = pa.schema(
@@ -331,6 +332,12 @@ def _changes(
     """Day → record → what it is from then on, for the days after `done`."""
     nobody = _tokens_of_nobody(vault)
     member = _member_ids()
+
+    @cache
+    def born_token(born: str | None) -> str | None:
+        """A whole date of birth stands nowhere but in raw's two columns, so the state keeps a token of it."""
+        return token(vault.key, "birth_date", born) if born and born not in nobody else None
+
     observed: dict[Name, list[tuple[date, date | None, Value]]] = defaultdict(list)
     for source, id_, starts, ends, *value in con.execute("select * from observed order by all").fetchall():
         kind = "member_id" if value[0] == "member" else value[0]
@@ -347,13 +354,15 @@ def _changes(
     while batch := rows.fetchmany(100_000):
         for source, id_, *state in batch:
             if (source, id_) in observed:
-                states[source, id_].append(tuple(state))
+                states[source, id_].append((*state[:-1], born_token(state[-1])))
             elif state[0] > since:
-                out[state[0]][source, id_] = _record((source, id_), state[1:], (), nobody, member)
+                out[state[0]][source, id_] = _record(
+                    (source, id_), (*state[1:-1], born_token(state[-1])), (), nobody, member
+                )
     for name, own in observed.items():
         moments = {s[0] for s in states[name]} | {d for start, end, _ in own for d in (start, end) if d}
         for day in sorted(d for d in moments if d > since):
-            state = max((s for s in states[name] if s[0] <= day), default=None)
+            state = max((s for s in states[name] if s[0] <= day), key=lambda s: s[0], default=None)
             values = tuple(v for start, end, v in own if start <= day and (end is None or day < end))
             out[day][name] = _record(name, state[1:], values, nobody, member) if state else None
     return out
@@ -371,7 +380,7 @@ def _record(
     return Record(
         first_seen,
         person if person not in nobody else None,
-        born if born not in nobody else None,
+        born,
         member_id,
         (*(Value(kind, value) for kind, value in own if value and value not in nobody), *values),
     )

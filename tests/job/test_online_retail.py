@@ -43,7 +43,7 @@ def _customer(line: Line, source_customer_id: str) -> tuple:
     found = line.query(
         "select recency_days, frequency_days, monetary from segments.customer_rfm "
         "join core.dim_identity_links using (customer_key) "
-        f"where source = 'online_retail' and source_customer_id = '{source_customer_id}'"
+        f"where valid_to is null and source = 'online_retail' and source_customer_id = '{source_customer_id}'"
     )
     assert len(found) == 1
     return found[0]

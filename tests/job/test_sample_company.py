@@ -62,11 +62,19 @@ def test_a_merged_person_is_one_person_in_truth(company: Line) -> None:
     """Precision: no key holds two persons. Recall is the identity issue's business."""
     persons = _truth(company, "persons")
     links = pd.DataFrame(
-        company.query("select source, source_customer_id, customer_key from core.dim_identity_links"),
+        company.query(
+            "select source, source_customer_id, customer_key from core.dim_identity_links where valid_to is null"
+        ),
         columns=["source", "source_customer_id", "customer_key"],
     )
     joined = links.merge(persons, on=["source", "source_customer_id"])
     assert len(joined) > 100
+    pairs = joined.merge(joined, on="customer_key")
+    pairs = pairs[
+        pairs["source_x"] + pairs["source_customer_id_x"] < pairs["source_y"] + pairs["source_customer_id_y"]
+    ]
+    assert len(pairs) > 100
+    assert (pairs["person_id_x"] == pairs["person_id_y"]).mean() >= 0.999, "pairwise precision"
     wrong = joined.groupby("customer_key")["person_id"].nunique()
     assert (wrong > 1).sum() == 0
     assert joined["customer_key"].nunique() < len(joined), "some persons are known to several sources"
@@ -80,7 +88,7 @@ def test_nobody_without_consent_and_no_minor_is_in_an_audience(company: Line) ->
         links = pd.DataFrame(
             company.query(
                 "select source, source_customer_id from core.dim_identity_links "
-                "where customer_key in (select customer_key from audiences.segment_membership)"
+                "where valid_to is null and customer_key in (select customer_key from audiences.segment_membership)"
             ),
             columns=["source", "source_customer_id"],
         )
