@@ -54,6 +54,8 @@ bench: .venv/.complete ## our job and our ingest beside their peers, 1 M and 10 
 	$(BIN)/python -m benchmarks.scale --rows 1000000 --json var/bench/1m.json
 	$(BIN)/python -m benchmarks.scale --rows 10000000 --json var/bench/10m.json
 	$(BIN)/python -m benchmarks.ingest --rows 10000000 --json var/bench/ingest.json
+	$(BIN)/python -m benchmarks.identity
+	$(BIN)/python -m benchmarks.identity --scale 1000000
 
 clean: ## everything that the targets above made, apart from landing/ and var/ (your data)
 	rm -rf .venv .venv-lint dbt_project/target dbt_project/logs .pytest_cache .ruff_cache

@@ -128,6 +128,7 @@ def write_links(settings: Settings, known_at: Sequence[date]) -> dict[date, int]
     days, as_of = sorted(set(known_at)), max(known_at)
     entries = ledger.read(settings)
     vault = Vault(settings)
+    _find_likely(settings, entries, as_of)
     with duck.connect([settings.raw], spill=settings.build / ".spill") as con:
         _load(con, settings, entries, as_of)
         print_ = _Fingerprint(settings, entries, vault.key_id)
@@ -146,6 +147,14 @@ def write_links(settings: Settings, known_at: Sequence[date]) -> dict[date, int]
     _write_quality(settings, history, suspects, as_of)
     _save(settings, history, as_of, print_.at(as_of))
     return persons
+
+
+def _find_likely(settings: Settings, entries: list[ledger.Entry], as_of: date) -> None:
+    """The second stage, where policy switches it on."""
+    from pipeline.identity.likely import write_likely
+    from pipeline.identity.probabilistic import Policy
+
+    write_likely(settings, entries, as_of, Policy.on(as_of))
 
 
 def _load(

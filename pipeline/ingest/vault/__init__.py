@@ -5,10 +5,7 @@ equal tokens, so people can be matched on tokens; without the key a token says n
 numbers of a country can be hashed in hours but not under a secret key.
 """
 
-import re
-import unicodedata
 from collections.abc import Collection, Iterable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -139,6 +136,19 @@ class Vault:
         # A word alone (a nickname such as 会员) stands everywhere and tells nobody.
         found = [v for kind, v in rows if kind != "name" or v.lower() in masking.candidates([v])]
         return found[:limit], len(found)
+
+    def clear(self, kind: str, tokens: Iterable[str]) -> dict[str, str]:
+        """Token → clear value of one kind, for those of the tokens that the vault knows."""
+        self._open.register("asked", pa.table({"token": pa.array(sorted(set(tokens)), pa.string())}))
+        try:
+            return dict(
+                self._open.execute(
+                    "select token, value from clear_values semi join asked using (token) where kind = $1",
+                    [kind],
+                ).fetchall()
+            )
+        finally:
+            self._open.unregister("asked")
 
     def _known_names(self, spellings: Collection[str]) -> set[str]:
         """Those of the lower-case spellings that are the name of somebody."""
