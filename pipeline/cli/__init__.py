@@ -23,6 +23,7 @@ _MODULES = {
     "vault": "vault",
     "feeds": "feeds",
     "sample": "sample",
+    "audiences": "audiences",
     "ui": "ui",
 }
 
