@@ -47,3 +47,35 @@ def scan_home(everything: bool, home: Path | None, as_json: bool) -> None:
     told = asdict(found) | {"hits": [{"file": h.file, "where": h.where} for h in found.hits]}
     answer(as_json, told, home_scan.told(found))
     sys.exit(1 if found.hits else 0)
+
+
+@vault.command("log")
+@click.option(
+    "--verify", is_flag=True, help="Check the chain instead; exit code 1 where a line is missing or changed."
+)
+@click.option("--last", type=click.IntRange(min=1), default=20, show_default=True, help="Lines to show.")
+@home_option
+@json_option
+@errors_in_one_line
+def show_log(verify: bool, last: int, home: Path | None, as_json: bool) -> None:
+    """Who came near the clear values: every opening of the vault and every export, newest last."""
+    settings = settings_of(home)
+    from pipeline.privacy import access_log
+    from pipeline.publish.release import access_log_head
+
+    if verify:
+        problems = access_log.problems(settings, access_log_head(settings))
+        lines = access_log.head(settings).lines
+        answer(
+            as_json,
+            {"lines": lines, "problems": problems},
+            "\n".join(problems) or f"{lines:,} lines, none changed and none missing",
+        )
+        sys.exit(1 if problems else 0)
+    found = access_log.read(settings)[-last:]
+    told = [
+        f"{line['at']}  {line['who']:<12} {line['what']:<18} "
+        f"{'' if line['count'] is None else line['count']:>8}  {line['purpose']}"
+        for line in found
+    ]
+    answer(as_json, found, "\n".join(told) or "nobody has opened the vault yet")

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +21,7 @@ from pipeline import duck
 from pipeline.errors import GateStopped, StrataError
 from pipeline.ingest import ledger
 from pipeline.ingest.mapping import targets
+from pipeline.privacy import access_log
 from pipeline.publish.report import PAGE_TABLES, render_page
 from pipeline.quality.checks import Check, blocking
 from pipeline.quality.suites import load_suites, run_suite
@@ -370,7 +371,15 @@ def _manifest(
         "inputs": {e.delivery: e.sha256 for e in in_force},
         "accounting": accounting,
         "checks": [check.as_dict() for check in checks],
+        # Anchors the log: a release is read-only, so lines that are cut off later are missed.
+        "access_log": asdict(access_log.head(settings)),
     }
+
+
+def access_log_head(settings: Settings) -> access_log.Head | None:
+    """Where the vault's log stood when the current release was made."""
+    stated = (current(settings) or {}).get("access_log")
+    return access_log.Head(**stated) if stated else None
 
 
 def _says_the_same(before: Mapping[str, Any], built_from: str, hashes: Mapping[str, str]) -> bool:

@@ -96,7 +96,7 @@ def test_vault_and_keys_are_their_owners_alone(
 
     assert mode(loaded.vault) == 0o700
     assert {p.name: mode(p) for p in loaded.vault.iterdir()} == {
-        name: 0o600 for name in ("vault.duckdb", "keys.json", "openings.jsonl")
+        name: 0o600 for name in ("vault.duckdb", "keys.json", "access_log.jsonl")
     }
     monkeypatch.delenv("STRATA_TOKEN_KEY")
     other = type(loaded)(tmp_path / "second", loaded.landing, None, loaded.timezone, None, None)

@@ -193,17 +193,17 @@ def test_wider_modes_of_an_existing_home_are_corrected_and_spill_is_removed(home
             "vault.duckdb": 0o600,
             "vault.duckdb.wal": 0o600,
             "keys.json": 0o600,
-            "openings.jsonl": 0o600,
+            "access_log.jsonl": 0o600,
         }
     assert stat.S_IMODE(home.vault.stat().st_mode) == 0o700
     assert stat.S_IMODE(home.token_key.stat().st_mode) == 0o600
-    assert sorted(p.name for p in home.vault.iterdir()) == ["keys.json", "openings.jsonl", "vault.duckdb"]
+    assert sorted(p.name for p in home.vault.iterdir()) == ["access_log.jsonl", "keys.json", "vault.duckdb"]
 
 
 def test_each_opening_of_the_vault_is_noted(home: Settings) -> None:
-    before = (home.vault / "openings.jsonl").read_text()
+    before = (home.vault / "access_log.jsonl").read_text()
     with Vault(home, "scan"):
         pass
-    after = (home.vault / "openings.jsonl").read_text()
+    after = (home.vault / "access_log.jsonl").read_text()
     assert after.startswith(before)
     assert json.loads(after.removeprefix(before))["purpose"] == "scan"

@@ -19,9 +19,16 @@ consents as (
 ),
 
 people as (
-    select customers.customer_key, consents.consent_email, consents.consent_sms, consents.consent_ads
+    select
+        customers.customer_key,
+        -- A contact that is stale or has bounced is nobody's to write to (Q-09).
+        {%- for channel in ['email', 'sms', 'ads'] %}
+        consents.consent_{{ channel }} and customers.contact_status = 'fresh' as consent_{{ channel }}
+            {{- ',' if not loop.last }}
+        {%- endfor %}
     from {{ ref('dim_customers') }} as customers
     inner join consents using (customer_key)
+    anti join {{ ref('int_persons_excluded') }} as excluded using (customer_key)
     where consents.has_marketing and consents.has_profiling
         and not customers.is_minor and not customers.is_test and not customers.is_employee
 ),

@@ -1,8 +1,11 @@
--- The state of consent per purpose and channel. The latest word wins, a withdrawal wins a tie, no word is no consent.
--- `all` speaks for every channel, so each channel is decided by its own words and those on `all` together.
+-- The state of consent per person, purpose and channel. Each source record of a person speaks for itself: its latest word
+-- wins, a withdrawal wins a tie, and `all` speaks for every channel. The records of one person intersect: consent is
+-- there where at least one of them grants and none of those that have spoken refuses. No word is no consent.
 with words as (
     select
         links.customer_key,
+        links.source,
+        links.source_customer_id,
         consents.purpose,
         consents.channel,
         consents.action,
@@ -32,11 +35,12 @@ ranked as (
         channels.customer_key,
         channels.purpose,
         channels.channel,
-        words.action,
+        words.action = 'grant' as grants,
         words.consent_date,
         words.legal_basis,
         row_number() over (
-            partition by channels.customer_key, channels.purpose, channels.channel
+            partition by channels.customer_key, channels.purpose, channels.channel,
+                words.source, words.source_customer_id
             order by words.consented_at desc, case when words.action = 'grant' then 1 else 0 end, words.legal_basis
         ) as nth
     from channels
@@ -44,16 +48,31 @@ ranked as (
         on channels.customer_key = words.customer_key
         and channels.purpose = words.purpose
         and words.channel in (channels.channel, 'all')
+),
+
+intersected as (
+    select
+        customer_key,
+        purpose,
+        channel,
+        bool_and(grants) as is_granted,
+        -- Granted since the last record agreed, refused since the first one refused.
+        max(case when grants then consent_date end) as granted_from,
+        min(case when not grants then consent_date end) as refused_from,
+        min(case when grants then legal_basis end) as granted_basis,
+        min(case when not grants then legal_basis end) as refused_basis
+    from ranked
+    where nth = 1
+    group by customer_key, purpose, channel
 )
 
 select
-    ranked.customer_key,
-    ranked.purpose,
-    ranked.channel,
-    ranked.action = 'grant' as is_granted,
-    ranked.consent_date as valid_from,
-    ranked.legal_basis,
+    states.customer_key,
+    states.purpose,
+    states.channel,
+    states.is_granted,
+    case when states.is_granted then states.granted_from else states.refused_from end as valid_from,
+    case when states.is_granted then states.granted_basis else states.refused_basis end as legal_basis,
     policy.as_of_date
-from ranked
+from intersected as states
 cross join {{ ref('int_run_policy') }} as policy
-where ranked.nth = 1

@@ -51,4 +51,10 @@ cross join policy
 left join brought_back using (customer_key)
 anti join (select customer_key from {{ ref('int_internal_customers') }} where not is_current) as internal
     using (customer_key)
+anti join (
+    -- The cut points are frozen: who left after the refresh date was among the buyers then.
+    select excluded.customer_key
+    from {{ ref('int_persons_excluded') }} as excluded
+    inner join policy on excluded.excluded_from < policy.refresh_date
+) as excluded using (customer_key)
 where bought.frequency_days > 0

@@ -1,5 +1,6 @@
 {{ config(materialized='table') }}
--- Everything that the class models need of a customer on D, in one pass over customer days. Windows are [D - k, D).
+-- The one base of the class models: whoever may not be profiled has left before it.
+-- Everything that they need of a customer on D, in one pass over customer days. Windows are [D - k, D).
 with policy as (
     select * from {{ ref('int_run_policy') }}
 ),
@@ -82,5 +83,6 @@ select
     {{ money('coalesce(bought.sales_prev180, 0) - coalesce(brought_back.refunds_prev180, 0)') }} as m_prev180
 from {{ ref('dim_customers') }} as customers
 cross join policy
+anti join {{ ref('int_persons_excluded') }} as excluded using (customer_key)
 left join bought using (customer_key)
 left join brought_back using (customer_key)

@@ -18,6 +18,7 @@ counted as (
 
 population as (
     select count(*) as customers_n from {{ ref('dim_customers') }}
+    anti join {{ ref('int_persons_excluded') }} using (customer_key)
 )
 
 -- Uniqueness per table is each table's own test; with it, equal counts mean one class for each.

@@ -22,6 +22,13 @@ inner join {{ ref('int_run_policy') }} as policy
 
 union all
 
+select 'no small group of excluded people is shown' as rule, coverage.population_group as place
+from {{ ref('segment_coverage') }} as coverage
+inner join {{ ref('int_run_policy') }} as policy
+    on coverage.is_excluded and coverage.customers > 0 and coverage.customers < policy.k_anon_min
+
+union all
+
 select 'nps lies in [-100, 100]' as rule, survey_id as place from {{ ref('nps') }}
 where nps < -100 or nps > 100 or lo < -100 or hi > 100
 

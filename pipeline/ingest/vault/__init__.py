@@ -60,7 +60,7 @@ class Vault:
     """Keys and clear values of one home. One process at a time, under the run lock.
 
     Made, it has checked the keys and finished what a replacement of the key left half done; as a context manager it
-    opens the database of clear values, which `openings.jsonl` notes.
+    opens the database of clear values, which `access_log.jsonl` notes.
     """
 
     def __init__(self, settings: Settings, purpose: str = "ingest") -> None:
@@ -90,7 +90,8 @@ class Vault:
                     "or restore the vault from a backup"
                 ) from error
         self._check_one_key(path)
-        note_opening(self._settings, self._purpose)
+        held = self._open.execute("select count(*) from clear_values").fetchone()
+        note_opening(self._settings, self._purpose, held[0] if held else 0)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -23,6 +23,7 @@ from pipeline import duck
 from pipeline.errors import StrataError
 from pipeline.ingest.contracts import load_contracts
 from pipeline.ingest.vault.private import write_private
+from pipeline.privacy import access_log
 from pipeline.settings import Settings
 
 KEY_ID = "strata_token_key_id"
@@ -120,12 +121,9 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def note_opening(settings: Settings, purpose: str) -> None:
-    """One line for each time that the clear values come within reach of a process; lines are only added."""
-    line = {"at": now(), "process": os.getpid(), "user_id": os.getuid(), "purpose": purpose}
-    path = settings.vault / "openings.jsonl"
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
-        file.write(json.dumps(line) + "\n")
+def note_opening(settings: Settings, purpose: str, count: int | None = None) -> None:
+    """One line each time that the clear values, `count` of them, come within reach of a process."""
+    access_log.record(settings, access_log.operator(), "vault opened", purpose, count)
 
 
 def _in_use(settings: Settings) -> str:
