@@ -7,8 +7,8 @@
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +42,18 @@ class State:
     """The state of one audience at one destination.
 
     Args:
-        acknowledged: the export that it holds, None before the first.
-        waiting: exports since, oldest first, that can still be acknowledged.
+        last: what it would hold if everything had arrived.
+        acknowledged: the export that it said it holds, None before the first.
+        waiting: exports since, oldest first, that can still be acknowledged, with their `snapshots` by number.
     """
 
     destination: str
     audience: str
     held: Holding
+    last: Snapshot = field(default_factory=dict)
     acknowledged: Sent | None = None
     waiting: tuple[Sent, ...] = ()
-    snapshots: Mapping[int, Snapshot] | None = None
+    snapshots: Mapping[int, Snapshot] = field(default_factory=dict)
 
     @property
     def next_number(self) -> int:
@@ -74,7 +76,7 @@ def load(settings: Settings, destination: str, audience: str) -> State:
     place = folder(settings, destination, audience)
     path = place / "state.json"
     if not path.exists():
-        return State(destination, audience, Holding(), snapshots={})
+        return State(destination, audience, Holding())
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["schema"] != _SCHEMA:
@@ -84,12 +86,10 @@ def load(settings: Settings, destination: str, audience: str) -> State:
             destination,
             audience,
             Holding(_read(place / record["certain"]), _read(place / record["possible"])),
+            _turned(_read(place / record["last"])),
             Sent(**record["acknowledged"]) if record["acknowledged"] else None,
             waiting,
-            {
-                one.number: {member: row for row, member in _read(place / f"{one.number}.parquet").items()}
-                for one in waiting
-            },
+            {one.number: _turned(_read(place / f"{one.number}.parquet")) for one in waiting},
         )
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise StrataError(f"{path} is damaged or incomplete: restore {place} from a backup") from error
@@ -100,14 +100,22 @@ def after_export(state: State, new: Sent, snapshot: Snapshot) -> State:
     return replace(
         state,
         held=sent(state.held, snapshot),
+        last=dict(snapshot),
         waiting=(*state.waiting, new),
-        snapshots={**(state.snapshots or {}), new.number: snapshot},
+        snapshots={**state.snapshots, new.number: snapshot},
     )
+
+
+def after_removes(state: State, members: Set[str]) -> State:
+    """The state once nothing but removes of these people may have been sent."""
+    certain = {row: member for row, member in state.held.certain.items() if member not in members}
+    last = {member: row for member, row in state.last.items() if member not in members}
+    return replace(state, held=Holding(certain, state.held.possible), last=last)
 
 
 def after_ack(state: State, number: int) -> State:
     """The state once the destination said that it holds export `number`; earlier ones no longer matter."""
-    snapshots = state.snapshots or {}
+    snapshots = state.snapshots
     later = [one for one in state.waiting if one.number > number]
     return replace(
         state,
@@ -118,7 +126,7 @@ def after_ack(state: State, number: int) -> State:
     )
 
 
-def without(state: State, members: set[str]) -> State:
+def without(state: State, members: Set[str]) -> State:
     """The state with nothing of these people in it."""
 
     def rest(rows: Mapping[Row, str]) -> dict[Row, str]:
@@ -127,9 +135,10 @@ def without(state: State, members: set[str]) -> State:
     return replace(
         state,
         held=Holding(rest(state.held.certain), rest(state.held.possible)),
+        last={m: row for m, row in state.last.items() if m not in members},
         snapshots={
             n: {m: row for m, row in snapshot.items() if m not in members}
-            for n, snapshot in (state.snapshots or {}).items()
+            for n, snapshot in state.snapshots.items()
         },
     )
 
@@ -142,7 +151,7 @@ def forget_older(state: State, day: str) -> State:
     kept = tuple(one for one in state.waiting if one.created_at >= day)
     # The newest keeps its number in use.
     kept = kept or state.waiting[-1:]
-    return replace(state, waiting=kept, snapshots={one.number: (state.snapshots or {})[one.number] for one in kept})
+    return replace(state, waiting=kept, snapshots={one.number: state.snapshots[one.number] for one in kept})
 
 
 def save(settings: Settings, state: State) -> None:
@@ -153,11 +162,12 @@ def save(settings: Settings, state: State) -> None:
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         old = {p.name for p in place.glob("*.parquet")}
         turn = 1 + max((int(n.split("-")[1].split(".")[0]) for n in old if "-" in n), default=0)
-        names = {"certain": f"certain-{turn}.parquet", "possible": f"possible-{turn}.parquet"}
-        _write(place / names["certain"], state.held.certain, columns)
-        _write(place / names["possible"], state.held.possible, columns)
-        for number, snapshot in (state.snapshots or {}).items():
-            _write(place / f"{number}.parquet", {row: member for member, row in snapshot.items()}, columns)
+        parts = {"certain": state.held.certain, "possible": state.held.possible, "last": _turned(state.last)}
+        names = {part: f"{part}-{turn}.parquet" for part in parts}
+        for part, rows in parts.items():
+            _write(place / names[part], rows, columns)
+        for number, snapshot in state.snapshots.items():
+            _write(place / f"{number}.parquet", _turned(snapshot), columns)
         fsync_folder(place)
     record: dict[str, Any] = {
         "schema": _SCHEMA,
@@ -169,6 +179,11 @@ def save(settings: Settings, state: State) -> None:
     write_private(place / "state.json", json.dumps(record, indent=1) + "\n")
     for name in old - {*names.values(), *(f"{one.number}.parquet" for one in state.waiting)}:
         (place / name).unlink()
+
+
+def _turned(pairs: Mapping) -> dict:  # type: ignore[type-arg]
+    """Rows by member from members by row, or the other way round: no two members of a snapshot have one row."""
+    return {value: key for key, value in pairs.items()}
 
 
 def _write(path: Path, rows: Mapping[Row, str], columns: tuple[str, ...]) -> None:

@@ -34,7 +34,7 @@ def exported(state: states.State, snapshot, number: int):  # type: ignore[no-unt
 
 
 def check(profile, plan) -> None:  # type: ignore[no-untyped-def]
-    state = states.State("meta", "a", Holding(), snapshots={})
+    state = states.State("meta", "a", Holding())
     there: dict = {}
     for number, (snapshot, times, acks) in enumerate(plan, 1):
         last = number == len(plan)
@@ -70,7 +70,7 @@ def test_ids_of_two_parts_too(plan) -> None:  # type: ignore[no-untyped-def]
 @given(st.lists(rows(META), min_size=2, max_size=6), st.data())
 def test_a_late_acknowledgement_of_any_export_is_safe(snapshots, data) -> None:  # type: ignore[no-untyped-def]
     """All diffs arrive, one of them is acknowledged only after later ones were made; then comes a roll-back."""
-    state = states.State("meta", "a", Holding(), snapshots={})
+    state = states.State("meta", "a", Holding())
     there: dict = {}
     for number, snapshot in enumerate(snapshots, 1):
         change = diff(META, state.held, snapshot, lambda _: "x")
@@ -122,7 +122,13 @@ def test_state_survives_its_file(settings: Settings) -> None:
     assert again == acked and again.next_number == 3
     assert set(again.held.certain) == {("e1", "p1")} and set(again.held.possible) == {("e1", "p1"), ("", "p2")}
     place = states.folder(settings, "meta", "winback")
-    assert sorted(p.name for p in place.iterdir()) == ["2.parquet", "certain-2.parquet", "possible-2.parquet", "state.json"]
+    assert sorted(p.name for p in place.iterdir()) == [
+        "2.parquet",
+        "certain-2.parquet",
+        "last-2.parquet",
+        "possible-2.parquet",
+        "state.json",
+    ]
     assert {oct(p.stat().st_mode & 0o777) for p in place.iterdir()} == {"0o600"}
     assert states.known(settings) == [("meta", "winback")]
 
@@ -147,6 +153,6 @@ def test_a_write_that_dies_leaves_the_old_state(settings: Settings, monkeypatch)
 
 
 def test_a_forgotten_person_is_in_no_part_of_the_state() -> None:
-    state = exported(states.State("meta", "a", Holding(), snapshots={}), {"a": ("e1", ""), "b": ("e2", "")}, 1)
+    state = exported(states.State("meta", "a", Holding()), {"a": ("e1", ""), "b": ("e2", "")}, 1)
     left = states.without(state, {"a"})
     assert "'e1'" not in repr((left.held, left.snapshots)) and "'e2'" in repr(left.snapshots)
