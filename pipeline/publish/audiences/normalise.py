@@ -105,7 +105,9 @@ def email_as_text(text: str, region: str = "") -> str:
     """For tools that take it in clear and that people open: no address that a spreadsheet would run."""
     address = email(text)
     if address.startswith(FORMULA):
-        raise BadValue(f"the e-mail address begins with one of {' '.join('=+-@')}: a spreadsheet would run it")
+        raise BadValue(
+            f"the e-mail address begins with one of {' '.join('=+-@')}: a spreadsheet would run it"
+        )
     return address
 
 
@@ -124,7 +126,9 @@ def phone_e164(text: str, region: str = "CN") -> str:
         parsed = phonenumbers.parse(digits, region)
     except phonenumbers.NumberParseException:
         raise BadValue(f"the value is no phone number of {region}, nor one with + and country code") from None
-    possible = phonenumbers.is_possible_number_with_reason(parsed) == phonenumbers.ValidationResult.IS_POSSIBLE
+    possible = (
+        phonenumbers.is_possible_number_with_reason(parsed) == phonenumbers.ValidationResult.IS_POSSIBLE
+    )
     # Of Chinese numbers the form is known; elsewhere a range that is too new for the library must not be lost.
     if not possible or (parsed.country_code == 86 and not phonenumbers.is_valid_number(parsed)):
         raise BadValue(f"the value is no phone number of {region}: none has these digits")
@@ -210,7 +214,12 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
     "braze": _PLAIN,
     "wecom": {"userid": Field(wechat_id), "external_userid": Field(wechat_id)},
     "wechat_official_account": {"openid": Field(wechat_id)},
-    "tencent_ads": {**_CHINA_ADS, "idfa": Field(idfa, "md5"), "imei": Field(imei, "md5"), "mac": Field(mac, "md5")},
+    "tencent_ads": {
+        **_CHINA_ADS,
+        "idfa": Field(idfa, "md5"),
+        "imei": Field(imei, "md5"),
+        "mac": Field(mac, "md5"),
+    },
     "qianchuan": _CHINA_ADS,
     "csv": _TABLE,
     "excel_csv": _TABLE,

@@ -90,7 +90,9 @@ def load(as_of: date, folder: Path = POLICY_DIR) -> Policy:
         classes[line["scheme"]].add(line["class"])
     schemes = {scheme: frozenset(found) for scheme, found in classes.items()}
     destinations = _unique(_in_force(folder, "destinations", as_of), "destination", _destination)
-    bases = _unique(_in_force(folder, "transfer_bases", as_of), "destination", lambda line: _basis(line, destinations))
+    bases = _unique(
+        _in_force(folder, "transfer_bases", as_of), "destination", lambda line: _basis(line, destinations)
+    )
     limits = {line["key"]: float(line["value"]) for line in _in_force(folder, "thresholds", as_of)}
     return Policy(_audiences(folder, as_of, schemes, destinations), destinations, bases, limits, schemes)
 
@@ -105,7 +107,9 @@ class _Line(dict[str, str]):
     def fail(self, what: str) -> StrataError:
         return StrataError(f"{self.place}: {what}")
 
-    def number(self, column: str, kind: Callable[[str], float], low: float, high: float, empty: float | None) -> float | None:
+    def number(
+        self, column: str, kind: Callable[[str], float], low: float, high: float, empty: float | None
+    ) -> float | None:
         text = self[column]
         if not text:
             return empty
@@ -159,7 +163,9 @@ def _unique(lines: Iterator[_Line], column: str, made: Callable[[_Line], object]
     found: dict[str, object] = {}
     for line in lines:
         if line[column] in found:
-            raise line.fail(f"{column} {line[column]} has two rows in force on one day: end the older with valid_to")
+            raise line.fail(
+                f"{column} {line[column]} has two rows in force on one day: end the older with valid_to"
+            )
         found[line[column]] = made(line)
     return found
 
@@ -190,7 +196,9 @@ def _basis(line: _Line, destinations: Mapping[str, Destination]) -> Basis:
     if line["destination"] not in destinations:
         raise line.fail(f"there is no destination {line['destination']!r} in destinations.csv")
     if not line["reference"]:
-        raise line.fail("reference is empty: name the contract, certificate or filing that the transfer rests on")
+        raise line.fail(
+            "reference is empty: name the contract, certificate or filing that the transfer rests on"
+        )
     return Basis(line.one_of("basis", _BASES), line["reference"])
 
 
@@ -224,7 +232,17 @@ def _audiences(
 
 
 def _told(a: Audience) -> tuple:  # type: ignore[type-arg]
-    return (a.name, a.name_zh, a.name_en, a.rule, a.rule_text, a.purpose, a.channel, a.priority, a.holdout_share)
+    return (
+        a.name,
+        a.name_zh,
+        a.name_en,
+        a.rule,
+        a.rule_text,
+        a.purpose,
+        a.channel,
+        a.priority,
+        a.holdout_share,
+    )
 
 
 def _audience(line: _Line, schemes: rules.Scheme, destinations: Mapping[str, Destination]) -> Audience:
@@ -238,7 +256,9 @@ def _audience(line: _Line, schemes: rules.Scheme, destinations: Mapping[str, Des
     destination = destinations[line["destination"]]
     channel = line.one_of("channel", _CHANNELS)
     if channel not in destination.channels:
-        raise line.fail(f"{destination.name} serves no channel {channel}; it serves: {', '.join(destination.channels)}")
+        raise line.fail(
+            f"{destination.name} serves no channel {channel}; it serves: {', '.join(destination.channels)}"
+        )
     try:
         rule = rules.parse(line["rule"], schemes)
     except rules.BadRule as error:
@@ -256,7 +276,9 @@ def _audience(line: _Line, schemes: rules.Scheme, destinations: Mapping[str, Des
             f"({destination.name_max_bytes // 3} Chinese characters)"
         )
     if destination.name_max_chars and len(line["name_zh"]) > destination.name_max_chars:
-        raise line.fail(f"name_zh has more than the {destination.name_max_chars} characters that {destination.name} takes")
+        raise line.fail(
+            f"name_zh has more than the {destination.name_max_chars} characters that {destination.name} takes"
+        )
     return Audience(
         name,
         line["name_zh"],
@@ -267,5 +289,12 @@ def _audience(line: _Line, schemes: rules.Scheme, destinations: Mapping[str, Des
         channel,
         int(priority),
         line.number("holdout_share", float, 0, 0.9, 0.0) or 0.0,
-        (Target(destination, max(destination.minimum, line.whole("minimum") or 0), line["remote_id"], line["account"]),),
+        (
+            Target(
+                destination,
+                max(destination.minimum, line.whole("minimum") or 0),
+                line["remote_id"],
+                line["account"],
+            ),
+        ),
     )

@@ -41,7 +41,11 @@ PROFILES: Mapping[str, Profile] = {
     "google_data_manager": Profile(
         ("email", "phone"),
         _IDS,
-        _operations("audienceMembers:removeAll, then audienceMembers:ingest", "audienceMembers:ingest", "audienceMembers:remove"),
+        _operations(
+            "audienceMembers:removeAll, then audienceMembers:ingest",
+            "audienceMembers:ingest",
+            "audienceMembers:remove",
+        ),
         remote_id="id of the user list",
     ),
     "meta": Profile(
@@ -56,10 +60,16 @@ PROFILES: Mapping[str, Profile] = {
     "mailchimp": Profile(
         ("email",),
         (("email",),),
-        _operations("POST /lists/{id}", "POST /lists/{id}", "POST /lists/{id}/segments/{tag}; _unsubscribed: POST /lists/{id}"),
+        _operations(
+            "POST /lists/{id}",
+            "POST /lists/{id}",
+            "POST /lists/{id}/segments/{tag}; _unsubscribed: POST /lists/{id}",
+        ),
     ),
     "hubspot": Profile(("email", "phone"), (("email",),), _LIST),
-    "braze": Profile(("customer_key", "email", "phone"), (("customer_key",),), _operations(*["import users"] * 3)),
+    "braze": Profile(
+        ("customer_key", "email", "phone"), (("customer_key",),), _operations(*["import users"] * 3)
+    ),
     "wecom": Profile(
         ("userid", "external_userid"),
         (("userid", "external_userid"),),
@@ -70,15 +80,24 @@ PROFILES: Mapping[str, Profile] = {
     "wechat_official_account": Profile(
         ("openid",),
         (("openid",),),
-        _operations(*["tags/members/batchtagging, one line a request"] * 2, "tags/members/batchuntagging, one line a request"),
+        _operations(
+            *["tags/members/batchtagging, one line a request"] * 2,
+            "tags/members/batchuntagging, one line a request",
+        ),
         remote_id="number of the tag (create_tag.json makes it: tags/create)",
         note="an account has at most 100 tags, a user 20",
     ),
     "tencent_ads": Profile(
-        ("phone",), (("phone",),), _operations("APPEND to a new audience", "APPEND", "REDUCE"), note="user_id_type HASH_MOBILE_PHONE"
+        ("phone",),
+        (("phone",),),
+        _operations("APPEND to a new audience", "APPEND", "REDUCE"),
+        note="user_id_type HASH_MOBILE_PHONE",
     ),
     "qianchuan": Profile(
-        ("phone_sha256",), (("phone_sha256",),), _LIST, note="data_type 14 (phone, SHA-256); that it hashes 11 digits is not verified"
+        ("phone_sha256",),
+        (("phone_sha256",),),
+        _LIST,
+        note="data_type 14 (phone, SHA-256); that it hashes 11 digits is not verified",
     ),
     "csv": Profile(_TABLE, (("customer_key",),), _LIST),
     "excel_csv": Profile(_TABLE, (("customer_key",),), _LIST),

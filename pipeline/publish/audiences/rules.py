@@ -142,7 +142,9 @@ class _Parser:
     def _test(self) -> Rule:
         place, scheme = self._place(), self._word("a scheme, `not`, `all` or `(`")
         if scheme not in self._known:
-            raise BadRule(f"character {place}: there is no scheme {scheme}; there are: {', '.join(sorted(self._known))}")
+            raise BadRule(
+                f"character {place}: there is no scheme {scheme}; there are: {', '.join(sorted(self._known))}"
+            )
         if self._take("="):
             return IsIn(scheme, (self._class(scheme),))
         if self._take("!="):

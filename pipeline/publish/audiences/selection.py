@@ -78,6 +78,9 @@ def choose(
     """
     taken: dict[str, dict[str, str]] = {}
     chosen = []
+    # A column in which nobody has anything would come without a type.
+    texts = [c for c in people.columns if people[c].isna().all() or people[c].dtype == object]
+    people = people.astype({c: "string" for c in texts if not c.startswith("released_")})
     con = duck.connect([])
     try:
         con.register("people", pa.Table.from_pandas(people, preserve_index=False))
@@ -104,7 +107,15 @@ def choose(
                         active.append(key)
             matched = len(active) + len(holdout) + len(lost) + sum(suppressed.values())
             chosen.append(
-                Chosen(audience, matched, tuple(active), tuple(holdout), lost, reasons, dict(sorted(suppressed.items())))
+                Chosen(
+                    audience,
+                    matched,
+                    tuple(active),
+                    tuple(holdout),
+                    lost,
+                    reasons,
+                    dict(sorted(suppressed.items())),
+                )
             )
     finally:
         con.close()

@@ -76,7 +76,11 @@ def read(settings: Settings, schemes: Iterable[str]) -> Home:
 
 
 def _read(
-    con: duckdb.DuckDBPyConnection, settings: Settings, manifest: dict[str, Any], table: Path, schemes: list[str]
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    manifest: dict[str, Any],
+    table: Path,
+    schemes: list[str],
 ) -> Home:
     row = con.execute("select max(as_of_date) from intermediate.int_run_policy").fetchone()
     built = row[0] if row else None
@@ -97,7 +101,7 @@ def _read(
     )
     released = "".join(f", bool_or({quote(_FLAG + c)}) as {quote('released_' + c)}" for c in flags)
     excluded = _has(con, "intermediate", "int_persons_excluded")
-    none = "(select null as customer_key, null as reason where false)"
+    none = "(select cast(null as varchar) as customer_key, cast(null as varchar) as reason where false)"
     people = con.execute(
         f"""
         with released as (select customer_key{released}{classes} from membership group by customer_key),
@@ -132,7 +136,13 @@ def _read(
         "select source, source_customer_id from intermediate.int_customer_links where is_current"
     ).fetchall()
     return Home(
-        manifest["release"], built, str(manifest.get("policy_version") or ""), people, consents, contacts, records
+        manifest["release"],
+        built,
+        str(manifest.get("policy_version") or ""),
+        people,
+        consents,
+        contacts,
+        records,
     )
 
 

@@ -80,7 +80,9 @@ def load(settings: Settings, destination: str, audience: str) -> State:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["schema"] != _SCHEMA:
-            raise StrataError(f"{path} has schema {record['schema']}, this Strata reads {_SCHEMA}: use the newer one")
+            raise StrataError(
+                f"{path} has schema {record['schema']}, this Strata reads {_SCHEMA}: use the newer one"
+            )
         waiting = tuple(Sent(**one) for one in record["waiting"])
         return State(
             destination,

@@ -91,7 +91,11 @@ def _check(batch: Batch) -> None:
         algo = fields[column].algo if not _in_clear(batch.destination, column) else None
         for row in batch.rows:
             cell = row[at]
-            if cell and is_hash(cell) != (algo is not None) or (algo and cell and len(cell) != _HASH_LENGTH[algo]):
+            if (
+                cell
+                and is_hash(cell) != (algo is not None)
+                or (algo and cell and len(cell) != _HASH_LENGTH[algo])
+            ):
                 raise StrataError(
                     f"audience {batch.audience} for {batch.destination}: column {column} must hold "
                     f"{f'a {algo} hash' if algo else 'clear text'}, and a value in it does not; nothing was written"
@@ -112,7 +116,9 @@ def _split(
     size = len(head)
     for line in lines:
         if len(head) + len(line) > bytes_max:
-            raise StrataError(f"one row has {len(line)} bytes and a file may have {bytes_max}: raise file_bytes in destinations.csv")
+            raise StrataError(
+                f"one row has {len(line)} bytes and a file may have {bytes_max}: raise file_bytes in destinations.csv"
+            )
         if held and (len(held) >= rows_max or size + len(line) > bytes_max):
             yield head + b"".join(held), len(held)
             held, size = [], len(head)
@@ -188,7 +194,11 @@ def _google_data_manager(batch: Batch) -> Iterator[File]:
         return {"userData": {"userIdentifiers": identifiers}}
 
     def body(part: list[tuple[dict[str, str], str]], _n: int, _last: bool) -> dict[str, Any]:
-        common = {"destinations": [destination], "audienceMembers": [member(r) for r, _ in part], "encoding": "HEX"}
+        common = {
+            "destinations": [destination],
+            "audienceMembers": [member(r) for r, _ in part],
+            "encoding": "HEX",
+        }
         if batch.kind == "removes":
             return common
         # Whoever is in an audience for advertising has consented to both; selection saw to it.
@@ -238,7 +248,9 @@ def _mailchimp(batch: Batch) -> Iterator[File]:
     """Members of the list, in calls of 500. Removes take the tag away; a withdrawal unsubscribes besides."""
 
     def upsert(part: list[tuple[dict[str, str], str]], _n: int, _last: bool) -> dict[str, Any]:
-        members = [{"email_address": r["email"], "status": "subscribed", "tags": [batch.label]} for r, _ in part]
+        members = [
+            {"email_address": r["email"], "status": "subscribed", "tags": [batch.label]} for r, _ in part
+        ]
         return {"members": members, "update_existing": True}
 
     def untag(part: list[tuple[dict[str, str], str]], _n: int, _last: bool) -> dict[str, Any]:
@@ -252,7 +264,9 @@ def _mailchimp(batch: Batch) -> Iterator[File]:
         yield from _requests(batch, upsert)
         return
     yield from _requests(batch, untag)
-    left = [(row, reason) for row, reason in zip(batch.rows, batch.reasons, strict=True) if reason == WITHDRAWN]
+    left = [
+        (row, reason) for row, reason in zip(batch.rows, batch.reasons, strict=True) if reason == WITHDRAWN
+    ]
     if left:
         rows, reasons = zip(*left, strict=True)
         some = Batch(**{**vars(batch), "rows": rows, "reasons": reasons})
@@ -315,7 +329,9 @@ def _table_cells(batch: Batch, record: dict[str, str], reason: str) -> list[str]
 
 
 def _plain_csv(batch: Batch) -> Iterator[File]:
-    yield from _csv(batch, _table_header(batch), lambda r, why: [escape(c) for c in _table_cells(batch, r, why)])
+    yield from _csv(
+        batch, _table_header(batch), lambda r, why: [escape(c) for c in _table_cells(batch, r, why)]
+    )
 
 
 def _excel_csv(batch: Batch) -> Iterator[File]:
@@ -333,7 +349,10 @@ def _parquet(batch: Batch) -> Iterator[File]:
     size = batch.file_rows or len(rows)
     for n, start in enumerate(range(0, len(rows), size), 1):
         part = rows[start : start + size]
-        columns = {name: pa.array(list(cells), pa.string()) for name, cells in zip(_table_header(batch), zip(*part, strict=True), strict=True)}
+        columns = {
+            name: pa.array(list(cells), pa.string())
+            for name, cells in zip(_table_header(batch), zip(*part, strict=True), strict=True)
+        }
         made = io.BytesIO()
         pq.write_table(pa.table(columns), made, compression="zstd")
         yield File(f"{batch.audience}_{batch.kind}_{n:04d}.parquet", made.getvalue(), len(part))
@@ -341,7 +360,11 @@ def _parquet(batch: Batch) -> Iterator[File]:
 
 def create_tag(destination: str, label: str) -> File:
     """The request that makes the tag at WeChat or WeCom; its answer has the id that audiences.csv asks for."""
-    body = {"group_name": "Strata", "tag": [{"name": label}]} if destination == "wecom" else {"tag": {"name": label}}
+    body = (
+        {"group_name": "Strata", "tag": [{"name": label}]}
+        if destination == "wecom"
+        else {"tag": {"name": label}}
+    )
     return File("create_tag.json", _json(body), 0)
 
 

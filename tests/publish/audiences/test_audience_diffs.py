@@ -1,5 +1,6 @@
 """A destination that got some of the diffs, some twice, some never, still ends at the newest snapshot."""
 
+import contextlib
 from pathlib import Path
 
 from hypothesis import given
@@ -79,7 +80,9 @@ def test_a_late_acknowledgement_of_any_export_is_safe(snapshots, data) -> None: 
     state = states.after_ack(state, data.draw(st.integers(1, len(snapshots))))
     back = data.draw(st.sampled_from(snapshots))
     change = diff(META, state.held, back, lambda _: "x")
-    assert replay(META, there, [row for row, _ in change.removes], change.adds) == entries(META, back.values())
+    assert replay(META, there, [row for row, _ in change.removes], change.adds) == entries(
+        META, back.values()
+    )
 
 
 @given(st.dictionaries(st.sampled_from(MEMBERS), st.tuples(*[st.sampled_from(["", "1", "2", "3"])] * 2)))
@@ -120,7 +123,10 @@ def test_state_survives_its_file(settings: Settings) -> None:
     states.save(settings, acked)
     again = states.load(settings, "meta", "winback")
     assert again == acked and again.next_number == 3
-    assert set(again.held.certain) == {("e1", "p1")} and set(again.held.possible) == {("e1", "p1"), ("", "p2")}
+    assert set(again.held.certain) == {("e1", "p1")} and set(again.held.possible) == {
+        ("e1", "p1"),
+        ("", "p2"),
+    }
     place = states.folder(settings, "meta", "winback")
     assert sorted(p.name for p in place.iterdir()) == [
         "2.parquet",
@@ -142,10 +148,8 @@ def test_a_write_that_dies_leaves_the_old_state(settings: Settings, monkeypatch)
 
     with monkeypatch.context() as patched:
         patched.setattr(states, "write_private", dies)
-        try:
+        with contextlib.suppress(OSError):
             states.save(settings, states.after_ack(first, 1))
-        except OSError:
-            pass
     assert states.load(settings, "meta", "a") == first
     second = exported(first, {"b": ("e2", "")}, 2)
     states.save(settings, second)

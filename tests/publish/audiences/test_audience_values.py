@@ -9,10 +9,25 @@ from pipeline.publish.audiences.normalise import FIELDS, BadValue, normalise
 
 # What the vendors print in their own guides; the golden file has more where it is present.
 PUBLISHED = [
-    ("meta", "email", "test1@example.com", "9b431636bd164765d63c573c346708846af4f68fe3701a77a3bdd7e7e5166254"),
-    ("tiktok", "email", "janedoe@gmail.com", "d6117306485ed0e50afab3ac871e98f81699151f30281527d63ff5f233656c69"),
+    (
+        "meta",
+        "email",
+        "test1@example.com",
+        "9b431636bd164765d63c573c346708846af4f68fe3701a77a3bdd7e7e5166254",
+    ),
+    (
+        "tiktok",
+        "email",
+        "janedoe@gmail.com",
+        "d6117306485ed0e50afab3ac871e98f81699151f30281527d63ff5f233656c69",
+    ),
     ("tiktok", "phone", "+374-93-828222", "65b7e6dcf6f4310f8d7cbfbd78289a753062fb054d6664fb9aaac5df66a422d4"),
-    ("snap", "email", "Person@Example.com", "542d240129883c019e106e3b1b2d3f3cb3537c43c425364de8e951d5a3083345"),
+    (
+        "snap",
+        "email",
+        "Person@Example.com",
+        "542d240129883c019e106e3b1b2d3f3cb3537c43c425364de8e951d5a3083345",
+    ),
     ("x", "handle", "@AdsAPI", "49e0be2aeccfb51a8dee4c945c8a70a9ac500cf6f5cb08112575f74db9b1470d"),
     ("tencent_ads", "idfa", "ff1999cd-7177-4937-a474-74937a102630", "2c010ed96aef2fc34983e1e7e9176b7e"),
     ("tencent_ads", "imei", "A000002C9060F7", "f2d5a650733ca8c27d502b1c08da14e5"),
@@ -45,7 +60,9 @@ def test_every_golden_vector_matches(golden: Path) -> None:
 
 
 def test_one_address_has_another_hash_at_each_vendor() -> None:
-    hashes = {normalise(d, "email", "cloudy.sf+shop@gmail.com").hash for d in ("google_ads", "meta", "tiktok")}
+    hashes = {
+        normalise(d, "email", "cloudy.sf+shop@gmail.com").hash for d in ("google_ads", "meta", "tiktok")
+    }
     assert len(hashes) == 3
 
 
@@ -93,7 +110,14 @@ def test_a_bad_value_is_told_without_the_value(destination: str, field: str, val
 
 
 @pytest.mark.parametrize(
-    "spelling", ["138 0013 8000", "+86 138-0013-8000", "0086 13800138000", "８６１３８００１３８０００", "(138) 0013 8000"]
+    "spelling",
+    [
+        "138 0013 8000",
+        "+86 138-0013-8000",
+        "0086 13800138000",
+        "８６１３８００１３８０００",
+        "(138) 0013 8000",
+    ],
 )
 def test_one_number_in_its_spellings_is_one_number(spelling: str) -> None:
     assert normalise("meta", "phone", spelling).normalised == "8613800138000"
