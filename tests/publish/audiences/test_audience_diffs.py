@@ -49,7 +49,7 @@ def check(profile, plan) -> None:  # type: ignore[no-untyped-def]
     assert there == entries(profile, plan[-1][0].values())
 
 
-@effort(max_examples=120, deadline=None)
+@effort(max_examples=300, deadline=None)
 @given(steps(META))
 def test_replayed_diffs_equal_the_snapshot_whatever_arrived(plan) -> None:  # type: ignore[no-untyped-def]
     check(META, plan)
