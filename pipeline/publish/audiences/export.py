@@ -40,6 +40,7 @@ from pipeline.publish.audiences.selection import Chosen
 from pipeline.publish.audiences.writers import Batch, Row
 from pipeline.settings import Settings
 
+_BUILDING = ".tmp-audiences-"
 STOPPED = ("blocked", "refused")
 # Without it a message of that channel does not arrive.
 _NEEDED = {"email": "email", "sms": "phone", "call": "phone"}
@@ -334,7 +335,7 @@ def _plan(
         _plan_one(settings, home, policy, people, one, target, contacts, approved_by)
         for one, target in wanted
     ]
-    return home, planned + _ended(settings, home, policy, audiences, destinations), chosen
+    return home, planned + _ended(settings, home, policy, audiences, destinations, approved_by), chosen
 
 
 def _check_names(
@@ -481,8 +482,9 @@ def _ended(
     policy: Policy,
     audiences: Collection[str] | None,
     destinations: Collection[str] | None,
+    approved_by: str,
 ) -> list[Planned]:
-    """Audiences that were exported and are declared no more: everybody leaves."""
+    """Audiences that were exported and are declared no more: everybody leaves, once somebody says so."""
     declared = {(t.destination.name, a.name) for a in policy.audiences for t in a.targets}
     planned = []
     for name, audience in states.known(settings):
@@ -502,6 +504,14 @@ def _ended(
             audience, name, "", "", "ended", "audiences.csv declares it no more", base, 0, {}, 0, 0, 0, 0, 0, {},
             transfer=_transfer(policy, target),
         )  # fmt: skip
+        if not approved_by:
+            # A line that was lost from the seed looks the same.
+            delivery.status = "blocked"
+            delivery.reason = (
+                f"audiences.csv declares it no more and {len(change.removes)} members would leave{_HOW}"
+            )
+            planned.append(Planned(delivery, target, change, state, None))
+            continue
         _count(delivery, change)
         sent = states.Sent(state.next_number, "", home.release, "", 0)
         planned.append(Planned(delivery, target, change, state, states.after_export(state, sent, {})))
@@ -629,7 +639,7 @@ def _write(
     approved_by: str,
 ) -> None:
     outbox = settings.vault / "outbox"
-    building = outbox / f".tmp-{name}"
+    building = outbox / f"{_BUILDING}{name}"
     by_name = {one.audience.name: one.audience for one in chosen}
     with private_files():
         building.mkdir(parents=True, mode=0o700)
@@ -789,14 +799,17 @@ def _note(settings: Settings, who: str, delivery: Delivery) -> None:
 
 
 def _prune(settings: Settings, before: datetime) -> None:
-    """Delete what is older than the outbox is kept, and what a crash left. Under the run lock."""
+    """Delete the exports that are older than the outbox is kept, and what a crash left. Under the run lock.
+
+    Others keep things in the outbox too: only what says that it is an export of audiences is touched.
+    """
     for folder in (settings.vault / "outbox").glob("*"):
-        manifest = folder / "manifest.json"
         try:
-            made = datetime.fromisoformat(json.loads(manifest.read_text(encoding="utf-8"))["created_at"])
-        except (OSError, ValueError, KeyError):
-            made = None
-        if folder.name.startswith(".tmp-") or made is None or made < before:
+            told = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            old = "deliveries" in told and datetime.fromisoformat(told["created_at"]) < before
+        except (OSError, ValueError, KeyError, TypeError):
+            old = False
+        if old or folder.name.startswith(_BUILDING):
             shutil.rmtree(folder)
     for destination, audience in states.known(settings):
         state = states.load(settings, destination, audience)

@@ -12,10 +12,12 @@ from typing import Any
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 
 from pipeline import duck
 from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
+from pipeline.ingest import ledger
 from pipeline.ingest.files import sha256
 from pipeline.publish import release as releases
 from pipeline.settings import Settings
@@ -91,6 +93,7 @@ def _read(
             "or consents given up since would be missed"
         )
     con.execute(f"create temp view membership as select * from read_parquet({literal(str(table))})")
+    _register(con, settings, built)
     flags = [
         name.removeprefix(_FLAG)
         for name, *_ in con.execute("describe membership").fetchall()
@@ -110,9 +113,7 @@ def _read(
                 count(*) filter (where messages.day >= cast($built as date) - interval 7 day) as messages_7d,
                 count(*) as messages_30d
             from ({_messages(settings)}) as messages
-            inner join intermediate.int_customer_links as links
-                on links.is_current and links.source = messages.source
-                and links.source_customer_id = messages.source_customer_id
+            inner join links using (source, source_customer_id)
             where messages.day >= cast($built as date) - interval 30 day and messages.day < cast($built as date)
             group by links.customer_key
         )
@@ -132,9 +133,7 @@ def _read(
         "select customer_key, purpose, channel, is_granted from core.fct_consent_states"
     ).df()
     contacts = con.execute(_contacts(settings)).df()
-    records = con.execute(
-        "select source, source_customer_id from intermediate.int_customer_links where is_current"
-    ).fetchall()
+    records = con.execute("select source, source_customer_id from links").fetchall()
     return Home(
         manifest["release"],
         built,
@@ -143,6 +142,27 @@ def _read(
         consents,
         contacts,
         records,
+    )
+
+
+def _register(con: duckdb.DuckDBPyConnection, settings: Settings, built: date) -> None:
+    """`deliveries` in force and `links` of the day of the build.
+
+    Not through the warehouse's own views: they name files where the home was when they were made.
+    """
+    loaded = [e for e in ledger.in_force(ledger.read(settings), built) if e.status == "loaded"]
+    columns = {
+        "delivery": pa.array([e.delivery for e in loaded], pa.string()),
+        "source": pa.array([e.source for e in loaded], pa.string()),
+        "dt": pa.array([e.dt for e in loaded], pa.date32()),
+        "rev": pa.array([e.rev for e in loaded], pa.int32()),
+    }
+    con.register("deliveries", pa.table(columns))
+    path = settings.identity / "links.parquet"
+    con.execute(
+        "create temp table links as select source, source_customer_id, customer_key from "
+        f"read_parquet({literal(str(path))}) where known_at = $1",
+        [built],
     )
 
 
@@ -159,8 +179,7 @@ def _raw(settings: Settings, feed: str) -> str:
     return (
         f"select records.* exclude (_delivery), deliveries.source as from_source, deliveries.dt, deliveries.rev "
         f"from read_parquet({pattern}, union_by_name = true, hive_partitioning = false) as records "
-        "inner join staging.deliveries_in_force as deliveries on records._delivery = deliveries.delivery "
-        "where deliveries.is_in_force"
+        "inner join deliveries on records._delivery = deliveries.delivery"
     )
 
 
@@ -180,12 +199,12 @@ def _contacts(settings: Settings) -> str:
     with customers as (
         select links.customer_key, records.phone_token, records.email_token, row_number() over (
             partition by links.customer_key
-            order by records.updated_at desc nulls last, records.dt desc, records.rev desc, records.source,
-                records.source_customer_id, records.delivery_row desc
+            order by records.updated_at desc nulls last, records.dt desc, records.rev desc, records.from_source,
+                records.source_customer_id, records._row desc
         ) as place
-        from staging.stg_customers__customers as records
-        inner join intermediate.int_customer_links as links using (source, source_customer_id)
-        where records.is_in_force and links.is_current
+        from ({_raw(settings, "customers")}) as records
+        inner join links
+            on records.from_source = links.source and records.source_customer_id = links.source_customer_id
     ),
     stated as (
         select customer_key,
@@ -206,9 +225,8 @@ def _contacts(settings: Settings) -> str:
             order by members.last_interaction_at desc nulls last, members.account_id, members.member_ext_id
         ) as place
         from members
-        inner join intermediate.int_customer_links as links
-            on links.is_current and members.from_source = links.source
-            and members.source_customer_id = links.source_customer_id
+        inner join links
+            on members.from_source = links.source and members.source_customer_id = links.source_customer_id
         where members.nth = 1 and members.left_at is null
     ),
     wechat as (

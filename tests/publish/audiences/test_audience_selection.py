@@ -5,9 +5,12 @@ import os
 import pandas as pd
 import pytest
 
+from pipeline.ingest.vault import Vault
+from pipeline.ingest.vault.rotation import rotate
 from pipeline.publish.audiences import selection
 from pipeline.publish.audiences.policy import Audience
 from pipeline.publish.audiences.rules import parse
+from pipeline.settings import Settings
 
 KNOWN = {"rfm": {"loyal", "new"}, "abc": {"A"}}
 LIMITS = {"pressure_7d_max": 2, "pressure_30d_max": 6}
@@ -138,3 +141,12 @@ def test_the_share_held_out_is_the_share_asked_for() -> None:
     held = sum(selection.held_out(SALT, f"{i:032x}", 0.1) for i in range(n))
     # Four standard deviations of a binomial.
     assert abs(held - 0.1 * n) < 4 * (n * 0.09) ** 0.5
+
+
+def test_the_hold_out_survives_a_new_token_key(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Vault(settings) as vault:
+        vault.tokenise("phone", ["13800138000"], "CN")
+        salt = vault.holdout_salt
+    rotate(settings, bytes.fromhex("6b" * 32))
+    monkeypatch.setenv("STRATA_TOKEN_KEY", "6b" * 32)
+    assert Vault(settings).holdout_salt == salt
