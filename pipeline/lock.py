@@ -1,10 +1,11 @@
-"""One run at a time in a home: an OS file lock, which dies with its process and is not inherited by children."""
+"""One run at a time in a home, and one publication: OS file locks, which die with their process and are not inherited by children."""
 
 import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from pipeline.errors import StrataError
 from pipeline.settings import Settings
@@ -17,7 +18,25 @@ def run_lock(
     settings: Settings, *, wait_seconds: float = 3600, log: Callable[[str], None] = lambda _: None
 ) -> Iterator[None]:
     """Hold the home's run lock; re-entrant in one process. Raises StrataError after `wait_seconds`."""
-    path = str(settings.lock)
+    with _held_lock(settings, settings.lock, wait_seconds, log):
+        yield
+
+
+@contextmanager
+def publish_lock(
+    settings: Settings, *, wait_seconds: float = 3600, log: Callable[[str], None] = lambda _: None
+) -> Iterator[None]:
+    """Hold what makes a release current. A run takes it for its last step only, so that an urgent withdrawal need not
+    wait for a build. Whoever needs both locks takes the run lock first."""
+    with _held_lock(settings, settings.home / "publish.lock", wait_seconds, log):
+        yield
+
+
+@contextmanager
+def _held_lock(
+    settings: Settings, file_name: Path, wait_seconds: float, log: Callable[[str], None]
+) -> Iterator[None]:
+    path = str(file_name)
     if _held.get(path):
         _held[path] += 1
         try:
@@ -27,7 +46,7 @@ def run_lock(
         return
     settings.home.mkdir(parents=True, exist_ok=True)
     # Python opens without inheritance, so an orphaned dbt process does not keep the lock.
-    with settings.lock.open("a+") as file:
+    with file_name.open("a+") as file:
         deadline = time.monotonic() + wait_seconds
         told = False
         while True:
@@ -37,14 +56,10 @@ def run_lock(
             except BlockingIOError:
                 if not told:
                     file.seek(0)
-                    log(
-                        f"another run holds {settings.lock} ({file.read().strip() or 'unknown'}); waiting for it"
-                    )
+                    log(f"another run holds {file_name} ({file.read().strip() or 'unknown'}); waiting for it")
                     told = True
                 if time.monotonic() > deadline:
-                    raise StrataError(
-                        f"another run still holds {settings.lock}; wait for it or end it"
-                    ) from None
+                    raise StrataError(f"another run still holds {file_name}; wait for it or end it") from None
                 time.sleep(0.2)
         file.truncate(0)
         file.write(f"process {os.getpid()}")

@@ -1,9 +1,7 @@
 """The daily job, its schedule, and the alert of a failed run."""
 
-import json
 import os
-import urllib.request
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from dagster import (
@@ -20,6 +18,7 @@ from dagster import (
     schedule,
 )
 
+from pipeline import alerts
 from pipeline import settings as settings_module
 from pipeline.schedule_days import daily_partitions
 
@@ -74,12 +73,4 @@ def failed_run_alert(context: RunFailureSensorContext) -> None:
         context.dagster_run.job_name, partition, " | ".join(causes) or context.failure_event.message or ""
     )
     context.log.error(text)
-    with (settings.home / "alerts.log").open("a", encoding="utf-8") as file:
-        file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
-    if settings.alert_webhook:
-        body = json.dumps(
-            {"text": text, "run_id": context.dagster_run.run_id, "partition": partition}
-        ).encode()
-        request = urllib.request.Request(settings.alert_webhook, body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=10):
-            pass
+    alerts.send(settings, text, run_id=context.dagster_run.run_id, partition=partition)

@@ -21,7 +21,11 @@ _MODULES = {
     "trace": "trace",
     "tables": "tables",
     "vault": "vault",
+    "erase": "erase",
     "feeds": "feeds",
+    "consent": "consent",
+    "subject": "subject",
+    "export-subject": "subject",
     "sample": "sample",
     "audiences": "audiences",
     "ui": "ui",
@@ -37,7 +41,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _MODULES:
             return None
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name.replace("-", "_"))
 
     def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:
         if not standalone_mode:

@@ -33,7 +33,10 @@ _MANIFEST_BYTES = 65_536
 
 @dataclass(frozen=True, order=True)
 class Delivery:
-    """One file that stands where a delivery stands. `dt` is its business day, read from the name."""
+    """One file that stands where a delivery stands. `dt` is its business day, read from the name.
+
+    `origin` stands before its name in the ledger where it does not lie in landing.
+    """
 
     source: str
     feed: str
@@ -41,6 +44,7 @@ class Delivery:
     name: str
     path: Path
     manifest: Path | None = None
+    origin: str = ""
 
     @property
     def stem(self) -> str:
@@ -55,8 +59,8 @@ class Delivery:
 
     @property
     def file(self) -> str:
-        """Path below landing."""
-        return f"{self.source}/{self.feed}/{self.name}"
+        """Path below landing; of a file from elsewhere with its origin before it."""
+        return f"{self.origin}{self.source}/{self.feed}/{self.name}"
 
     @property
     def stat(self) -> str:

@@ -17,6 +17,7 @@ from pipeline.ingest.mapping import targets
 from pipeline.ingest.reading.content import FileRejected, sha256_of
 from pipeline.ingest.vault import Vault
 from pipeline.ingest.writing import prepare_raw
+from pipeline.privacy import desk
 from pipeline.settings import Settings
 
 
@@ -51,13 +52,14 @@ def sweep(
     prepare_raw(settings)
     known = ledger.read(settings)
     deliveries, misplaced = scan(settings.landing)
+    deliveries = [*deliveries, *desk.deliveries(settings)]
     new = [] if replay else list(_refused(misplaced, deliveries, known, as_of, run_id, settings))
     ledger.append(settings, new)
     # Beside what is read again the loader sees the unchanged files of the feed: one may lean on what moves.
     again = {e.file for e in known if e.delivery in replay}
     moving = {(e.source, e.feed) for e in known if e.delivery in replay}
     unchanged = {(e.file, e.file_stat) for e in known} if replay else set()
-    groups: dict[tuple[str, str], list[Delivery]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[Delivery]] = defaultdict(list)
     for delivery in deliveries:
         if replay:
             same = (delivery.source, delivery.feed) in moving and (delivery.file, delivery.stat) in unchanged
@@ -66,13 +68,23 @@ def sweep(
             fills = set(targets(delivery.source, delivery.feed))
             wanted = delivery.dt < as_of and (feeds is None or bool(feeds & fills))
         if wanted:
-            groups[delivery.source, delivery.feed].append(delivery)
+            groups[delivery.source, delivery.feed, delivery.origin].append(delivery)
     with Vault(settings) as vault:
         # Names first: a comment of the same sweep may name a customer whom the vault does not know yet.
-        for (source, feed), files in sorted(groups.items(), key=lambda g: not _names_people(*g[0])):
+        for (source, feed, origin), files in sorted(
+            groups.items(), key=lambda g: not _names_people(*g[0][:2])
+        ):
             done = 0
             loader = Loader(
-                settings, vault, source_of(source), feed, [*known, *new], run_id, released, as_of, replay
+                settings,
+                vault,
+                desk.source_of_desk(source) if origin else source_of(source),
+                feed,
+                [*known, *new],
+                run_id,
+                released,
+                as_of,
+                replay,
             )
             for entries in loader.load(files):
                 new.extend(entries)

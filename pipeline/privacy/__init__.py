@@ -1,1 +1,1 @@
-"""What the law and the people in the data ask for: consent, requests, limits of retention, and who looked at what."""
+"""What the law and the people in the data ask for: consent, requests, erasure, limits of retention, and who looked."""

@@ -5,6 +5,8 @@ import json
 from dagster import AssetExecutionContext, AssetKey, BackfillPolicy, MaterializeResult, MetadataValue, asset
 
 from pipeline import settings as settings_module
+from pipeline.lock import publish_lock
+from pipeline.privacy import erasure
 from pipeline.progress import say
 from pipeline.publish.release import publish, published_tables
 from pipeline.quality.gate import save_checks
@@ -29,15 +31,17 @@ def release(context: AssetExecutionContext, run_lock: RunLock) -> MaterializeRes
     settings = settings_module.load()
     say("publishing")
     manifest = json.loads(MANIFEST.read_text())
-    published = publish(
-        settings,
-        as_of_date(context.partition_key),
-        run_id=context.run_id,
-        dbt_manifest=manifest,
-        expected_nodes=built_nodes(manifest),
-        log=say,
-    )
-    save_checks(settings, "release", context.run_id, published.checks)
+    with publish_lock(settings, log=say):
+        published = publish(
+            settings,
+            as_of_date(context.partition_key),
+            run_id=context.run_id,
+            dbt_manifest=manifest,
+            expected_nodes=built_nodes(manifest),
+            log=say,
+        )
+        save_checks(settings, "release", context.run_id, published.checks)
+        erasure.finish(settings, say)
     return MaterializeResult(
         metadata={
             "release": published.release,

@@ -18,6 +18,7 @@ from pipeline.ingest.contracts import Contract, Source, load_contracts, source_o
 from pipeline.ingest.landing import scan
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.mapping import targets
+from pipeline.privacy import desk
 from pipeline.quality.policy import Completeness, completeness, thresholds
 from pipeline.quality.trading import Calendar, Special, load_calendar
 from pipeline.settings import Settings
@@ -191,7 +192,8 @@ def assemble(
 
 def read_history(settings: Settings, as_of: date) -> History:
     """The history of one as-of date as the home has it."""
-    entries = ledger.read(settings)
+    # Nobody expects a number of words at the desk, and they must not pass for a source's own delivery.
+    entries = [entry for entry in ledger.read(settings) if not desk.is_of_desk(entry.file)]
     in_force = ledger.in_force(entries, as_of)
     landed = {d.source for d in scan(settings.landing)[0]} if settings.landing.is_dir() else set()
     present = {entry.source for entry in entries if entry.source} | landed

@@ -20,6 +20,7 @@ from pipeline import duck
 from pipeline import settings as settings_module
 from pipeline.errors import GateStopped, StrataError
 from pipeline.ingest.contracts import load_contracts
+from pipeline.privacy import requests
 from pipeline.progress import say
 from pipeline.quality.checks import Check, blocking
 from pipeline.quality.failing_rows import failing_rows
@@ -227,6 +228,7 @@ def transform(context: AssetExecutionContext, dbt: LocalDbt, run_lock: RunLock) 
     run_results = json.loads(results.read_text()) if results.exists() else {"results": []}
     tests = dbt_checks(manifest, run_results, failing_rows(settings, run_results))
     save_checks(settings, "dbt", context.run_id, tests)
+    requests.alert(settings, day, tests)
     if failure:
         broken = [r for r in run_results["results"] if r["status"] in ("error", "runtime error")]
         if broken or not blocking(tests):

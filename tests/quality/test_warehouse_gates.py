@@ -1,4 +1,4 @@
-"""The gates over the built tables (Q-02, Q-04, Q-05, Q-11, Q-12): clean tables pass, a planted defect is named.
+"""The gates over the built tables (Q-02, Q-04, Q-05, Q-09, Q-11 … Q-13, Q-16 … Q-19): clean tables pass, a planted defect is named.
 
 dbt compiles each singular test once; its SQL then runs on a few hand-made rows under the names of the real tables.
 """
@@ -34,6 +34,13 @@ TESTS = (
     "control_totals_agree",
     "control_sessions_agree",
     "nothing_of_the_as_of_day_counts",
+    "no_stale_contact_is_published",
+    "nobody_is_published_without_consent",
+    "no_withdrawal_is_still_published",
+    "requests_are_done_in_time",
+    "requests_are_done_before_the_last_day",
+    "minors_are_left_out",
+    "population_adds_up",
 )
 POLICY = {
     "as_of_date": D,
@@ -51,6 +58,9 @@ POLICY = {
     "orphan_rows_min": 5,
     "revenue_gap_share_max": Decimal("0.001"),
     "control_sessions_share_max": Decimal("0.05"),
+    "adult_age": 18,
+    "profiling_min_age": 14,
+    "request_warn_days": 1,
 }
 
 
@@ -138,11 +148,11 @@ class Case:
 
 M = Decimal
 FCT_ORDER = dict(
-    source="shop", order_id="o{i}", paid_date=BEFORE, is_paid=True, is_valid=True, net_revenue=M("90"),
+    customer_key="k", source="shop", order_id="o{i}", paid_date=BEFORE, is_paid=True, is_valid=True, net_revenue=M("90"),
     sale_amount=M("100"), order_discount=M("10"), shipping_fee=M("0"),
 )  # fmt: skip
 FCT_RETURN = dict(
-    source="shop", return_id="r{i}", order_id="o{i}", return_date=BEFORE, is_booked=True, is_valid=True,
+    customer_key="k", source="shop", return_id="r{i}", order_id="o{i}", return_date=BEFORE, is_booked=True, is_valid=True,
     refund_amount=M("40"), refund_net=M("40"),
 )  # fmt: skip
 ORDERS, RETURNS = many(100, **FCT_ORDER), many(20, **FCT_RETURN)
@@ -194,6 +204,7 @@ SOLD = {
 }
 ANSWERS = many(100, source="crm", survey_id="nps", score=M("9"), scale_min=0, scale_max=10)
 FACTS = {
+    "intermediate.int_persons_excluded": [{"customer_key": "somebody else"}],
     "core.fct_orders": ORDERS,
     "core.fct_returns": RETURNS,
     "marts.channel_performance": [
@@ -222,6 +233,72 @@ WINDOWS = {
     "marts.channel_performance": FACTS["marts.channel_performance"],
 }
 
+MEMBER = dict(customer_key="k{i}", consent_email=True, consent_sms=False, consent_ads=False)
+MEMBERS = many(20, **MEMBER)
+PERSONS = many(20, customer_key="k{i}", contact_status="fresh", is_test=False, is_employee=False)
+RECORDS = [
+    dict(is_current=True, source=s, source_customer_id=f"{s}{i}", customer_key=f"k{i}")
+    for s in ("app", "crm")
+    for i in range(20)
+]
+
+
+def word(
+    i: int, purpose: str, action: str, day: int, *, source: str = "app", channel: str = "all"
+) -> dict[str, Any]:
+    """A word of consent of person i on a day of April 2024."""
+    return dict(
+        source=source, source_customer_id=f"{source}{i}", purpose=purpose, channel=channel, action=action,
+        consented_at=datetime(2024, 4, day, 10), consent_date=date(2024, 4, day),
+    )  # fmt: skip
+
+
+WORDS = [word(i, purpose, "grant", 2) for i in range(20) for purpose in ("marketing", "profiling")]
+CONSENTED = {
+    "audiences.segment_membership": MEMBERS,
+    "core.dim_customers": PERSONS,
+    "intermediate.int_customer_links": RECORDS,
+    "staging.stg_customers__consents": [
+        *WORDS,
+        # Taken back by the same record; of another purpose; of a channel that nobody is marked for.
+        word(3, "profiling", "withdraw", 1),
+        word(4, "survey", "withdraw", 3),
+        word(5, "marketing", "withdraw", 3, channel="sms"),
+    ],
+}
+
+
+def consented(*more: dict[str, Any]) -> dict[str, Rows]:
+    return {"staging.stg_customers__consents": [*WORDS, *more]}
+
+
+CLASSED = {
+    "audiences.segment_membership": MEMBERS,
+    "segments.customer_rfm": MEMBERS,
+    "segments.customer_abc": MEMBERS,
+    "segments.customer_value": MEMBERS,
+    "segments.customer_lifecycle": [*MEMBERS, {**MEMBER, "customer_key": "young"}],
+    "intermediate.int_customer_ages": [
+        dict(customer_key="k1", youngest_age=18),
+        dict(customer_key="young", youngest_age=14),
+    ],
+}
+REQUEST = dict(source="app", kind="access", as_of_date=D, done_date=None)
+REQUESTS = [
+    {**REQUEST, "request_id": "done late", "due_date": date(2024, 4, 1), "done_date": date(2024, 4, 20)},
+    {**REQUEST, "request_id": "open", "due_date": date(2024, 5, 9)},
+]
+COVERED = dict(is_suppressed=False, customers=None, orders_n=0, revenue=M("0"))
+POPULATION = {
+    "core.dim_customers": [*PERSONS, {**PERSONS[0], "customer_key": "left out"}],
+    "segments.customer_rfm": MEMBERS,
+    "intermediate.int_persons_excluded": [{"customer_key": "left out"}],
+    "core.fct_orders": ORDERS,
+    "audiences.segment_coverage": [
+        {**COVERED, "population_group": "classified", "customers": 20, "orders_n": 90, "revenue": M("8100")},
+        {**COVERED, "population_group": "guests", "orders_n": 10, "revenue": M("900")},
+    ],
+}
 CASES = (
     Case("keys_have_one_content", KEYS, {
         "intermediate.int_order_headers": [*HEADERS, *AGAIN], "staging.stg_sales__orders": [*HEADERS, *AGAIN],
@@ -282,6 +359,39 @@ CASES = (
             ("marts.channel_performance", "day", "channel day"),
         )
     ),
+    Case("no_stale_contact_is_published", CONSENTED, {
+        "core.dim_customers": with_first(PERSONS, 1, contact_status="stale"),
+    }, {"customer_key": "k0", "contact_status": "stale"}),
+    Case("nobody_is_published_without_consent", CONSENTED, {
+        "staging.stg_customers__consents": WORDS[1:],
+    }, {"customer_key": "k0"}, "no word is no consent"),
+    Case("nobody_is_published_without_consent", CONSENTED, consented(
+        word(7, "profiling", "withdraw", 1, source="crm"),
+    ), {"customer_key": "k7"}, "another record of the person refuses"),
+    Case("nobody_is_published_without_consent", CONSENTED, consented(
+        word(8, "marketing", "withdraw", 2),
+    ), {"customer_key": "k8"}, "a withdrawal wins a tie"),
+    Case("no_withdrawal_is_still_published", CONSENTED, consented(
+        word(9, "marketing", "withdraw", 3, channel="email"),
+    ), {"customer_key": "k9", "channel": "email", "withdrawn_on": date(2024, 4, 3)}),
+    Case("requests_are_done_in_time", {"intermediate.int_requests": REQUESTS}, {
+        "intermediate.int_requests": [*REQUESTS, {**REQUEST, "request_id": "late", "due_date": BEFORE}],
+    }, {"request_id": "late", "due_date": BEFORE}),
+    Case("requests_are_done_before_the_last_day", {"intermediate.int_requests": REQUESTS}, {
+        "intermediate.int_requests": [*REQUESTS, {**REQUEST, "request_id": "tomorrow", "due_date": date(2024, 5, 8)}],
+    }, {"request_id": "tomorrow"}),
+    Case("minors_are_left_out", CLASSED, {
+        "intermediate.int_customer_ages": [dict(customer_key="k1", youngest_age=17)],
+    }, {"rule": "a minor is published", "customer_key": "k1"}, "in marketing"),
+    Case("minors_are_left_out", CLASSED, {
+        "intermediate.int_customer_ages": [dict(customer_key="young", youngest_age=13)],
+    }, {"rule": "a child is classed", "customer_key": "young"}, "in a class"),
+    Case("population_adds_up", POPULATION, {
+        "core.dim_customers": [*POPULATION["core.dim_customers"], {**PERSONS[0], "customer_key": "nobody's"}],
+    }, {"rule": "people", "expected": 22, "found": 21}, "somebody is in no class and for no reason"),
+    Case("population_adds_up", POPULATION, {
+        "core.fct_orders": ORDERS[1:],
+    }, {"rule": "paid orders", "expected": 99, "found": 100}, "an order counts twice"),
 )  # fmt: skip
 
 

@@ -1,0 +1,147 @@
+"""The current release again, at once, without people who have refused since: no build, no new numbers of others."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipeline import duck
+from pipeline.duck import literal
+from pipeline.errors import GateStopped, StrataError
+from pipeline.lock import publish_lock
+from pipeline.privacy import access_log, consent
+from pipeline.publish import release, withheld
+from pipeline.publish.release import PublishedTable
+from pipeline.publish.report import PAGE_TABLES, render_page
+from pipeline.quality.checks import Check, blocking
+from pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class Republished:
+    """`release` is current; `before` was. They are the same where nobody who refused was in it. `rows` were left out."""
+
+    release: str
+    before: str
+    rows: int
+    persons: int
+
+
+def without_refused(settings: Settings, log: Callable[[str], None] = lambda _: None) -> Republished:
+    """Publish the current release as the next free `<D>-rN` without the rows that refusals at the desk forbid.
+
+    Shared sums stay as they were until the next run: a count less one would tell who left. Files in the release's
+    `audiences/` are not carried over.
+
+    Raises:
+        StrataError: where nothing was published yet.
+        GateStopped: where a row that must not leave is still there.
+    """
+    with publish_lock(settings, log=log):
+        before = release.current(settings)
+        if before is None:
+            raise StrataError(f"no release has been published in {settings.home} yet: run `strata run`")
+        refused = consent.refusals(settings, before["inputs"])
+        release.sweep_leftovers(settings)
+        candidate = settings.releases / f".tmp-{secrets.token_hex(8)}"
+        candidate.mkdir(parents=True)
+        try:
+            rows, changed = _copy(settings, candidate, before, refused)
+            if not changed:
+                release.remove(candidate)
+                return Republished(before["release"], before["release"], 0, 0)
+            day = date.fromisoformat(before["as_of_date"])
+            name = release.next_id(settings, day)
+            manifest: dict[str, Any] = before | {
+                "release": name,
+                "previous_release": before["release"],
+                "run_id": f"withdrawal-{secrets.token_hex(8)}",
+                "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "withheld": {"persons": len(refused.persons), "rows": rows},
+                "access_log": vars(access_log.head(settings)),
+            }
+            checks = _audit(candidate, refused, before)
+            stopped = blocking(checks)
+            if stopped:
+                raise GateStopped("nothing was published: " + "\n".join(str(check) for check in stopped))
+            manifest["checks"] = [check.as_dict() for check in checks]
+            _write(settings, candidate, manifest)
+        except BaseException:
+            release.remove(candidate)
+            raise
+    log(f"release {name} is current: {rows} rows were left out")
+    return Republished(name, before["release"], rows, len(refused.persons))
+
+
+def _copy(
+    settings: Settings, candidate: Path, before: dict[str, Any], refused: consent.Refusals
+) -> tuple[int, bool]:
+    """Copy each table's Parquet without the refused; (rows left out, whether anything is another)."""
+    folder = settings.releases / before["release"]
+    left_out, changed = 0, False
+    con = duck.connect([folder, candidate], spill=settings.build / ".spill")
+    try:
+        withheld.register(con, refused)
+        for key, entry in before["tables"].items():
+            schema, table = key.split(".")
+            source, target = (f / "tables" / schema / f"{table}.parquet" for f in (folder, candidate))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            names = tuple(entry["columns"])
+            rows = f"read_parquet({literal(str(source))}, hive_partitioning = false)"
+            con.execute(
+                f"copy (select {withheld.columns(schema, names)} from {rows} where {withheld.condition(schema, names)}) "
+                f"to {literal(str(target))} (format parquet, compression zstd)"
+            )
+            kept = f"read_parquet({literal(str(target))}, hive_partitioning = false)"
+            gone, other = con.execute(
+                f"select (select count(*) from {rows}) - (select count(*) from {kept}), "
+                f"exists (select * from {rows} except all select * from {kept})"
+            ).fetchone()  # type: ignore[misc]
+            left_out += gone
+            changed |= other
+    finally:
+        con.close()
+    return left_out, changed
+
+
+def _write(settings: Settings, candidate: Path, manifest: dict[str, Any]) -> None:
+    """Database, page and manifest of the candidate; then it is the current release."""
+    tables = [
+        PublishedTable(*key.split("."), tuple(entry["columns"]), ())
+        for key, entry in manifest["tables"].items()
+    ]
+    described = {}
+    for table in tables:
+        file = candidate / "tables" / table.schema / f"{table.name}.parquet"
+        described[table.key] = manifest["tables"][table.key] | {
+            "rows": pq.read_metadata(file).num_rows,
+            "sha256": release.sha256(file),
+            "bytes": file.stat().st_size,
+        }
+    manifest["tables"] = described
+    release.write_database(candidate, tables)
+    frames = {
+        t.key: release.page_frame(candidate / "tables" / t.schema / f"{t.name}.parquet", t)
+        for t in tables
+        if t.key in PAGE_TABLES
+    }
+    (candidate / "index.html").write_text(render_page(frames, manifest), encoding="utf-8")
+    release.seal(settings, candidate, manifest, is_current=True)
+
+
+def _audit(candidate: Path, refused: consent.Refusals, before: dict[str, Any]) -> list[Check]:
+    """What the release said of its build, with the checks of the published files made anew."""
+    anew = release.audit(candidate)
+    con = duck.connect([candidate])
+    try:
+        withheld.register(con, refused)
+        anew.append(withheld.still_published(con, candidate))
+    finally:
+        con.close()
+    made = {(check.target, check.check) for check in anew}
+    kept = [Check.from_dict(dict(c)) for c in before["checks"]]
+    return [check for check in kept if (check.target, check.check) not in made] + anew

@@ -1,0 +1,148 @@
+"""Consent, applied last: who has refused since the tables were built is not in what leaves.
+
+The tables hold the consent that a build knew. A withdrawal can be written down while it runs, or be urgent; then rows
+leave between the warehouse and the release, and this module looks at the written files once more.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from pipeline import duck
+from pipeline.duck import literal, quote
+from pipeline.privacy.consent import Refusals
+from pipeline.quality.checks import Check
+from pipeline.settings import Settings
+
+MEMBERSHIP = Path("tables") / "audiences" / "segment_membership.parquet"
+_TABLE = "audiences.segment_membership"
+_OF_PERSONS = ("segments", "audiences")
+_FLAG = "consent_"
+_DESCRIPTIONS = {
+    "consent_enforced": "Somebody in the published segments has no live consent to marketing and profiling (Q-16): "
+    "releasing the row would break the law.\n\nThe release was not made. Rebuild with `strata run --full`; if it stays, "
+    "a model does not read fct_consent_states.",
+    "withdrawal_latency": "Somebody who has withdrawn, objected or asked for restriction since the build is still "
+    "published (Q-17).\n\nThe release was not made; run again.",
+    "minors_are_left_out": "A minor is in the published segments, or somebody of whom no profile may be made in a table "
+    "of classes (Q-19).\n\nThe release was not made. Rebuild with `strata run --full`.",
+}
+
+
+def register(con: duckdb.DuckDBPyConnection, refused: Refusals) -> None:
+    """Give the connection the temporary tables that `condition` and `columns` read."""
+    pairs = [("", key, "unprofiled") for key in refused.unprofiled]
+    pairs += [("", key, "unmarketed") for key in refused.unmarketed]
+    pairs += [(channel, key, "channel") for channel, keys in refused.channels.items() for key in keys]
+    columns = ("channel", "customer_key", "kind")
+    con.register(
+        "refused_since",
+        pa.table({name: pa.array([p[i] for p in pairs], pa.string()) for i, name in enumerate(columns)}),
+    )
+
+
+def condition(schema: str, columns: Sequence[str]) -> str:
+    """The rows of a published table that may leave; `true` for a table that tells of no person's class."""
+    if schema not in _OF_PERSONS or "customer_key" not in columns:
+        return "true"
+    kinds = "kind in ('unprofiled', 'unmarketed')" if schema == "audiences" else "kind = 'unprofiled'"
+    sql = f"customer_key not in (select customer_key from refused_since where {kinds})"
+    flags = [c for c in columns if c.startswith(_FLAG)]
+    if flags:
+        left = " or ".join(_allowed(flag) for flag in flags)
+        # Who has refused one channel and has no other left is nobody's to address.
+        sql += f" and (customer_key not in (select customer_key from refused_since where kind = 'channel') or {left})"
+    return sql
+
+
+def columns(schema: str, names: Sequence[str]) -> str:
+    """The select list of a published table: flags of consent are false for a channel that was refused since."""
+    flags = schema in _OF_PERSONS and "customer_key" in names
+    return ", ".join(
+        f"{_allowed(name)} as {quote(name)}" if flags and name.startswith(_FLAG) else quote(name)
+        for name in names
+    )
+
+
+def _allowed(flag: str) -> str:
+    channel = literal(flag.removeprefix(_FLAG))
+    return (
+        f"({quote(flag)} and customer_key not in "
+        f"(select customer_key from refused_since where kind = 'channel' and channel = {channel}))"
+    )
+
+
+def recheck(settings: Settings, folder: Path, refused: Refusals) -> list[Check]:
+    """Q-16, Q-17 and Q-19 on the very files that are about to leave, against the states of the warehouse and the desk."""
+    warehouse = settings.warehouse
+    con = duck.connect([folder, warehouse.parent], database=warehouse, read_only=True)
+    try:
+        register(con, refused)
+        con.execute(
+            "create temp view published as select distinct customer_key from "
+            f"read_parquet({literal(str(folder / MEMBERSHIP))}, hive_partitioning = false)"
+        )
+        classed = _classed(con, folder)
+        unconsented = (
+            "select customer_key from published where customer_key not in (select customer_key from "
+            "core.fct_consent_states where is_granted and purpose in ('marketing', 'profiling') "
+            "group by customer_key having count(distinct purpose) = 2)"
+        )
+        barred = (
+            "select customer_key from published semi join core.dim_customers as minors "
+            "on published.customer_key = minors.customer_key and minors.is_minor union "
+            f"select customer_key from ({classed}) semi join intermediate.int_persons_excluded using (customer_key)"
+        )
+        return [
+            _check(con, "consent_enforced", "Q-16", unconsented),
+            still_published(con, folder),
+            _check(con, "minors_are_left_out", "Q-19", barred),
+        ]
+    finally:
+        con.close()
+
+
+def still_published(con: duckdb.DuckDBPyConnection, folder: Path) -> Check:
+    """Q-17 on the written files: nobody who has refused since the build. `register` comes first."""
+    flags = [
+        row[0]
+        for row in con.execute(
+            f"describe select * from read_parquet({literal(str(folder / MEMBERSHIP))}, hive_partitioning = false)"
+        ).fetchall()
+        if row[0].startswith(_FLAG)
+    ]
+    files = f"read_parquet({literal(str(folder / MEMBERSHIP))}, hive_partitioning = false)"
+    parts = [
+        f"select customer_key from ({_classed(con, folder)}) where customer_key in "
+        "(select customer_key from refused_since where kind = 'unprofiled')",
+        f"select customer_key from {files} where customer_key in "
+        "(select customer_key from refused_since where kind = 'unmarketed')",
+        *(
+            f"select customer_key from {files} where {quote(flag)} and customer_key in (select customer_key from "
+            f"refused_since where kind = 'channel' and channel = {literal(flag.removeprefix(_FLAG))})"
+            for flag in flags
+        ),
+    ]
+    return _check(con, "withdrawal_latency", "Q-17", " union ".join(parts))
+
+
+def _classed(con: duckdb.DuckDBPyConnection, folder: Path) -> str:
+    """Every customer_key in a written table of persons' classes."""
+    parts = []
+    for schema in _OF_PERSONS:
+        for path in sorted((folder / "tables" / schema).glob("*.parquet")):
+            source = f"read_parquet({literal(str(path))}, hive_partitioning = false)"
+            if any(
+                row[0] == "customer_key" for row in con.execute(f"describe select * from {source}").fetchall()
+            ):
+                parts.append(f"select customer_key from {source}")
+    return " union ".join(parts)
+
+
+def _check(con: duckdb.DuckDBPyConnection, name: str, gate: str, sql: str) -> Check:
+    found = sorted(row[0] for row in con.execute(f"select distinct customer_key from ({sql})").fetchall())
+    return Check(
+        "table", _TABLE, name, "block", not found, len(found), 0, _DESCRIPTIONS[name], tuple(found[:5]), gate
+    )
