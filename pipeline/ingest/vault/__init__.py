@@ -169,14 +169,6 @@ class Vault:
         found = [v for kind, v in rows if kind != "name" or v.lower() in masking.candidates([v])]
         return found[:limit], len(found)
 
-    def clear(self, kind: str, tokens: Iterable[str]) -> dict[str, str]:
-        """Token → clear value of those tokens of one kind that the vault knows."""
-        self._open.register("asked", pa.table({"token": pa.array(sorted(set(tokens)), pa.string())}))
-        rows = self._open.execute(
-            "select token, value from clear_values semi join asked using (token) where kind = $1", [kind]
-        ).fetchall()
-        return dict(rows)
-
     def _known_names(self, spellings: Collection[str]) -> set[str]:
         """Those of the lower-case spellings that are the name of somebody."""
         self._open.register("asked", pa.table({"spelling": pa.array(sorted(spellings), pa.string())}))

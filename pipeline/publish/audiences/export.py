@@ -40,6 +40,8 @@ from pipeline.publish.audiences.selection import Chosen
 from pipeline.publish.audiences.writers import Batch, Row
 from pipeline.settings import Settings
 
+ERASURE = "erasure"
+"""What the folders of the outbox are called that tell destinations of erased people: `erasure.<time>`."""
 _BUILDING = ".tmp-audiences-"
 STOPPED = ("blocked", "refused")
 # Without it a message of that channel does not arrive.
@@ -245,7 +247,7 @@ def forget(settings: Settings, customer_keys: Collection[str], now: datetime | N
     """
     at, members = (now or datetime.now(UTC)).astimezone(UTC), set(customer_keys)
     with run_lock(settings):
-        folder = settings.vault / "outbox" / _free_name(settings, "erasure", at)
+        folder = settings.vault / "outbox" / _free_name(settings, ERASURE, at)
         told: list[Delivery] = []
         afters = []
         with private_files():
@@ -302,7 +304,9 @@ class _People:
         return {token(key, "customer", f"{source}\x1f{id_}") for source, id_ in self._home.records}
 
     def fate(self, member: str) -> str:
-        """Her record belongs to another person now, or is gone."""
+        """She was erased, her record belongs to another person now, or it is gone."""
+        if self._vault.tombstones.erased_on("key", member):
+            return "erased"
         return "merged" if member in self._minted else selection.UNKNOWN
 
 
@@ -374,13 +378,12 @@ def _clear_contacts(
     if rows.empty:
         return {}
     with vault:
-        phones = vault.clear("phone", [t for t in rows["phone_token"] if t])
-        emails = vault.clear("email", [t for t in rows["email_token"] if t])
+        clear = vault.clear([t for name in ("phone_token", "email_token") for t in rows[name] if t])
     return {
         row["customer_key"]: {
             "customer_key": row["customer_key"],
-            "phone": phones.get(row["phone_token"]),
-            "email": emails.get(row["email_token"]),
+            "phone": clear.get(row["phone_token"]),
+            "email": clear.get(row["email_token"]),
             **{name: row[name] for name in _CONTACT},
         }
         for row in rows.to_dict("records")

@@ -19,6 +19,7 @@ from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
 from pipeline.ingest import ledger
 from pipeline.ingest.files import sha256
+from pipeline.privacy.consent import Refusals, refusals
 from pipeline.publish import release as releases
 from pipeline.settings import Settings
 
@@ -93,7 +94,7 @@ def _read(
             "or consents given up since would be missed"
         )
     con.execute(f"create temp view membership as select * from read_parquet({literal(str(table))})")
-    _register(con, settings, built)
+    refused = _register(con, settings, built)
     flags = [
         name.removeprefix(_FLAG)
         for name, *_ in con.execute("describe membership").fetchall()
@@ -132,6 +133,7 @@ def _read(
     consents = con.execute(
         "select customer_key, purpose, channel, is_granted from core.fct_consent_states"
     ).df()
+    people, consents = heeded(people, consents, refused)
     contacts = con.execute(_contacts(settings)).df()
     records = con.execute("select source, source_customer_id from links").fetchall()
     return Home(
@@ -145,12 +147,13 @@ def _read(
     )
 
 
-def _register(con: duckdb.DuckDBPyConnection, settings: Settings, built: date) -> None:
-    """`deliveries` in force and `links` of the day of the build.
+def _register(con: duckdb.DuckDBPyConnection, settings: Settings, built: date) -> Refusals:
+    """`deliveries` in force and `links` of the day of the build; and the refusals that these do not know yet.
 
     Not through the warehouse's own views: they name files where the home was when they were made.
     """
-    loaded = [e for e in ledger.in_force(ledger.read(settings), built) if e.status == "loaded"]
+    in_force = ledger.in_force(ledger.read(settings), built)
+    loaded = [e for e in in_force if e.status == "loaded"]
     columns = {
         "delivery": pa.array([e.delivery for e in loaded], pa.string()),
         "source": pa.array([e.source for e in loaded], pa.string()),
@@ -164,6 +167,26 @@ def _register(con: duckdb.DuckDBPyConnection, settings: Settings, built: date) -
         f"read_parquet({literal(str(path))}) where known_at = $1",
         [built],
     )
+    return refusals(settings, {e.delivery for e in in_force})
+
+
+def heeded(
+    people: pd.DataFrame, consents: pd.DataFrame, refused: Refusals
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """People and consents once more, with what was said since the build."""
+    said = [(key, "marketing", "all", False) for key in refused.unmarketed]
+    said += [(key, "marketing", channel, False) for channel, keys in refused.channels.items() for key in keys]
+    if said:
+        new = pd.DataFrame(said, columns=["customer_key", "purpose", "channel", "is_granted"])
+        is_marketing = consents["purpose"] == "marketing"
+        # A word on every channel ends what was said of each; one on a channel ends that.
+        ended = is_marketing & consents["customer_key"].isin(refused.unmarketed)
+        for channel, keys in refused.channels.items():
+            ended |= is_marketing & (consents["channel"] == channel) & consents["customer_key"].isin(keys)
+        consents = pd.concat([consents[~ended], new], ignore_index=True)
+    excluded = people["excluded"].astype(object)
+    excluded[people["customer_key"].isin(refused.unprofiled) & excluded.isna()] = "withdrew_profiling"
+    return people.assign(excluded=excluded), consents
 
 
 def _has(con: duckdb.DuckDBPyConnection, schema: str, name: str) -> bool:

@@ -7,9 +7,11 @@ import pytest
 
 from pipeline.ingest.vault import Vault
 from pipeline.ingest.vault.rotation import rotate
+from pipeline.privacy.consent import Refusals
 from pipeline.publish.audiences import selection
 from pipeline.publish.audiences.policy import Audience
 from pipeline.publish.audiences.rules import parse
+from pipeline.publish.audiences.source import heeded
 from pipeline.settings import Settings
 
 KNOWN = {"rfm": {"loyal", "new"}, "abc": {"A"}}
@@ -150,3 +152,22 @@ def test_the_hold_out_survives_a_new_token_key(settings: Settings, monkeypatch: 
     rotate(settings, bytes.fromhex("6b" * 32))
     monkeypatch.setenv("STRATA_TOKEN_KEY", "6b" * 32)
     assert Vault(settings).holdout_salt == salt
+
+
+def test_a_refusal_since_the_build_is_heeded() -> None:
+    people = pd.DataFrame([person(key) for key in ("all", "sms", "profile", "stays")])
+    consents = pd.DataFrame(
+        [(k, "marketing", c, True) for k in people["customer_key"] for c in ("all", "sms", "email")],
+        columns=["customer_key", "purpose", "channel", "is_granted"],
+    )
+    refused = Refusals(frozenset({"profile"}), frozenset({"all"}), {"sms": frozenset({"sms"})})
+    people, consents = heeded(people, consents, refused)
+    audiences = [audience("s", "all", 1), audience("e", "all", 2, "email")]
+    sms, mail = selection.choose(audiences, people, consents, SALT, LIMITS)
+    assert sms.reasons == {
+        "all": "consent_withdrawn",
+        "sms": "consent_withdrawn",
+        "profile": "withdrew_profiling",
+    }
+    assert mail.reasons == {"all": "consent_withdrawn", "profile": "withdrew_profiling"}
+    assert {"consent_withdrawn", "withdrew_profiling"} <= selection.STATED
