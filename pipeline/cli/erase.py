@@ -50,7 +50,7 @@ def erase(
     from pipeline.privacy import erasure
     from pipeline.progress import say
 
-    records = erasure.records_of(settings, source, customer_id) if source and customer_id else []
+    records = [(source, customer_id)] if source and customer_id else []
     if dry_run:
         planned = erasure.plan(settings, records, keys)
         answer(as_json, asdict(planned), erasure.planned(planned))

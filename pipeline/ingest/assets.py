@@ -21,7 +21,7 @@ from pipeline.ingest.contracts import Contract, load_contracts
 from pipeline.ingest.database.days import Reading, read_tables
 from pipeline.ingest.load import sweep
 from pipeline.ingest.mapping import targets
-from pipeline.privacy import erasure
+from pipeline.privacy import erasure, expiry
 from pipeline.progress import say
 from pipeline.publish.release import newest_as_of
 from pipeline.quality.gate import LEDGER_KEY
@@ -93,6 +93,7 @@ def raw_feeds(context: AssetExecutionContext, run_lock: RunLock) -> Iterator[Mat
         log=say,
     )
     erasure.of_requests(settings, as_of, say)
+    expiry.apply(settings, as_of, say)
     in_force = ledger.in_force(ledger.read(settings), as_of)
     for feed in load_contracts():
         if AssetKey(["raw", feed]) in context.selected_asset_keys:

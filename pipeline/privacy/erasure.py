@@ -38,7 +38,7 @@ from pipeline.privacy.erasure_proof import still_there
 from pipeline.privacy.erasure_subject import People, Subject, resolve
 from pipeline.publish import release as releases
 from pipeline.publish.audiences.export import ERASURE, forget
-from pipeline.publish.redaction import Redacted, Who, redact
+from pipeline.publish.redaction import Who, made, redact
 from pipeline.settings import Settings
 from pipeline.transform.context import policy_refreshes, refresh_date
 
@@ -92,24 +92,11 @@ def tombstones(settings: Settings) -> Tombstones:
     return Vault(settings, "tombstones").tombstones
 
 
-def records_of(settings: Settings, source: str, customer_id: str) -> list[tuple[str, str]]:
-    """The source record that is meant. Raises StrataError where the home does not know it."""
-    with Vault(settings, "erasure") as vault:
-        subject = resolve(settings, [(source, customer_id)], (), vault.database)
-        if not subject.keys and not subject.tokens and not _rows_of(settings, subject)[0]:
-            said = ": it was erased before" if vault.tombstones.has_customer(source, customer_id) else ""
-            raise StrataError(
-                f"source {source} has no customer of that id in {settings.home}{said}; "
-                "look at core.dim_identity_links of the current release"
-            )
-    return [(source, customer_id)]
-
-
 def plan(settings: Settings, records: Collection[tuple[str, str]], keys: Collection[str]) -> Plan:
     """What `erase` would do; nothing is written."""
     with run_lock(settings), Vault(settings, "erasure, dry run") as vault:
         subject = resolve(settings, records, keys, vault.database)
-    _check_known(settings, subject, keys)
+        _check_known(settings, vault.tombstones, subject, keys)
     rows, guests = _rows_of(settings, subject)
     held = [
         release
@@ -143,9 +130,11 @@ def erase(
             not, and the next `strata run` that passes finishes the erasure.
     """
     with run_lock(settings, log=log):
+        erasure = _under_way(settings, records, persons)
         settle(settings, log)
-        erasure = begin(settings, records, persons, requests, by=by, reason=reason)
-        settle(settings, log)
+        if erasure is None:
+            erasure = begin(settings, records, persons, requests, by=by, reason=reason, must_be_known=True)
+            settle(settings, log)
         current = releases.newest_as_of(settings)
         if current:
             (run or _run)(settings, current)
@@ -159,6 +148,9 @@ def _run(settings: Settings, as_of: date) -> None:
 
     outcome = run_day(settings, as_of, again=True)
     if outcome.exit_code:
+        left = [m for m in outcome.messages if m.startswith("erasure ")]
+        if left:
+            raise StrataError(left[0])
         what = "; ".join(outcome.messages) or "a gate stopped the run"
         kind = GateStopped if outcome.exit_code == 2 else StrataError
         raise kind(
@@ -175,17 +167,23 @@ def begin(
     *,
     by: str,
     reason: str,
+    may_return: bool = False,
+    must_be_known: bool = False,
 ) -> str:
-    """Open the journal of one erasure: who is meant and everything by which they are known. Id of the erasure."""
+    """Open the journal of one erasure: who is meant and everything by which they are known. Id of the erasure.
+
+    `must_be_known` raises StrataError where the home has nothing of them; `may_return` leaves no tombstone: the time to keep them is over, and a new delivery may name them again.
+    """
     with Vault(settings, "erasure") as vault:
         subject = resolve(settings, records, keys, vault.database)
-    _check_known(settings, subject, keys)
+        if must_be_known:
+            _check_known(settings, vault.tombstones, subject, keys)
     erasure = f"{_today(settings)}-{secrets.token_hex(4)}"
     _write(
         settings,
         {
             "erasure": erasure,
-            "state": "begun",
+            "state": "tombstoned" if may_return else "begun",
             "by": by,
             "reason": reason,
             "requests": list(requests),
@@ -196,14 +194,25 @@ def begin(
     return erasure
 
 
-def _check_known(settings: Settings, subject: Subject, keys: Collection[str]) -> None:
-    if keys and not subject.records:
-        said = tombstones(settings)
-        erased = any(said.erased_on("key", key) for key in keys)
-        raise StrataError(
-            f"no customer of {settings.home} has that customer_key"
-            + (": the person was erased before" if erased else "; earlier keys are followed too")
-        )
+def _check_known(settings: Settings, known: Tombstones, subject: Subject, keys: Collection[str]) -> None:
+    rows, guests = _rows_of(settings, subject)
+    if subject.records and (rows or guests or subject.tokens or set(subject.keys) - set(keys)):
+        return
+    erased = any(known.erased_on("key", key) for key in keys)
+    erased = erased or any(known.has_customer(source, i) for source, i in subject.records)
+    said = (
+        "the person was erased before" if erased else "look at core.dim_identity_links of the current release"
+    )
+    raise StrataError(f"no customer of {settings.home} is meant by that: {said}")
+
+
+def _under_way(settings: Settings, records: Collection[tuple[str, str]], keys: Collection[str]) -> str | None:
+    """The erasure of these very persons that was begun and is not finished: asked for again, it goes on."""
+    for journal in _journals(settings):
+        subject = Subject.from_dict(journal["subject"])
+        if set(records) <= set(subject.records) and set(keys) <= set(subject.keys):
+            return str(journal["erasure"])
+    return None
 
 
 def of_requests(settings: Settings, as_of: date, log: Log = _silent) -> int:
@@ -317,13 +326,16 @@ def _finished(settings: Settings, journal: dict[str, Any], log: Log) -> Certific
 
 def _republish(settings: Settings, subject: Subject, erasure: str, log: Log) -> list[dict[str, Any]]:
     who = Who(subject.keys, subject.records)
-    done: list[Redacted] = []
+
+    def mend(source: Path, target: Path) -> None:
+        erasure_leftovers.mend(source, target, subject)
+
     for release in releases.list_releases(settings):
-        made = redact(settings, release, who, erasure, lambda a, b: erasure_leftovers.mend(a, b, subject))
-        if made:
-            log(f"release {made.original} is republished as {made.release} without {_people(subject)}")
-            done.append(made)
-    return [asdict(d) | {"rows": dict(d.rows), "cells": dict(d.cells)} for d in done]
+        done = redact(settings, release, who, erasure, mend)
+        if done:
+            log(f"release {done.original} is republished as {done.release} without {_people(subject)}")
+    # Of the manifests, so that those count too that an attempt made which was killed.
+    return [asdict(one) for one in made(settings, erasure)]
 
 
 def _rows_of(settings: Settings, subject: Subject) -> tuple[dict[str, int], dict[str, int]]:

@@ -32,7 +32,9 @@ def sweep(settings: Settings, subject: Subject, skip: Sequence[Path]) -> dict[st
     """Mend or delete every file that still names the persons; number of files by folder of the home."""
     needles = subject.needles()
     mended: Counter[str] = Counter()
-    for name in sorted({hit.file for hit in scan(settings.home, needles, skip=skip)}):
+    # A log of SQLite goes with its database.
+    found = {re.sub("-(wal|shm)$", "", hit.file) for hit in scan(settings.home, needles, skip=skip)}
+    for name in sorted(found):
         path = settings.home / name
         top = Path(name).parts[0]
         if top in _LEFT_ALONE or name == "vault/vault.duckdb" or not path.exists():

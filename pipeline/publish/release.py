@@ -22,7 +22,8 @@ from pipeline import duck
 from pipeline.errors import GateStopped, StrataError
 from pipeline.ingest import ledger
 from pipeline.ingest.mapping import targets
-from pipeline.privacy import access_log, consent
+from pipeline.privacy import access_log, consent, retention
+from pipeline.privacy.erasure_gate import erasure_checks
 from pipeline.publish import withheld
 from pipeline.publish.report import PAGE_TABLES, render_page
 from pipeline.quality.checks import Check, blocking
@@ -165,7 +166,8 @@ def publish(
         refused = consent.refusals(settings, {e.delivery for e in in_force})
         _write_tables(settings, candidate, tables, refused)
         checks = [Check.from_dict(dict(c)) for c in proof.checks] + audit(candidate)
-        checks += withheld.recheck(settings, candidate, refused)
+        checks += [*withheld.recheck(settings, candidate, refused), retention.check(settings, as_of)]
+        checks += erasure_checks(settings, candidate, as_of)
         stopped = blocking(checks)
         if stopped:
             raise GateStopped("nothing was published: " + "\n".join(str(check) for check in stopped))

@@ -211,6 +211,25 @@ def company(n: int = 4000) -> tuple[dict[str, pd.DataFrame], dict]:
         "segments.pareto_check": check,
         "segments.customer_lifecycle": pd.DataFrame({"stage": stage}),
         "audiences.segment_summary": pd.DataFrame(summary),
+        "audiences.segment_coverage": pd.DataFrame(
+            [
+                ("classified", "已分层", "Classified", 1, False, 1000, 4000, 98765.0),
+                ("under_14", "未满14岁", "Under 14", 2, True, None, None, None),
+                ("withdrew_profiling", "撤回画像同意", "Withdrew from profiling", 3, False, 23, 70, 4321.0),
+                ("restricted", "限制处理", "Processing restricted", 4, False, 0, 0, 0.0),
+                ("guests", "未登录订单", "Guest orders", 5, False, None, 578, 5678.0),
+            ],
+            columns=[
+                "population_group",
+                "label_zh",
+                "label_en",
+                "sort",
+                "is_suppressed",
+                "customers",
+                "orders_n",
+                "revenue",
+            ],
+        ),
         "audiences.segment_membership": pd.DataFrame({"scheme": ["rfm"] * 2210}),
         "marts.nps": pd.DataFrame(
             [
@@ -445,6 +464,15 @@ def test_the_declared_columns_are_all_the_page_reads(release):
         name: frame[list(PAGE_TABLES[name])] if PAGE_TABLES[name] else frame for name, frame in tables.items()
     }
     assert render_page(narrow, manifest) == render_page(tables, manifest)
+
+
+def test_who_was_left_out_is_told_by_reason_and_few_are_not_counted(release):
+    tables, manifest = release
+    text = Page(render_page(tables, manifest)).text
+    shown = text[text.index("Who is classed and who is not") :][:900]
+    assert "Withdrew from profiling" in shown and "23" in shown and "578" in shown
+    assert "Under 14" in shown and "<10" in shown
+    assert "Processing restricted" not in shown
 
 
 def test_no_address_but_data_and_fragments(release):

@@ -128,11 +128,10 @@ class Vault:
         """Tokens of the values, in order; the clear values are kept. None where a value identifies nobody."""
         tokens: list[str | None] = []
         kept: dict[str, str] = {}
+        unwanted = self.tombstones.texts_of_erased(values, country) if kind == "text" else ()
         for value in values:
             normal = normalise(kind, value, country)
-            if normal and kind == "text" and self.tombstones.speaks_of_erased(normal, country):
-                normal = None
-            made = token(self.key, kind, normal) if normal else None
+            made = token(self.key, kind, normal) if normal and value not in unwanted else None
             if made:
                 kept[made] = normal  # type: ignore[assignment]
             tokens.append(made)

@@ -72,6 +72,11 @@ def rotate(settings: Settings, key: bytes, log: Callable[[str], None] = lambda _
     Raises StrataError where the present key is missing or another one, or where raw holds a token that the vault does not know.
     """
     with run_lock(settings, log=log):
+        if any((settings.vault / "erasures").glob("*.json")):
+            raise StrataError(
+                f"an erasure in {settings.home} is not finished, and its tokens are of the present key: "
+                "`strata run` finishes it, then replace the key"
+            )
         settle(settings)
         record = keys.read_record(settings)
         new_id = keys.id_of(key)

@@ -14,7 +14,7 @@ says nothing, and with it only whether a given value was erased.
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import date
 from functools import lru_cache
 
@@ -91,12 +91,19 @@ class Tombstones:
         """Those of the lower-case spellings that are the name of an erased person."""
         return {s for s in spellings if self.erased_on("name", s)} if "name" in self._kinds else set()
 
-    def speaks_of_erased(self, text: str, country: str) -> bool:
-        """Whether a text names an erased person, or their phone or e-mail."""
+    def texts_of_erased(self, texts: Collection[str], country: str) -> set[str]:
+        """Those of the texts that name an erased person, or their phone or e-mail."""
         if not self:
-            return False
-        if self.names_among(masking.candidates([text])):
-            return True
+            return set()
+        # Few texts name anybody who was erased, so all are asked together first.
+        named = bool(self.names_among(masking.candidates(texts)))
+        return {
+            text
+            for text in texts
+            if (named and self.names_among(masking.candidates([text]))) or self._has_contact(text, country)
+        }
+
+    def _has_contact(self, text: str, country: str) -> bool:
         found = [("phone", m) for m in _DIGITS.findall(text)] + [("email", m) for m in _MAIL.findall(text)]
         normal = ((kind, self._normalise(kind, value, country)) for kind, value in found)
         return any(value and self.erased_on(kind, value) for kind, value in normal)

@@ -23,6 +23,7 @@ PAGE_TABLES: Mapping[str, tuple[str, ...]] = {
     "audiences.segment_membership": ("scheme",),
     "segments.pareto_check": (),
     "audiences.segment_summary": (),
+    "audiences.segment_coverage": (),
     "marts.nps": (),
     "marts.csat": (),
     "marts.channel_performance": (),

@@ -58,6 +58,7 @@ def segments(release: Release) -> dict:
         "masked": any(row["masked"] for block in blocks for row in block["rows"]),
         "k": release.k,
         "membership": membership_size(release),
+        "coverage": coverage(release),
     }
 
 
@@ -129,6 +130,26 @@ def segment_row(release: Release, scheme: str, row: Mapping, mask: str | None) -
         "repurchase": fmt.percent(repurchase),
         "action": Text(zh or en, en or zh) if zh or en else None,
     }
+
+
+def coverage(release: Release) -> dict:
+    """Whom the classes hold and who was left out, by reason; groups of nobody are passed over."""
+    name = "audiences.segment_coverage"
+    gap = release.gap(name, "population_group", "is_suppressed", "customers", "orders_n", "revenue")
+    if gap:
+        return {"gap": gap}
+    rows = release.tables[name].sort_values(["sort", "population_group"]).to_dict("records")
+    shown = [
+        {
+            "label": Text(text_of(row["label_zh"]), text_of(row["label_en"])),
+            "customers": f"<{release.k}" if row["is_suppressed"] else fmt.count(cell(row, "customers")),
+            "orders": fmt.count(cell(row, "orders_n")),
+            "revenue": fmt.money(cell(row, "revenue"), release.currency, whole=True),
+        }
+        for row in rows
+        if row["is_suppressed"] or cell(row, "customers") or cell(row, "orders_n")
+    ]
+    return {"rows": shown}
 
 
 def membership_size(release: Release) -> Text | None:
