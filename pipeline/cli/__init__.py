@@ -31,6 +31,7 @@ _MODULES = {
     "sample": "sample",
     "score": "score",
     "policy": "policy",
+    "audiences": "audiences",
     "ui": "ui",
 }
 

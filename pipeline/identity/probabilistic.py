@@ -364,7 +364,7 @@ def vault_records(settings: Settings, records: pd.DataFrame) -> pd.DataFrame:
         for column in COLUMNS:
             if (tokens := f"{column}_token") in records:
                 held = records[tokens].tolist()
-                known = vault.clear(column, (t for t in held if isinstance(t, str)))
+                known = vault.clear(t for t in held if isinstance(t, str))
                 clear[column] = pd.Series([known.get(t) for t in held], dtype=object)
             elif column in records:
                 clear[column] = records[column].to_numpy(dtype=object)

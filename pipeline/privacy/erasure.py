@@ -37,6 +37,7 @@ from pipeline.privacy.delete_requests import open_delete_requests
 from pipeline.privacy.erasure_proof import still_there
 from pipeline.privacy.erasure_subject import People, Subject, resolve
 from pipeline.publish import release as releases
+from pipeline.publish.audiences.export import ERASURE, forget
 from pipeline.publish.redaction import Who, made, redact
 from pipeline.settings import Settings
 from pipeline.transform.context import policy_refreshes, refresh_date
@@ -281,7 +282,10 @@ def _finished(settings: Settings, journal: dict[str, Any], log: Log) -> Certific
     if journal["state"] == "removed":
         done = _republish(settings, subject, erasure, log)
         journal = _advance(settings, journal, "republished", releases=done)
-    skip = [settings.vault / "erasures"]
+    if journal["state"] == "republished":
+        # Destinations must be told to remove them by what they know them by; these files alone may still name them.
+        forget(settings, subject.keys)
+    skip = [settings.vault / "erasures", *(settings.vault / "outbox").glob(f"{ERASURE}.*")]
     if journal["state"] == "republished":
         swept = erasure_leftovers.sweep(settings, subject, skip)
         journal = _advance(settings, journal, "swept", other_files=swept)

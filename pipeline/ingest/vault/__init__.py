@@ -137,19 +137,6 @@ class Vault:
         found = [v for kind, v in rows if kind != "name" or v.lower() in masking.candidates([v])]
         return found[:limit], len(found)
 
-    def clear(self, kind: str, tokens: Iterable[str]) -> dict[str, str]:
-        """Token → clear value of one kind, for those of the tokens that the vault knows."""
-        self._open.register("asked", pa.table({"token": pa.array(sorted(set(tokens)), pa.string())}))
-        try:
-            return dict(
-                self._open.execute(
-                    "select token, value from clear_values semi join asked using (token) where kind = $1",
-                    [kind],
-                ).fetchall()
-            )
-        finally:
-            self._open.unregister("asked")
-
     def _known_names(self, spellings: Collection[str]) -> set[str]:
         """Those of the lower-case spellings that are the name of somebody."""
         self._open.register("asked", pa.table({"spelling": pa.array(sorted(spellings), pa.string())}))

@@ -1,0 +1,180 @@
+"""Who is in which audience, and why the others are not. Pure: frames in, lists of customer_keys out."""
+
+import hmac
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from pipeline import duck
+from pipeline.duck import quote
+from pipeline.publish.audiences.policy import Audience
+
+MARKETING_CHANNELS_WITHOUT_ADDRESS = ("wechat", "push")
+"""Channels that need no phone or e-mail, so that their age says nothing."""
+
+UNKNOWN, NO_CONSENT, WITHDRAWN = "unknown_person", "no_consent", "consent_withdrawn"
+NOT_RELEASED, LEFT_CLASS, HELD_OUT = "not_in_release", "left_class", "holdout"
+NO_IDENTIFIER, SHARED = "no_identifier", "shared_contact"
+STATED = frozenset(
+    {
+        WITHDRAWN,
+        "erased",
+        "under_14",
+        "restricted",
+        "objected_profiling",
+        "withdrew_profiling",
+        "minor",
+        "pressure_cap",
+    }
+)
+"""Reasons that rest on something that was said or done, never on something missing: these removes always go out."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One audience.
+
+    Args:
+        matched: how many the rule is true of.
+        active: who is addressed. holdout: who would be, but is held out. lost: customer_key → audience of higher
+            priority that has her on this channel.
+        reasons: customer_key → why she is not active, for everybody known but those in `active`.
+    """
+
+    audience: Audience
+    matched: int
+    active: tuple[str, ...]
+    holdout: tuple[str, ...]
+    lost: Mapping[str, str]
+    reasons: Mapping[str, str]
+    suppressed: Mapping[str, int]
+
+
+def held_out(salt: bytes, customer_key: str, share: float) -> bool:
+    """Whether a person is in the hold-out of this share. Always the same answer; a larger share holds out the same
+    people and more."""
+    number = int.from_bytes(hmac.digest(salt, b"holdout\x1f" + customer_key.encode(), "sha256")[:8], "big")
+    return number < int(share * 2**64)
+
+
+def choose(
+    audiences: Iterable[Audience],
+    people: pd.DataFrame,
+    consents: pd.DataFrame,
+    salt: bytes,
+    limits: Mapping[str, float],
+) -> list[Chosen]:
+    """Each audience, in the order of priority.
+
+    Args:
+        people: one row per person known today: customer_key, excluded (reason or null), is_minor, is_internal,
+            contact_status, in_release, released_<channel> (null where the release has no flag for it), messages_7d,
+            messages_30d, and one column for each scheme of the rules with her class or null.
+        consents: one row per customer_key, purpose and channel: is_granted.
+        limits: thresholds of the policy.
+    """
+    taken: dict[str, dict[str, str]] = {}
+    chosen = []
+    # A column in which nobody has anything would come without a type.
+    texts = [c for c in people.columns if people[c].isna().all() or people[c].dtype == object]
+    people = people.astype({c: "string" for c in texts if not c.startswith("released_")})
+    con = duck.connect([])
+    try:
+        con.register("people", pa.Table.from_pandas(people, preserve_index=False))
+        con.register("consents", pa.Table.from_pandas(consents, preserve_index=False))
+        for audience in sorted(audiences, key=lambda a: a.priority):
+            rows = _judged(con, audience, limits, set(people.columns))
+            owners = taken.setdefault(audience.channel, {})
+            active, holdout, lost, reasons = [], [], {}, {}
+            suppressed: dict[str, int] = {}
+            for key, matches, reason in rows:
+                if reason is not None:
+                    reasons[key] = reason
+                    if matches:
+                        suppressed[reason] = suppressed.get(reason, 0) + 1
+                elif key in owners:
+                    lost[key] = owners[key]
+                    reasons[key] = f"in_{owners[key]}"
+                else:
+                    owners[key] = audience.name
+                    if held_out(salt, key, audience.holdout_share):
+                        holdout.append(key)
+                        reasons[key] = HELD_OUT
+                    else:
+                        active.append(key)
+            matched = len(active) + len(holdout) + len(lost) + sum(suppressed.values())
+            chosen.append(
+                Chosen(
+                    audience,
+                    matched,
+                    tuple(active),
+                    tuple(holdout),
+                    lost,
+                    reasons,
+                    dict(sorted(suppressed.items())),
+                )
+            )
+    finally:
+        con.close()
+    return chosen
+
+
+def consent_of(consents: pd.DataFrame, purpose: str, channel: str) -> dict[str, bool]:
+    """customer_key → whether she consents to `purpose` on `channel`; who never said anything is not in it.
+
+    The word on the channel itself decides; without one the word on `all` does.
+    """
+    own = consents[(consents["purpose"] == purpose) & consents["channel"].isin([channel, "all"])]
+    own = own.assign(is_own=own["channel"] == channel).sort_values("is_own")
+    return dict(zip(own["customer_key"], own["is_granted"].astype(bool), strict=True))
+
+
+def _judged(
+    con: duckdb.DuckDBPyConnection, audience: Audience, limits: Mapping[str, float], columns: set[str]
+) -> list[tuple[str, bool, str | None]]:
+    """(customer_key, whether the rule is true of her, the first reason why she may not be addressed or None)."""
+    rule, values = audience.rule.sql()
+    flag = f"released_{audience.channel}"
+    released = quote(flag) if flag in columns else "null"
+    parameters = {
+        "purpose": audience.purpose,
+        "channel": audience.channel,
+        "has_address": audience.channel not in MARKETING_CHANNELS_WITHOUT_ADDRESS,
+        "is_message": audience.channel != "ads",
+        "max_7d": limits["pressure_7d_max"],
+        "max_30d": limits["pressure_30d_max"],
+    }
+    for n, value in enumerate(values):
+        rule = rule.replace("?", f"$class_{n}", 1)
+        parameters[f"class_{n}"] = value
+    return con.execute(
+        f"""
+        with words as (
+            select customer_key, coalesce(
+                bool_and(is_granted) filter (where channel = $channel),
+                bool_and(is_granted) filter (where channel = 'all')) as is_granted
+            from consents where purpose = $purpose and channel in ($channel, 'all') group by customer_key
+        ),
+        judged as (
+            select people.*, words.is_granted, in_release and {rule} as matches, {released} as is_released
+            from people left join words using (customer_key)
+        )
+        select customer_key, matches, case
+            when excluded is not null then excluded
+            when is_minor then 'minor'
+            when is_internal then 'internal'
+            when not is_granted then '{WITHDRAWN}'
+            when is_granted is null then '{NO_CONSENT}'
+            when $has_address and contact_status = 'none' then '{NO_IDENTIFIER}'
+            when $has_address and contact_status <> 'fresh' then 'stale_contact'
+            when not in_release or not coalesce(is_released, true) then '{NOT_RELEASED}'
+            when $is_message and (messages_7d >= $max_7d or messages_30d >= $max_30d) then 'pressure_cap'
+            when not matches then '{LEFT_CLASS}'
+        end as reason
+        from judged order by customer_key
+        """,
+        parameters,
+    ).fetchall()

@@ -1,0 +1,173 @@
+"""Who is in, and the first reason why not."""
+
+import os
+
+import pandas as pd
+import pytest
+
+from pipeline.ingest.vault import Vault
+from pipeline.ingest.vault.rotation import rotate
+from pipeline.privacy.consent import Refusals
+from pipeline.publish.audiences import selection
+from pipeline.publish.audiences.policy import Audience
+from pipeline.publish.audiences.rules import parse
+from pipeline.publish.audiences.source import heeded
+from pipeline.settings import Settings
+
+KNOWN = {"rfm": {"loyal", "new"}, "abc": {"A"}}
+LIMITS = {"pressure_7d_max": 2, "pressure_30d_max": 6}
+SALT = b"s" * 32
+
+
+def audience(name: str, rule: str, priority: int, channel: str = "sms", holdout: float = 0.0) -> Audience:
+    return Audience(name, name, name, parse(rule, KNOWN), rule, "marketing", channel, priority, holdout, ())
+
+
+def person(key: str, **other: object) -> dict[str, object]:
+    base = {
+        "customer_key": key,
+        "excluded": None,
+        "is_minor": False,
+        "is_internal": False,
+        "contact_status": "fresh",
+        "in_release": True,
+        "released_sms": True,
+        "messages_7d": 0,
+        "messages_30d": 0,
+        "rfm": "loyal",
+        "abc": None,
+    }
+    return base | other
+
+
+def choose(
+    audiences: list[Audience], people: list[dict], consents: list[tuple] | None = None, salt: bytes = SALT
+):  # type: ignore[no-untyped-def, type-arg]
+    words = (
+        consents if consents is not None else [(p["customer_key"], "marketing", "all", True) for p in people]
+    )
+    frame = pd.DataFrame(words, columns=["customer_key", "purpose", "channel", "is_granted"])
+    return selection.choose(audiences, pd.DataFrame(people), frame, salt, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, None),
+        ({"excluded": "erased"}, "erased"),
+        ({"excluded": "objected_profiling"}, "objected_profiling"),
+        ({"is_minor": True}, "minor"),
+        ({"is_internal": True}, "internal"),
+        ({"contact_status": "stale"}, "stale_contact"),
+        ({"contact_status": "invalid"}, "stale_contact"),
+        ({"contact_status": "none"}, "no_identifier"),
+        ({"in_release": False, "rfm": None}, "not_in_release"),
+        ({"released_sms": False}, "not_in_release"),
+        ({"messages_7d": 2}, "pressure_cap"),
+        ({"messages_7d": 1, "messages_30d": 6}, "pressure_cap"),
+        ({"messages_7d": 1, "messages_30d": 5}, None),
+        ({"rfm": "new"}, "left_class"),
+        ({"rfm": None}, "left_class"),
+    ],
+)
+def test_the_first_reason_that_keeps_somebody_out(change: dict[str, object], reason: str | None) -> None:
+    (one,) = choose([audience("a", "rfm = loyal", 1)], [person("p", **change)])
+    assert one.reasons.get("p") == reason
+    assert one.active == (("p",) if reason is None else ())
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ([], "no_consent"),
+        ([("marketing", "all", True)], None),
+        ([("marketing", "sms", True)], None),
+        ([("marketing", "email", True)], "no_consent"),
+        ([("profiling", "all", True)], "no_consent"),
+        ([("marketing", "all", False)], "consent_withdrawn"),
+        ([("marketing", "all", True), ("marketing", "sms", False)], "consent_withdrawn"),
+        ([("marketing", "all", False), ("marketing", "sms", True)], None),
+    ],
+)
+def test_consent_to_the_purpose_on_the_channel(words: list[tuple], reason: str | None) -> None:  # type: ignore[type-arg]
+    (one,) = choose([audience("a", "all", 1)], [person("p")], [("p", *word) for word in words])
+    assert one.reasons.get("p") == reason
+    frame = pd.DataFrame(
+        [("p", *w) for w in words], columns=["customer_key", "purpose", "channel", "is_granted"]
+    )
+    said = selection.consent_of(frame, "marketing", "sms").get("p")
+    assert said is {None: True, "no_consent": None, "consent_withdrawn": False}[reason]
+
+
+def test_neither_age_of_the_contact_nor_pressure_matter_where_they_say_nothing() -> None:
+    stale, pressed = person("s", contact_status="none"), person("t", messages_7d=9)
+    wechat, ads = choose(
+        [audience("w", "all", 1, "wechat"), audience("a", "all", 2, "ads")], [stale, pressed]
+    )
+    assert wechat.reasons == {"t": "pressure_cap"}
+    assert ads.reasons == {"s": "no_identifier"}
+
+
+def test_one_audience_per_person_and_channel_and_the_losers_are_known() -> None:
+    people = [person("both", abc="A"), person("loyal"), person("a", rfm=None, abc="A")]
+    second, mail, first = (
+        audience("second", "rfm = loyal", 20),
+        audience("mail", "all", 30, "email"),
+        audience("first", "abc = A", 10),
+    )
+    one, two, three = choose([second, mail, first], people)
+    assert (one.audience.name, one.active) == ("first", ("a", "both"))
+    assert two.active == ("loyal",) and dict(two.lost) == {"both": "first"}
+    assert two.reasons["both"] == "in_first" and two.matched == 2
+    assert three.active == ("a", "both", "loyal")
+
+
+def test_who_is_held_out_is_not_handed_to_the_next_audience() -> None:
+    people = [person(f"p{i}") for i in range(400)]
+    one, two = choose([audience("one", "all", 1, holdout=0.1), audience("two", "all", 2)], people)
+    assert not two.active and len(two.lost) == 400
+    assert 20 <= len(one.holdout) <= 60 and len(one.active) + len(one.holdout) == 400
+
+
+def test_the_hold_out_is_the_same_each_time_for_each_audience_and_grows_with_its_share() -> None:
+    people = [person(f"p{i}") for i in range(500)]
+    small = choose([audience("a", "all", 1, holdout=0.1)], people)[0].holdout
+    again = choose([audience("b", "rfm = loyal", 7, "email", holdout=0.1)], people[::-1])[0].holdout
+    large = choose([audience("a", "all", 1, holdout=0.3)], people)[0].holdout
+    assert small == again and set(small) < set(large)
+    assert small != choose([audience("a", "all", 1, holdout=0.1)], people, salt=b"t" * 32)[0].holdout
+
+
+def test_the_share_held_out_is_the_share_asked_for() -> None:
+    n = 100_000 if os.environ.get("STRATA_SOAK") else 20_000
+    held = sum(selection.held_out(SALT, f"{i:032x}", 0.1) for i in range(n))
+    # Four standard deviations of a binomial.
+    assert abs(held - 0.1 * n) < 4 * (n * 0.09) ** 0.5
+
+
+def test_the_hold_out_survives_a_new_token_key(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Vault(settings) as vault:
+        vault.tokenise("phone", ["13800138000"], "CN")
+        salt = vault.holdout_salt
+    rotate(settings, bytes.fromhex("6b" * 32))
+    monkeypatch.setenv("STRATA_TOKEN_KEY", "6b" * 32)
+    assert Vault(settings).holdout_salt == salt
+
+
+def test_a_refusal_since_the_build_is_heeded() -> None:
+    people = pd.DataFrame([person(key) for key in ("all", "sms", "profile", "stays")])
+    consents = pd.DataFrame(
+        [(k, "marketing", c, True) for k in people["customer_key"] for c in ("all", "sms", "email")],
+        columns=["customer_key", "purpose", "channel", "is_granted"],
+    )
+    refused = Refusals(frozenset({"profile"}), frozenset({"all"}), {"sms": frozenset({"sms"})})
+    people, consents = heeded(people, consents, refused)
+    audiences = [audience("s", "all", 1), audience("e", "all", 2, "email")]
+    sms, mail = selection.choose(audiences, people, consents, SALT, LIMITS)
+    assert sms.reasons == {
+        "all": "consent_withdrawn",
+        "sms": "consent_withdrawn",
+        "profile": "withdrew_profiling",
+    }
+    assert mail.reasons == {"all": "consent_withdrawn", "profile": "withdrew_profiling"}
+    assert {"consent_withdrawn", "withdrew_profiling"} <= selection.STATED
