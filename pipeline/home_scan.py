@@ -59,22 +59,26 @@ class Needles:
     """Values to look for, found in every spelling that our files give them; case does not matter.
 
     A phone number (digits) is looked for with and without the usual blanks and hyphens, and never inside a longer
-    number.
+    number. `words`, such as ids, are looked for as they are, and never inside a longer word.
     """
 
-    def __init__(self, values: Iterable[str]) -> None:
+    def __init__(self, values: Iterable[str], words: Iterable[str] = ()) -> None:
         self._value: dict[bytes, str] = {}
         self._numbers: set[bytes] = set()
+        self._words: set[bytes] = set()
         lengths: dict[bytes, set[int]] = {}
-        for value in {v for v in values if v}:
-            for spelling in _spellings(value):
+        whole = {w for w in words if w}
+        for value in {v for v in values if v} | whole:
+            for spelling in (value,) if value in whole else spellings(value):
                 for encoding in ENCODINGS:
                     encoded = _lowered(spelling.encode(encoding, "ignore"))
                     if len(encoded) < (4 if encoding == "utf-8" else _LEAST_BYTES):
                         continue
                     self._value[encoded] = value
                     lengths.setdefault(encoded[:4], set()).add(len(encoded))
-                    if encoded.isdigit():
+                    if value in whole:
+                        self._words.add(encoded)
+                    elif encoded.isdigit():
                         self._numbers.add(encoded)
         self._lengths = {prefix: tuple(sorted(found)) for prefix, found in lengths.items()}
         self._longest = max(map(len, self._value), default=0)
@@ -99,14 +103,17 @@ class Needles:
                 at = place * 4 + offset
                 for length in self._lengths.get(chunk[at : at + 4], ()):
                     value = self._value.get(chunk[at : at + length])
-                    if value is not None and not self._in_longer_number(chunk, at, length):
+                    if value is not None and not self._in_longer(chunk, at, length):
                         found.add(value)
         return found
 
-    def _in_longer_number(self, chunk: bytes, at: int, length: int) -> bool:
-        if chunk[at : at + length] not in self._numbers:
-            return False
+    def _in_longer(self, chunk: bytes, at: int, length: int) -> bool:
+        found = chunk[at : at + length]
         before, after = chunk[max(at - 1, 0) : at], chunk[at + length : at + length + 1]
+        if found in self._words:
+            return any(c.isalnum() or c == b"_" for c in (before, after))
+        if found not in self._numbers:
+            return False
         return after.isdigit() or (before.isdigit() and chunk[max(at - 2, 0) : at] != b"86")
 
 
@@ -308,7 +315,8 @@ class _copied:
         self._folder.cleanup()
 
 
-def _spellings(value: str) -> Iterator[str]:
+def spellings(value: str) -> Iterator[str]:
+    """A value as our files may spell it: a phone number also without its country, with blanks, hyphens, or in full width."""
     yield value
     if _PHONE.fullmatch(value):
         digits = value.removeprefix("+86") if len(value) == 14 else value.lstrip("+")

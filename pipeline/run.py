@@ -93,9 +93,14 @@ def check_as_of(settings: Settings, as_of: date) -> None:
         )
 
 
-def run_day(settings: Settings, as_of: date, *, full: bool = False) -> Outcome:
-    """Run the job `daily` for one as-of date in this process."""
-    check_as_of(settings, as_of)
+def run_day(settings: Settings, as_of: date, *, full: bool = False, again: bool = False) -> Outcome:
+    """Run the job `daily` for one as-of date in this process.
+
+    Args:
+        again: for the date of the current release, whose deliveries may have left landing since.
+    """
+    if not again:
+        check_as_of(settings, as_of)
     with run_lock(settings, log=say):
         # A home whose key is missing or another one is left as it is: no run of it begins.
         Vault(settings)

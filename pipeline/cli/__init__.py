@@ -21,6 +21,7 @@ _MODULES = {
     "trace": "trace",
     "tables": "tables",
     "vault": "vault",
+    "erase": "erase",
     "feeds": "feeds",
     "sample": "sample",
     "ui": "ui",

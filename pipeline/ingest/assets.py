@@ -21,6 +21,7 @@ from pipeline.ingest.contracts import Contract, load_contracts
 from pipeline.ingest.database.days import Reading, read_tables
 from pipeline.ingest.load import sweep
 from pipeline.ingest.mapping import targets
+from pipeline.privacy import erasure
 from pipeline.progress import say
 from pipeline.publish.release import newest_as_of
 from pipeline.quality.gate import LEDGER_KEY
@@ -81,6 +82,7 @@ def raw_feeds(context: AssetExecutionContext, run_lock: RunLock) -> Iterator[Mat
     as_of = as_of_date(context.partition_key)
     wanted = {key.path[1] for key in context.selected_asset_keys} - {"ingest_ledger", "run_context"}
     say(f"taking in deliveries before {as_of}")
+    erasure.settle(settings, say)
     readings = read_tables(settings, as_of, feeds=wanted or None, log=say)
     swept = sweep(
         settings,
@@ -90,6 +92,7 @@ def raw_feeds(context: AssetExecutionContext, run_lock: RunLock) -> Iterator[Mat
         feeds=wanted or None,
         log=say,
     )
+    erasure.of_requests(settings, as_of, say)
     in_force = ledger.in_force(ledger.read(settings), as_of)
     for feed in load_contracts():
         if AssetKey(["raw", feed]) in context.selected_asset_keys:

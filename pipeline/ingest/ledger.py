@@ -52,6 +52,19 @@ SCHEMA = pa.schema(
         ("file_stat", pa.string()),
     ]
 )
+ERASED_SCHEMA = pa.schema(
+    [
+        ("erasure", pa.string()),
+        ("delivery", pa.string()),
+        ("feed", pa.string()),
+        ("rows_n", pa.int64()),
+        ("erased_on", pa.date32()),
+    ]
+)
+"""`raw/_erased/<erasure>.parquet`: rows that an erasure took out of raw, by delivery and contract feed.
+
+The ledger's own counts stay: such a row was loaded. `written` to raw is what the ledger says, less these.
+"""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,9 @@ from pipeline.ingest.reading.reader import (
 )
 from pipeline.ingest.rules import rules_of
 from pipeline.ingest.vault import Vault
+from pipeline.ingest.vault.tombstones import CODE as ERASED
 from pipeline.ingest.writing import RawWriter
+from pipeline.quality.policy import erasure_rule
 from pipeline.settings import Settings
 
 _BATCH_BYTES = 48 * 1024 * 1024
@@ -348,7 +350,7 @@ class Loader:
         table = stream.table()
         con.register("as_streamed", table)
         con.register("deliveries", self._bounds([pending]))
-        sql, _ = classified_sql(
+        sql, rules = classified_sql(
             self.contract,
             f"(select *, {literal(pending.entry.delivery)} as _delivery from as_streamed)",
             dict.fromkeys((n for n in table.schema.names if n != "_row"), "VARCHAR"),
@@ -358,7 +360,15 @@ class Loader:
             facts=stream.records.facts,
             alone=True,
         )
+        sql, _ = self._without_erased(con, sql, rules)
         con.execute(f"create temp view good as select * from ({sql}) where _rule is null")
+
+    def _without_erased(
+        self, con: duckdb.DuckDBPyConnection, sql: str, rules: list[tuple[str, str | None]]
+    ) -> tuple[str, list[tuple[str, str | None]]]:
+        rule = erasure_rule(self.contract.feed)
+        tombstones = self.writer.vault.tombstones
+        return tombstones.turned_away(con, sql, rules, self.contract, self.source, rule)
 
     def _repeats_in_raw(self, con: duckdb.DuckDBPyConnection, pending: Pending) -> bool:
         path = self.writer.raw_path(self.contract.feed, pending.entry, pending.delivery)
@@ -533,6 +543,7 @@ class Loader:
             facts=reduce(and_, (r.facts for r in records)) if records else NOTHING_KNOWN,
             alone=len(batch) == 1,
         )
+        sql, rules = self._without_erased(con, sql, rules)
         streamed = _streams(batch)
         con.execute(f"create temp {'view' if streamed else 'table'} classified as {sql}")
         con.execute("create temp table excluded (_delivery varchar, _row bigint)")
@@ -619,6 +630,9 @@ class Loader:
         con.execute("create temp view delivered as select * from good")
         while True:
             filled = {feed: mapped(con, self.source.source, feed) for feed in feeds}
+            for feed, relation in filled.items():
+                contract, rule = load_contracts()[feed], erasure_rule(feed)
+                self.writer.vault.tombstones.cut_mapped(con, relation, contract, self.source, rule)
             broken: dict[tuple[str, int], tuple[str, str | None, str | None]] = {}
             for feed, relation in filled.items():
                 sql, rules = broken_sql(load_contracts()[feed], relation, "deliveries")
@@ -858,6 +872,7 @@ class Loader:
             rows += [
                 (row, code, column, value, *spans.get(row, (None, None)))
                 for row, (code, column, value) in sorted(pending.rejected.items())
+                if code != ERASED
             ]
             # A feed without personal columns may hold a person all the same: a name in the status of an order.
             values = sorted({str(row[3]) for row in rows if row[3] is not None})

@@ -45,6 +45,7 @@ def prepare_raw(settings: Settings) -> None:
         path = settings.raw / "_schema" / feed / "dt=1970-01-01" / "rev=0" / "empty.parquet"
         _keep_template(path, arrow_schema(contract))
     _keep_template(settings.ledger / "000000.parquet", ledger.SCHEMA)
+    _keep_template(settings.raw / "_erased" / "none.parquet", ledger.ERASED_SCHEMA)
 
 
 def _keep_template(path: Path, schema: pa.Schema) -> None:

@@ -5,6 +5,7 @@ import json
 from dagster import AssetExecutionContext, AssetKey, BackfillPolicy, MaterializeResult, MetadataValue, asset
 
 from pipeline import settings as settings_module
+from pipeline.privacy import erasure
 from pipeline.progress import say
 from pipeline.publish.release import publish, published_tables
 from pipeline.quality.gate import save_checks
@@ -38,6 +39,7 @@ def release(context: AssetExecutionContext, run_lock: RunLock) -> MaterializeRes
         log=say,
     )
     save_checks(settings, "release", context.run_id, published.checks)
+    erasure.finish(settings, say)
     return MaterializeResult(
         metadata={
             "release": published.release,

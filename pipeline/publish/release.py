@@ -7,6 +7,7 @@ for `audiences/`. `CURRENT.json` is the only commit point: whatever dies before 
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -163,33 +164,42 @@ def publish(
         stopped = blocking(checks)
         if stopped:
             raise GateStopped("nothing was published: " + "\n".join(str(check) for check in stopped))
-        hashes = {path: _sha256(candidate / path) for path in _files(candidate)}
+        hashes = {path: sha256(candidate / path) for path in files_of(candidate)}
         same = before is not None and _says_the_same(before, proof.fingerprint, hashes)
         if before and same and not verify_folder(settings.releases / before["release"]):
-            _remove(candidate)
+            remove(candidate)
             log(f"release {before['release']} already says this; nothing changed")
             return Published(before["release"], False, tuple(checks), settings.releases / before["release"])
-        release = _next_id(settings, as_of)
+        release = next_id(settings, as_of)
         manifest = _manifest(settings, as_of, release, run_id, proof, checks, tables, candidate, before)
         log("writing marts.duckdb and the page")
-        _write_database(candidate, tables)
-        frames = {t.key: _page_frame(candidate / _parquet(t), t) for t in tables if t.key in PAGE_TABLES}
+        write_database(candidate, tables)
+        frames = {t.key: page_frame(candidate / _parquet(t), t) for t in tables if t.key in PAGE_TABLES}
         (candidate / "index.html").write_text(render_page(frames, manifest), encoding="utf-8")
-        manifest["files"] = {
-            path: {"sha256": _sha256(candidate / path), "bytes": (candidate / path).stat().st_size}
-            for path in _files(candidate)
-        }
-        _write_json(candidate / "manifest.json", manifest)
-        (candidate / "manifest.sha256").write_text(_sha256(candidate / "manifest.json") + "\n")
-        problems = verify_folder(candidate)
-        if problems:
-            raise StrataError(f"the candidate does not read back as written: {problems[0]}")
-        _commit(settings, candidate, release)
+        seal(settings, candidate, manifest, is_current=True)
     except BaseException:
-        _remove(candidate)
+        remove(candidate)
         raise
     log(f"release {release} is current")
     return Published(release, True, tuple(checks), settings.releases / release)
+
+
+def seal(settings: Settings, candidate: Path, manifest: dict[str, Any], *, is_current: bool) -> None:
+    """Write the manifest of a candidate, read everything back, and give it its name `manifest["release"]`.
+
+    Args:
+        is_current: move the pointer to it; a republished older release leaves the pointer where it is.
+    """
+    manifest["files"] = {
+        path: {"sha256": sha256(candidate / path), "bytes": (candidate / path).stat().st_size}
+        for path in files_of(candidate)
+    }
+    _write_json(candidate / "manifest.json", manifest)
+    (candidate / "manifest.sha256").write_text(sha256(candidate / "manifest.json") + "\n")
+    problems = verify_folder(candidate)
+    if problems:
+        raise StrataError(f"the candidate does not read back as written: {problems[0]}")
+    _commit(settings, candidate, manifest["release"], is_current=is_current)
 
 
 def audit(folder: Path) -> list[Check]:
@@ -215,7 +225,7 @@ def verify(settings: Settings, release: str | None = None) -> tuple[str, list[st
 def verify_folder(folder: Path) -> list[str]:
     """What is wrong with a release folder: every file against the manifest's size and SHA-256, none missing or extra."""
     stated = folder / "manifest.sha256"
-    if not stated.is_file() or stated.read_text().strip() != _sha256(folder / "manifest.json"):
+    if not stated.is_file() or stated.read_text().strip() != sha256(folder / "manifest.json"):
         return ["manifest.json is not the file that was published"]
     manifest = json.loads((folder / "manifest.json").read_text())
     problems = []
@@ -223,19 +233,19 @@ def verify_folder(folder: Path) -> list[str]:
         file = folder / path
         if not file.is_file():
             problems.append(f"{path} is missing")
-        elif file.stat().st_size != expected["bytes"] or _sha256(file) != expected["sha256"]:
+        elif file.stat().st_size != expected["bytes"] or sha256(file) != expected["sha256"]:
             problems.append(f"{path} is not the file that was published")
-    extra = set(_files(folder)) - set(manifest["files"]) - {"manifest.json", "manifest.sha256"}
+    extra = set(files_of(folder)) - set(manifest["files"]) - {"manifest.json", "manifest.sha256"}
     return problems + [f"{path} does not belong to the release" for path in sorted(extra)]
 
 
 def sweep_leftovers(settings: Settings) -> None:
     """Remove what a run that died left behind. Only under the run lock."""
     for path in settings.releases.glob(".tmp-*"):
-        _remove(path)
+        remove(path)
 
 
-def _remove(folder: Path) -> None:
+def remove(folder: Path) -> None:
     """Remove a folder that may be read-only already."""
     if folder.exists():
         for path in (folder, *(p for p in folder.rglob("*") if p.is_dir())):
@@ -247,7 +257,7 @@ def _parquet(table: PublishedTable) -> Path:
     return Path("tables") / table.schema / f"{table.name}.parquet"
 
 
-def _page_frame(path: Path, table: PublishedTable) -> pd.DataFrame:
+def page_frame(path: Path, table: PublishedTable) -> pd.DataFrame:
     """The columns of one table that the page reads."""
     wanted = [c for c in PAGE_TABLES[table.key] if c in table.columns]
     return pd.read_parquet(path, columns=wanted or None)
@@ -279,7 +289,7 @@ def _write_tables(settings: Settings, folder: Path, tables: Iterable[PublishedTa
         con.close()
 
 
-def _write_database(folder: Path, tables: Iterable[PublishedTable]) -> None:
+def write_database(folder: Path, tables: Iterable[PublishedTable]) -> None:
     """`marts.duckdb` from the candidate's own Parquet, in the storage format that DuckDB 1.0 reads."""
     path = folder / "marts.duckdb"
     con = duck.connect([folder], spill=folder.parent.parent / "warehouse" / ".spill")
@@ -335,7 +345,7 @@ def _manifest(
         missing = [feed for feed in table.requires_feeds if feed not in enabled]
         described[table.key] = {
             "rows": rows[0] if rows else 0,
-            "sha256": _sha256(file),
+            "sha256": sha256(file),
             "bytes": file.stat().st_size,
             "status": "not_enabled" if missing else "published",
             "columns": {c[0]: c[1] for c in columns},
@@ -387,20 +397,17 @@ def _says_the_same(before: Mapping[str, Any], built_from: str, hashes: Mapping[s
     return before["fingerprint"] == built_from and tables(published) == tables(hashes)
 
 
-def _next_id(settings: Settings, as_of: date) -> str:
-    """The day itself for its first release, then the next free `<D>-rN`."""
-    taken = {p.name for p in settings.releases.iterdir()} if settings.releases.exists() else set()
-    if as_of.isoformat() not in taken:
-        return as_of.isoformat()
-    n = 2
-    while f"{as_of}-r{n}" in taken:
-        n += 1
-    return f"{as_of}-r{n}"
+def next_id(settings: Settings, as_of: date) -> str:
+    """The day itself for its first release, then `<D>-rN` above every N that is there: no id is given twice."""
+    day = as_of.isoformat()
+    there = [p.name for p in settings.releases.iterdir()] if settings.releases.exists() else []
+    taken = [_order(name)[1] for name in there if re.fullmatch(rf"{day}(-r\d+)?", name)]
+    return f"{day}-r{max(taken) + 1}" if taken else day
 
 
-def _commit(settings: Settings, candidate: Path, release: str) -> None:
+def _commit(settings: Settings, candidate: Path, release: str, *, is_current: bool) -> None:
     """Make the folder durable and read-only, give it its name, then write the pointer: the one commit point."""
-    for path in _files(candidate):
+    for path in files_of(candidate):
         _fsync(candidate / path)
         (candidate / path).chmod(0o444)
     for folder in sorted((p for p in candidate.rglob("*") if p.is_dir()), reverse=True):
@@ -411,14 +418,16 @@ def _commit(settings: Settings, candidate: Path, release: str) -> None:
     candidate.rename(final)
     final.chmod(0o555)
     _fsync(settings.releases)
+    if not is_current:
+        return
     _write_json(settings.pointer, {"release": release, "path": f"releases/{release}"})
 
 
-def _files(folder: Path) -> list[str]:
+def files_of(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

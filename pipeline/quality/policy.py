@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from typing import Literal
 
 from pipeline.transform.context import POLICY_DIR
@@ -65,3 +66,29 @@ def completeness(as_of: date) -> dict[tuple[str, str], Completeness]:
         )
         for row in _in_force("completeness", as_of)
     }
+
+
+@dataclass(frozen=True)
+class ErasureRule:
+    """What becomes of the rows of one feed that speak of an erased person.
+
+    as_guest: the row stays as that of a guest, without ids and tokens; else it goes.
+    follows: columns of ids that stand for the person in this feed, such as the visitor id of a browser.
+    """
+
+    as_guest: bool = False
+    follows: tuple[str, ...] = ()
+
+
+@cache
+def erasure_rules() -> dict[str, ErasureRule]:
+    """The rule of every feed that has its own; all others lose the rows that name the person."""
+    return {
+        row["feed"]: ErasureRule(row["treatment"] == "guest", tuple(row["follows"].split()))
+        for row in _rows("erasure_rules")
+    }
+
+
+def erasure_rule(feed: str) -> ErasureRule:
+    """The rule of one feed."""
+    return erasure_rules().get(feed, ErasureRule())

@@ -496,7 +496,7 @@ def test_a_crash_between_rename_and_pointer_leaves_the_old_release_current(
     assert verify(home.settings) == (done.release, [])
 
 
-@pytest.mark.parametrize("step", ["render_page", "_write_database", "_commit"])
+@pytest.mark.parametrize("step", ["render_page", "write_database", "_commit"])
 def test_a_crash_at_any_step_before_leaves_nothing(
     home: Home, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

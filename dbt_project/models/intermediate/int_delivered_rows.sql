@@ -1,6 +1,7 @@
 {{ config(materialized='table') }}
 -- What became of the delivered records at ingest, and how many rows of which feed they made: from the ledger alone.
--- A file that was read again counts once, as its last reading. `written` are rows in raw, by contract feed.
+-- A file that was read again counts once, as its last reading. `written` are rows in raw, by contract feed; `erased`
+-- are those of them that an erasure took out again.
 with known as (
     select ledger.*
     from {{ source('raw', 'ingest_ledger') }} as ledger
@@ -25,6 +26,13 @@ written as (
     where status = 'loaded' and feed_rows is not null
 ),
 
+erased as (
+    select deliveries.source, erased.feed, erased.rows_n
+    from {{ source('raw', 'erased_rows') }} as erased
+    inner join deliveries using (delivery)
+    where deliveries.is_in_force
+),
+
 states as (
     select source, feed, 'read' as state, 'delivered' as reason, rows_read as rows_n from deliveries
     union all
@@ -47,6 +55,8 @@ states as (
         case when is_in_force then 'in_force' else 'corrected_file' end as reason,
         entry.value as rows_n
     from written
+    union all
+    select source, feed, 'erased' as state, 'in_force' as reason, rows_n from erased
     union all
     -- Taken in by a version of Strata that kept no counts by feed: nothing can be said of this source's rows in raw.
     select source, feed, 'uncounted' as state, 'earlier_version' as reason, rows_loaded as rows_n from deliveries

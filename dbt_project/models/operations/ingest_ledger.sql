@@ -7,6 +7,11 @@ with ledger as (
 replayed as (
     select replay_of as delivery from ledger
     where replay_of is not null
+),
+
+erased as (
+    select delivery, sum(rows_n) as rows_n from {{ source('raw', 'erased_rows') }}
+    group by delivery
 )
 
 select
@@ -27,6 +32,7 @@ select
     ledger.rows_loaded,
     ledger.rows_rejected,
     ledger.rows_duplicate,
+    cast(coalesce(erased.rows_n, 0) as bigint) as rows_erased,
     ledger.feed_rows,
     ledger.content_bytes,
     ledger.header_bytes,
@@ -41,3 +47,4 @@ select
 from ledger
 anti join replayed using (delivery)
 left join {{ ref('deliveries_in_force') }} as in_force using (delivery)
+left join erased using (delivery)

@@ -6,7 +6,7 @@ with delivered as (
 
 ingest as (
     select source, feed, 'ingest' as stage, state, reason, rows_n from delivered
-    where state not in ('written', 'uncounted')
+    where state not in ('written', 'erased', 'uncounted')
 ),
 
 counted_sources as (
@@ -20,6 +20,13 @@ written as (
     from delivered
     semi join counted_sources using (source)
     where delivered.state = 'written'
+),
+
+erased as (
+    select delivered.source, delivered.feed, delivered.rows_n
+    from delivered
+    semi join counted_sources using (source)
+    where delivered.state = 'erased'
 ),
 
 facts as (
@@ -38,8 +45,12 @@ models as (
     select source, feed, state, reason, rows_n from facts
     union all
     -- Feeds that no fact table takes row by row end in staging.
-    select source, feed, 'staged' as state, reason, rows_n from written
-    where reason = 'in_force' and feed not in {{ fact_feeds() }}
+    select written.source, written.feed, 'staged' as state, written.reason, written.rows_n - coalesce(erased.rows_n, 0) as rows_n
+    from written
+    left join erased on written.source = erased.source and written.feed = erased.feed
+    where written.reason = 'in_force' and written.feed not in {{ fact_feeds() }}
+    union all
+    select source, feed, 'erased' as state, 'data_subject' as reason, rows_n from erased
 ),
 
 chain as (

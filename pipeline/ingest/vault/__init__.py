@@ -7,7 +7,7 @@ numbers of a country can be hashed in hours but not under a secret key.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
@@ -22,6 +22,7 @@ from pipeline.ingest.vault import masking
 from pipeline.ingest.vault.keys import note_opening, open_keys, token
 from pipeline.ingest.vault.private import close_folder, private_files
 from pipeline.ingest.vault.rotation import settle
+from pipeline.ingest.vault.tombstones import Tombstones
 from pipeline.settings import Settings
 
 _CN_MOBILE = re.compile(r"1[3-9]\d{9}")
@@ -70,6 +71,7 @@ class Vault:
         close_folder(self._folder)
         self.key, self.key_id = keys.token_key, keys.key_id
         self.minting_key, self.holdout_salt = keys.minting_key, keys.holdout_salt
+        self.tombstones = Tombstones(settings, keys.minting_key, normalise)
         self._con: duckdb.DuckDBPyConnection | None = None
 
     def __enter__(self) -> Self:
@@ -111,6 +113,11 @@ class Vault:
             )
 
     @property
+    def database(self) -> duckdb.DuckDBPyConnection:
+        """The open database of clear values."""
+        return self._open
+
+    @property
     def _open(self) -> duckdb.DuckDBPyConnection:
         if self._con is None:
             raise RuntimeError("the vault is not open")
@@ -122,6 +129,8 @@ class Vault:
         kept: dict[str, str] = {}
         for value in values:
             normal = normalise(kind, value, country)
+            if normal and kind == "text" and self.tombstones.speaks_of_erased(normal, country):
+                normal = None
             made = token(self.key, kind, normal) if normal else None
             if made:
                 kept[made] = normal  # type: ignore[assignment]
@@ -150,14 +159,14 @@ class Vault:
         found = [v for kind, v in rows if kind != "name" or v.lower() in masking.candidates([v])]
         return found[:limit], len(found)
 
-    def _known_names(self, spellings: Iterable[str]) -> set[str]:
+    def _known_names(self, spellings: Collection[str]) -> set[str]:
         """Those of the lower-case spellings that are the name of somebody."""
         self._open.register("asked", pa.table({"spelling": pa.array(sorted(spellings), pa.string())}))
         rows = self._open.execute(
             "select spelling from asked semi join (select lower(value) as known from clear_values where kind = 'name') "
             "on spelling = known"
         ).fetchall()
-        return {row[0] for row in rows}
+        return {row[0] for row in rows} | self.tombstones.names_among(spellings)
 
     def _keep(self, kind: str, items: Iterable[tuple[str, str]]) -> None:
         pairs = list(items)
