@@ -120,7 +120,9 @@ def _cut_tables(
             target.parent.mkdir(parents=True, exist_ok=True)
             relation = f"read_parquet({literal(str(source))}, hive_partitioning = false)"
             texts = [
-                r[0] for r in con.execute(f"describe from {relation}").fetchall() if r[1].startswith("VARCHAR")
+                r[0]
+                for r in con.execute(f"describe from {relation}").fetchall()
+                if r[1].startswith("VARCHAR")
             ]
             hit = [f"coalesce({quote(c)} in (select key from erased_keys), false)" for c in texts]
             if {"source", "source_customer_id"} <= set(texts):
@@ -233,11 +235,7 @@ def _publish(
         "redacts": redacts,
     }
     releases.write_database(candidate, tables)
-    frames = {
-        t.key: releases.page_frame(_path(candidate, t), t)
-        for t in tables
-        if t.key in PAGE_TABLES
-    }
+    frames = {t.key: releases.page_frame(_path(candidate, t), t) for t in tables if t.key in PAGE_TABLES}
     try:
         (candidate / "index.html").write_text(render_page(frames, manifest), encoding="utf-8")
     except (KeyError, ValueError, TypeError) as error:
