@@ -23,7 +23,10 @@ _MODULES = {
     "vault": "vault",
     "erase": "erase",
     "feeds": "feeds",
+    "clv": "clv",
     "sample": "sample",
+    "score": "score",
+    "policy": "policy",
     "ui": "ui",
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.duck import literal, quote
-from pipeline.ingest.contracts import SQL_TYPES, Column, Contract
+from pipeline.ingest.contracts import EXACT_DECIMALS, SQL_TYPES, Column, Contract
 from pipeline.ingest.reading.csv_chunks import MAX_FIELD_BYTES, NOTHING_KNOWN, Facts
 from pipeline.ingest.zones import offset_of_utc, utc_of_local
 
@@ -20,7 +20,9 @@ _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT"
 _NO_BREAK = "\u00a0\u202f"
 _ZERO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff"
 _BOOLEANS = {"true": ("true", "t", "1", "yes", "y", "是"), "false": ("false", "f", "0", "no", "n", "否")}
-_BAD = {"i": "bad_integer", "d": "bad_date", "ts": "bad_timestamp", "b": "bad_boolean"}
+_JSON_TEXT = r'"(\\.|[^"\\])*"'
+_NO_JSON = r"(?i)nan|inf|/|,\s*[\]}]"
+_BAD = {"i": "bad_integer", "d": "bad_date", "ts": "bad_timestamp", "b": "bad_boolean", "j": "bad_json"}
 
 
 def _without_nulls(x: str, spellings: Sequence[str]) -> str:
@@ -46,7 +48,7 @@ def _cleaned(x: str) -> str:
     )
 
 
-def _number_text(x: str) -> str:
+def number_text(x: str) -> str:
     """Plain digits of a written number: full-width digits, currency signs, thousands, (5.00) for -5.00."""
     ascii_digits = f"translate({x}, '０１２３４５６７８９．，－（）', '0123456789.,-()')"
     # Currency and blanks go at the ends only: a cell with two numbers in it is not one number.
@@ -69,33 +71,47 @@ def _date_text(x: str) -> str:
 
 @dataclass(frozen=True)
 class _Typed:
-    """SQL of one column: its value, a condition that says that something unreadable came, minutes of offset."""
+    """SQL of one column: its value, conditions that say that something unreadable or too precise came, minutes of offset."""
 
     value: str
     unreadable: str | None = None
     offset: str | None = None
+    rounded: str | None = None
 
 
 def _from_text(column: Column, x: str, zone: str, until_year: int, *, plain: bool = False) -> _Typed:
-    """The typed value of the text expression `x`; `plain` where it is known to be made of digits, `-` and a point."""
+    """The typed value of the text expression `x`; `plain` as in Facts."""
     kind = column.type
     given = f"{x} is not null"
-    if kind in "sj":
+    if kind == "s":
         return _Typed(x)
+    if kind == "j":
+        # DuckDB takes NaN, Infinity, comments and a comma before a bracket for JSON, which others do not.
+        outside = f"regexp_replace({x}, {literal(_JSON_TEXT)}, '0', 'g')"
+        good = f"json_valid({x}) and not regexp_matches({outside}, {literal(_NO_JSON)})"
+        return _Typed(f"case when {good} then {x} end", given)
     # The plain form comes first: it is what nearly every value has, and the other forms cost ten times as much.
     if kind == "i":
-        n = _number_text(x)
+        n = number_text(x)
         digits = f"regexp_extract({n}, '^([+-]?\\d{{1,18}})(\\.0+)?$', 1)"
         usual = f"strlen({x}) <= 18" if plain else f"regexp_matches({x}, '^[+-]?\\d{{1,18}}$')"
         other = f"try_cast(nullif({digits}, '') as bigint)"
         return _Typed(f"case when {usual} then try_cast({x} as bigint) else {other} end", given)
     if kind in "mqrx":
-        n = _number_text(x)
+        n = number_text(x)
         form = "'^[+-]?(\\d{1,15}(\\.\\d{0,12})?|\\.\\d{1,12})$'"
         other = f"try_cast(case when regexp_matches({n}, {form}) then {n} end as {SQL_TYPES[kind]})"
         usual = f"try_cast({x} as {SQL_TYPES[kind]})"
         known = f"strlen({x}) <= 13" if plain else f"regexp_matches({x}, {form})"
-        return _Typed(f"case when {known} then {usual} else {other} end", given)
+        value = f"case when {known} then {usual} else {other} end"
+        if plain or kind not in EXACT_DECIMALS:
+            return _Typed(value, given)
+        # Few numbers have so much behind their dot, and looking for it costs a tenth of looking at the digits.
+        decimals = EXACT_DECIMALS[kind]
+        short = f"strlen({x}) < {decimals + 2} or strlen({x}) - strpos({x}, '.') <= {decimals}"
+        finer = literal(rf"\.\d{{{decimals}}}0*[1-9]")
+        looked = f"regexp_matches(case when {known} then {x} else {n} end, {finer})"
+        return _Typed(value, given, None, f"case when {short} then false else {looked} end")
     if kind == "b":
         words = " ".join(
             f"when '{word}' then {value}" for value, spellings in _BOOLEANS.items() for word in spellings
@@ -151,7 +167,18 @@ def _typed(
     if column.type in "imqrx" and delivered_type == target:
         return _Typed(q)
     if column.type in "mqrx" and (family in _INTEGERS or family in ("DECIMAL", "FLOAT", "DOUBLE", "HUGEINT")):
-        return _Typed(f"try_cast({q} as {target})", given)
+        value = f"try_cast({q} as {target})"
+        if column.type not in EXACT_DECIMALS or family not in ("DECIMAL", "FLOAT", "DOUBLE"):
+            return _Typed(value, given)
+        if family == "DECIMAL":
+            # What is rounded up may not fit its own type again: that is another number too.
+            same = f"{q} = try_cast({value} as {delivered_type})"
+        else:
+            # A float is never the decimal that was meant: two digits beyond the last one, or its own precision.
+            noise = 0.5 * 10.0 ** -(EXACT_DECIMALS[column.type] + 2)
+            relative = "1e-6" if family == "FLOAT" else "1e-14"
+            same = f"abs({q} - cast({value} as double)) < greatest({noise:.1e}, abs({q}) * {relative})"
+        return _Typed(value, given, None, f"{value} is not null and not coalesce({same}, false)")
     if column.type == "i" and family in _INTEGERS:
         return _Typed(f"try_cast({q} as {target})", given)
     if column.type == "d" and family in ("DATE", "TIMESTAMP"):
@@ -165,15 +192,21 @@ def _typed(
         return _Typed(utc, given, f"cast(date_diff('minute', {utc}, {local}) as smallint)")
     if column.type == "b" and family == "BOOLEAN":
         return _Typed(q)
+    if column.type == "j" and family != "JSON":
+        return _Typed(f"cast(to_json({q}) as varchar)")
     return _from_text(column, f"cast({q} as varchar)", zone, until_year)
 
 
-def _failed(name: str, column: Column, unreadable: bool) -> list[tuple[str, str]]:
+def _failed(
+    name: str, column: Column, *, unreadable: bool = False, rounded: bool = False
+) -> list[tuple[str, str]]:
     """(SQL condition, reject code) in the order in which a broken value is named."""
     value = quote(name)
     broken: list[tuple[str, str]] = []
     if unreadable:
         broken.append((f"{quote('_given_' + name)} and {value} is null", _BAD.get(column.type, "bad_number")))
+    if rounded:
+        broken.append((quote("_rounded_" + name), "too_precise"))
     if column.type == "s" and name.endswith("_id"):
         form = r"^\d(\.\d+[eE]|[eE]\+|\.\d+[eE]\+)\d+$"
         # Few ids begin with a digit, and comparing one byte costs a tenth of looking for the form.
@@ -201,11 +234,7 @@ def broken_sql(
     contract: Contract, relation: str, deliveries: str
 ) -> tuple[str, list[tuple[str, str | None]]]:
     """SELECT of `_delivery`, `_row`, `_rule` of the typed rows of `relation` that break a rule, and the rules."""
-    rules = [
-        (c, code, name)
-        for name, column in contract.stored.items()
-        for c, code in _failed(name, column, False)
-    ]
+    rules = [(c, code, name) for name, column in contract.stored.items() for c, code in _failed(name, column)]
     rules += [(rule.reject_when, rule.code, None) for rule in contract.row_rules]
     case = " ".join(f"when {condition} then {i}" for i, (condition, _, _) in enumerate(rules))
     sql = (
@@ -262,12 +291,15 @@ def classified_sql(
         stored.append(quote(name))
         if made.unreadable:
             typed.append(f"{made.unreadable} as {quote('_given_' + name)}")
+        if made.rounded:
+            typed.append(f"{made.rounded} as {quote('_rounded_' + name)}")
         if column.type == "ts":
             typed.append(f"{made.offset} as {quote(name + '_offset_minutes')}")
             stored.append(quote(name + "_offset_minutes"))
-        rules += [
-            (condition, code, name) for condition, code in _failed(name, column, made.unreadable is not None)
-        ]
+        broken = _failed(
+            name, column, unreadable=made.unreadable is not None, rounded=made.rounded is not None
+        )
+        rules += [(condition, code, name) for condition, code in broken]
     rules += [(rule.reject_when, rule.code, None) for rule in contract.row_rules]
     case = " ".join(f"when {condition} then {i}" for i, (condition, _, _) in enumerate(rules))
     sql = f"""

@@ -35,6 +35,12 @@ SQL_TYPES: dict[str, str] = {
 }
 """Type letter of domain.md §4 → column type in raw. Timestamps are UTC without zone."""
 
+EXACT_DECIMALS = {"m": 4, "q": 3}
+"""Decimals of the types that are not rounded in silence: money and quantities add up to what the source says they are.
+
+A rate or an exchange rate of endless digits is rounded, as everybody's is.
+"""
+
 
 NULL_VALUES = ("", "NULL", "null", r"\N")
 """Spellings of null where a contract declares none. An empty field is one of them, so a feed in which empty text is
@@ -304,20 +310,8 @@ class Contract(_Strict):
                         ("columns", name, "values", i), f"{value!r} is a spelling of null as well"
                     )
         for i, rule in enumerate(self.row_rules):
-            self._check_rule(i, rule)
+            _check_condition(self.stored, rule.reject_when, ("row_rules", i, "reject_when"))
         return self
-
-    def _check_rule(self, i: int, rule: RowRule) -> None:
-        columns = ", ".join(
-            f'cast(null as {SQL_TYPES[c.type]}) as "{name}"' for name, c in self.stored.items()
-        )
-        try:
-            kind = _sql().sql(f"select ({rule.reject_when}) as broken from (select {columns})").types[0]
-        except duckdb.Error as error:
-            why = str(error).splitlines()[0]
-            raise _Nonsense(("row_rules", i, "reject_when"), f"no condition over this feed: {why}") from error
-        if kind != "BOOLEAN":
-            raise _Nonsense(("row_rules", i, "reject_when"), f"a condition is true or false, not {kind}")
 
     @property
     def stored(self) -> dict[str, Column]:
@@ -345,16 +339,35 @@ class Contract(_Strict):
         return schema | {"_delivery": "VARCHAR", "_row": "BIGINT"}
 
 
+def _check_condition(columns: Mapping[str, Column], condition: str, path: tuple[str | int, ...]) -> None:
+    """Raises _Nonsense where the SQL is no condition over one row of the columns."""
+    typed = ", ".join(f'cast(null as {SQL_TYPES[c.type]}) as "{name}"' for name, c in columns.items())
+    try:
+        kind = _sql().sql(f"select ({condition}) as broken from (select {typed})").types[0]
+    except duckdb.Error as error:
+        raise _Nonsense(path, f"no condition over this feed: {str(error).splitlines()[0]}") from error
+    if kind != "BOOLEAN":
+        raise _Nonsense(path, f"a condition is true or false, not {kind}")
+
+
 @cache
 def _sql() -> duckdb.DuckDBPyConnection:
     """One empty database that rules are bound against."""
     return duck.connect([])
 
 
+class LeftOut(_Strict):
+    """Records of a mapped feed that its mapping does not take, such as voided receipts; they are counted as rejects."""
+
+    when: str
+    why: str
+
+
 class DeliveredFeed(_Strict):
     """How one source delivers one feed: what it leaves out is as the contract says.
 
-    `columns`, `maps_to` and `document` are for a mapped feed.
+    The keys from `columns` on are for a mapped feed. `one_to_many` names the targets of which one record may make
+    several rows; `left_out` the records that make none.
     """
 
     encoding: _Encoding | None = None
@@ -367,6 +380,8 @@ class DeliveredFeed(_Strict):
     columns: dict[str, Column] = Field(default_factory=dict)
     document: tuple[str, ...] = ()
     maps_to: tuple[str, ...] = ()
+    one_to_many: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def dialect(self) -> dict[str, Any]:
@@ -379,7 +394,7 @@ class DeliveredFeed(_Strict):
     @model_validator(mode="after")
     def _can_be_meant(self) -> Self:
         if not self.maps_to:
-            for key in ("columns", "document"):
+            for key in ("columns", "document", "one_to_many", "left_out"):
                 if getattr(self, key):
                     raise _Nonsense((key,), f"{key} without maps_to: a feed with a contract has its columns")
             return self
@@ -387,6 +402,11 @@ class DeliveredFeed(_Strict):
         for i, name in enumerate(self.document):
             if name not in self.columns:
                 raise _Nonsense(("document", i), f"column {name!r} is not declared")
+        for i, name in enumerate(self.one_to_many):
+            if name not in self.maps_to:
+                raise _Nonsense(("one_to_many", i), f"{name!r} is not one of maps_to")
+        for i, rule in enumerate(self.left_out):
+            _check_condition(self.columns, rule.when, ("left_out", i, "when"))
         return self
 
 
@@ -596,6 +616,10 @@ def delivered_contract(source: Source, feed: str) -> Contract | None:
             document=delivered.document,
             cadence=delivered.cadence or "daily",
             columns=delivered.columns,
+            row_rules=tuple(
+                RowRule(code="left_out", description=rule.why, reject_when=rule.when)
+                for rule in delivered.left_out
+            ),
             domain="delivered",
             **delivered.dialect,
         )

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pipeline.duck import literal, quote
 from pipeline.ingest.contracts import Contract
 from pipeline.ingest.files import write_parquet
+from pipeline.ingest.landing import made_of
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.vault.keys import hkdf
 from pipeline.settings import Settings
@@ -86,7 +87,7 @@ class Documents:
             ") f on f.document = d.document and f.n < d.n"
         )
         table = con.execute("select * from told order by delivery, document").to_arrow_table()
-        write_parquet(table, self._folder / f"{order[first].delivery.replace('/', '~')}.parquet")
+        write_parquet(table, self._folder / f"{made_of(order[first].delivery)}.parquet")
         return con.execute(
             "select g._delivery, g._row, t.held_by, t.is_same "
             f"from (select _delivery, _row, {key} as document from good, document_secret) g "

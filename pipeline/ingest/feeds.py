@@ -26,6 +26,7 @@ from pipeline.ingest.mapping import targets
 from pipeline.ingest.reading.content import Content
 from pipeline.ingest.reject_codes import describe, load_codes
 from pipeline.settings import Settings
+from pipeline.words import counted
 
 _UNNAMED = "unnamed"
 
@@ -91,7 +92,7 @@ def told_list(feeds: Iterable[Feed]) -> str:
             f.id,
             f.cadence,
             ", ".join(f.key),
-            f"{', '.join(f.sources)}: {f.files} files to {f.newest}, {f.rows_loaded:,} rows"
+            f"{', '.join(f.sources)}: {counted(f.files, 'file')} to {f.newest}, {counted(f.rows_loaded, 'row')}"
             if f.delivered
             else "-",
         )
@@ -373,9 +374,7 @@ def told_check(checked: Checked, limit: int) -> str:
     for r in shown:
         place = f"record {r.record_no}" + (f", line {r.line}" if r.line else "")
         place += f", bytes {r.byte_start}-{r.byte_end}" if r.byte_start is not None else ""
-        about = (
-            f"{r.code}{' in ' + r.column if r.column else ''}{f' ({r.value})' if r.value is not None else ''}"
-        )
+        about = f"{r.code}{' in ' + r.column if r.column else ''}{f' ({r.value})' if r.value else ''}"
         lines.append(f"  {place}: {about}: {r.why}")
     if len(shown) < len(checked.rejected):
         lines.append(f"  … {len(checked.rejected) - len(shown):,} more: --limit 0 or --json shows them all")

@@ -7,6 +7,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+MAX_NAME_BYTES = 255
+"""Bytes of a file's name on every file system in use."""
+
+
+def temporary_of(name: str) -> str:
+    """Name under which a file is written before it is renamed."""
+    return f".{name}.tmp"
+
 
 def file_stat(path: Path) -> str:
     """Size, times and inode of a file: an unchanged one need not be read again."""
@@ -23,7 +31,7 @@ def sha256(path: Path) -> str:
 def write_parquet(table: pa.Table, path: Path) -> None:
     """Write durably and in one rename, so that no reader meets half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(temporary_of(path.name))
     with temporary.open("wb") as file:
         pq.write_table(table, file, compression="zstd")
         file.flush()

@@ -16,8 +16,9 @@ from typing import Any
 
 from pipeline.errors import StrataError
 from pipeline.ingest.contracts import delivered_contract, load_contracts, source_of
-from pipeline.ingest.files import file_stat
+from pipeline.ingest.files import MAX_NAME_BYTES, file_stat, temporary_of
 from pipeline.ingest.reading.content import FileRejected, open_regular
+from pipeline.ingest.vault import masking
 
 FORMATS = ("csv", "csv.gz", "jsonl", "jsonl.gz", "parquet", "xlsx")
 _EXTS = "|".join(FORMATS)
@@ -29,6 +30,8 @@ _SOURCE = re.compile(r"\w[\w.-]{0,99}")
 EXPECTED = f"<source>/<feed>/<YYYY-MM-DD>[.<part>].<{_EXTS}>"
 MANIFEST = ".manifest.json"
 _MANIFEST_BYTES = 65_536
+# Deliveries stand three levels deep; what is far below them is named by its folder and not walked through.
+_MAX_DEPTH = 8
 
 
 @dataclass(frozen=True, order=True)
@@ -58,6 +61,10 @@ class Delivery:
         """Path below landing."""
         return f"{self.source}/{self.feed}/{self.name}"
 
+    def id_of(self, rev: int) -> str:
+        """Id of a revision of the delivery, as ledger and raw have it."""
+        return f"{self.source}/{self.feed}/{self.stem}/rev={rev}"
+
     @property
     def stat(self) -> str:
         """What identifies file and manifest: while it is the same, neither need be read again."""
@@ -83,6 +90,9 @@ def scan(landing: Path) -> tuple[list[Delivery], list[Misplaced]]:
     deliveries: list[Delivery] = []
     misplaced: list[Misplaced] = []
     for folder, names in _folders(landing, ()):
+        if len(folder) == _MAX_DEPTH:
+            misplaced.append(Misplaced(_shown(folder)[0], EXPECTED, landing.joinpath(*folder)))
+            continue
         present = set(names)
         for name in names:
             found = _delivery(landing, (*folder, name), present)
@@ -97,11 +107,17 @@ def _folders(landing: Path, inside: tuple[str, ...]) -> Iterator[tuple[tuple[str
     """(parts of a folder below landing, names in it that are no folders), depth first, links not followed."""
     folders: list[str] = []
     names: list[str] = []
+    if len(inside) == _MAX_DEPTH:
+        yield inside, names
+        return
     try:
         with os.scandir(landing.joinpath(*inside)) as entries:
             for entry in entries:
                 if entry.name[0] not in "_.":
                     (folders if entry.is_dir(follow_symlinks=False) else names).append(entry.name)
+    except FileNotFoundError:
+        # It was taken away since its parent was listed.
+        return
     except PermissionError as error:
         raise StrataError(
             f"landing folder {landing.joinpath(*inside)} cannot be read: give its reader permission"
@@ -153,7 +169,19 @@ def _delivery(landing: Path, parts: tuple[str, ...], present: set[str]) -> Deliv
     except ValueError:
         return Misplaced(file, f"{source}/{feed}/ a day that exists in place of {match['day']}", path)
     manifest = path.with_name(name + MANIFEST) if name + MANIFEST in present else None
-    return Delivery(source, feed, day, name, path, manifest)
+    found = Delivery(source, feed, day, name, path, manifest)
+    over = len(temporary_of(f"{made_of(found.id_of(10**6))}.parquet").encode()) - MAX_NAME_BYTES
+    if over > 0:
+        return Misplaced(file, f"a name that is {over} bytes shorter", path, "name_too_long")
+    if masking.mask([source, match["part"] or ""]) != [source, match["part"] or ""]:
+        # It would stand in the ledger, in paths and on the page.
+        return Misplaced(file, "a name without a phone or id number in it", path, "unsafe_name")
+    return found
+
+
+def made_of(delivery: str) -> str:
+    """A delivery's id as part of a file name."""
+    return delivery.replace("/", "~")
 
 
 @dataclass(frozen=True)
@@ -167,8 +195,10 @@ class Manifest:
         for key, value in found.items():
             said = self.said.get(key, value)
             if said != value:
+                # A name in a manifest is whatever somebody wrote there.
+                words = "another" if key == "file" else str(said)[:64]
                 raise FileRejected(
-                    "manifest_mismatch", f"{key}: the manifest says {said}, the file has {value}"
+                    "manifest_mismatch", f"{key}: the manifest says {words}, the file has {value}"
                 )
 
 

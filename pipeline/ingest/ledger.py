@@ -5,15 +5,20 @@ unknown to every reader, so a sweep that dies is simply done again.
 """
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.errors import StrataError
 from pipeline.ingest.files import write_parquet
 from pipeline.settings import Settings
+
+_FILE = re.compile(r"\d{6,}\.parquet")
 
 SCHEMA = pa.schema(
     [
@@ -124,13 +129,29 @@ class Entry:
             raise AssertionError(f"reject codes of {self.file} do not add up: {self}")
 
 
+def _files(settings: Settings) -> list[Path]:
+    """The files of the ledger, oldest first. Raises StrataError for another Parquet file among them."""
+    found = sorted(settings.ledger.glob("*.parquet"))
+    other = next((path for path in found if not _FILE.fullmatch(path.name)), None)
+    if other:
+        raise StrataError(f"{other} is no file of the ledger and would count its rows again: take it away")
+    return found
+
+
 def read(settings: Settings) -> list[Entry]:
-    """Every entry, oldest first."""
+    """Every entry, oldest first. Raises StrataError where a file was copied into the ledger."""
     names = {field.name for field in fields(Entry)}
     entries: list[Entry] = []
-    for path in sorted(settings.ledger.glob("*.parquet")):
-        table = pq.read_table(path)
-        entries.extend(Entry(**{k: v for k, v in row.items() if k in names}) for row in table.to_pylist())
+    held: dict[tuple[str, str], Path] = {}
+    for path in _files(settings):
+        for row in pq.read_table(path).to_pylist():
+            entry = Entry(**{k: v for k, v in row.items() if k in names})
+            first = held.setdefault((entry.delivery, entry.file_stat), path)
+            if first != path:
+                raise StrataError(
+                    f"{path} holds {entry.delivery}, which {first.name} holds as well: one is a copy, take it away"
+                )
+            entries.append(entry)
     return entries
 
 
@@ -140,7 +161,7 @@ def append(settings: Settings, entries: Iterable[Entry]) -> None:
     if not rows:
         return
     settings.ledger.mkdir(parents=True, exist_ok=True)
-    numbers = [int(path.stem) for path in settings.ledger.glob("*.parquet")]
+    numbers = [int(path.stem) for path in _files(settings)]
     write_parquet(
         pa.Table.from_pylist(rows, SCHEMA), settings.ledger / f"{max(numbers, default=0) + 1:06d}.parquet"
     )

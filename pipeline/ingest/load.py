@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from pipeline.ingest import ledger
+from pipeline.ingest import ledger, quarantine
 from pipeline.ingest.contracts import load_contracts, source_of
 from pipeline.ingest.files import file_stat
 from pipeline.ingest.landing import Delivery, Misplaced, scan
@@ -16,8 +16,12 @@ from pipeline.ingest.loader import Loader, now_utc
 from pipeline.ingest.mapping import targets
 from pipeline.ingest.reading.content import FileRejected, sha256_of
 from pipeline.ingest.vault import Vault
-from pipeline.ingest.writing import prepare_raw
+from pipeline.ingest.writing import check_raw, prepare_raw
 from pipeline.settings import Settings
+from pipeline.words import counted
+
+_NAME_SHOWN = 400
+_DETAIL_SHOWN = 1_000
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,8 @@ def sweep(
     """
     prepare_raw(settings)
     known = ledger.read(settings)
+    check_raw(settings, known)
     deliveries, misplaced = scan(settings.landing)
-    new = [] if replay else list(_refused(misplaced, deliveries, known, as_of, run_id, settings))
-    ledger.append(settings, new)
     # Beside what is read again the loader sees the unchanged files of the feed: one may lean on what moves.
     again = {e.file for e in known if e.delivery in replay}
     moving = {(e.source, e.feed) for e in known if e.delivery in replay}
@@ -67,7 +70,12 @@ def sweep(
             wanted = delivery.dt < as_of and (feeds is None or bool(feeds & fills))
         if wanted:
             groups[delivery.source, delivery.feed].append(delivery)
+    before = quarantine.last_revisions(known)
+    new: list[Entry] = []
     with Vault(settings) as vault:
+        if not replay:
+            new += _refused(misplaced, deliveries, known, as_of, run_id, settings, vault)
+            ledger.append(settings, new)
         # Names first: a comment of the same sweep may name a customer whom the vault does not know yet.
         for (source, feed), files in sorted(groups.items(), key=lambda g: not _names_people(*g[0])):
             done = 0
@@ -76,10 +84,14 @@ def sweep(
             )
             for entries in loader.load(files):
                 new.extend(entries)
+                for entry in entries:
+                    other = before.get((entry.source, entry.feed, entry.stem))
+                    if other and other.file != entry.file and entry.status == "loaded":
+                        log(f"{entry.file} takes the place of {other.file} (revision {entry.rev})")
                 done += len(entries)
             if done:
                 rows = sum(e.rows_loaded for e in new[-done:])
-                log(f"{source}/{feed}: {done} file{'s' if done > 1 else ''}, {rows:,} rows loaded")
+                log(f"{source}/{feed}: {counted(done, 'file')}, {counted(rows, 'row')} loaded")
     return Sweep(tuple(new))
 
 
@@ -101,8 +113,12 @@ def _refused(
     as_of: date,
     run_id: str,
     settings: Settings,
+    vault: Vault,
 ) -> Iterator[Entry]:
-    """Entries for files that stand in no delivery's place or are dated after tomorrow; each is named once."""
+    """Entries for files that stand in no delivery's place or are dated after tomorrow; each is named once.
+
+    A name is anybody's: what is personal in it is masked, and it is cut.
+    """
     seen = {(e.file, e.file_stat) for e in known}
     tomorrow = datetime.now(ZoneInfo(settings.timezone)).date() + timedelta(days=1)
     cases = [(m.file, m.path, m.code, f"expected {m.expected}") for m in misplaced]
@@ -112,7 +128,12 @@ def _refused(
         if d.dt > tomorrow and d.dt >= as_of
     ]
     for file, path, code, detail in cases:
-        stat = file_stat(path)
+        try:
+            size, stat = path.lstat().st_size, file_stat(path)
+        except FileNotFoundError:
+            # It was taken away since the folder was listed.
+            continue
+        file, detail = vault.mask([file[:_NAME_SHOWN], detail[:_DETAIL_SHOWN]], "CN")
         if (file, stat) not in seen:
             sha = ""
             with suppress(FileRejected):
@@ -127,7 +148,7 @@ def _refused(
                 rev=0,
                 known_from=as_of,
                 sha256=sha,
-                bytes=path.lstat().st_size,
+                bytes=size,
                 status="rejected",
                 loaded_at=now_utc(),
                 run_id=run_id,

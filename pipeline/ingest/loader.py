@@ -21,11 +21,18 @@ from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
 from pipeline.ingest import ledger, profile, quarantine
 from pipeline.ingest.cast import broken_sql, classified_sql
-from pipeline.ingest.contracts import Contract, Source, delivered_contract, load_contracts, load_sources
+from pipeline.ingest.contracts import (
+    Contract,
+    DeliveredFeed,
+    Source,
+    delivered_contract,
+    load_contracts,
+    load_sources,
+)
 from pipeline.ingest.documents import Documents
 from pipeline.ingest.landing import Delivery, read_manifest
 from pipeline.ingest.ledger import Entry
-from pipeline.ingest.mapping import mapped, targets
+from pipeline.ingest.mapping import check_conserved, check_origins, mapped, targets
 from pipeline.ingest.reading.content import FileRejected, check_kind, open_regular, sha256_of
 from pipeline.ingest.reading.csv_chunks import NOTHING_KNOWN, NotClean
 from pipeline.ingest.reading.reader import (
@@ -109,6 +116,7 @@ class Loader:
         self.current: dict[str, Entry] = {}
         self.sizes = {e.bytes for e in known}
         self.without_rows: set[str] = set()
+        self.in_two_formats: set[str] = set()
         for entry in mine:
             self._remember(entry)
             self._remember_counts(entry)
@@ -132,7 +140,8 @@ class Loader:
 
     def load(self, files: list[Delivery]) -> Iterator[list[Entry]]:
         """Entries of each committed batch."""
-        self._check_one_file_each(files)
+        stems = Counter(f.stem for f in files)
+        self.in_two_formats = {stem for stem, n in stems.items() if n > 1}
         # The second round is for duplicates: the file that they repeated may have been corrected in the first.
         yield from self._round(f for part in (files, self._duplicates(files)) for f in part)
         self._check_duplicates_stand({f.file for f in files})
@@ -204,18 +213,6 @@ class Loader:
         if batch:
             yield self._commit(batch)
 
-    def _check_one_file_each(self, files: list[Delivery]) -> None:
-        """Two new files of one day and part (a CSV and a workbook) would each pass for the other's correction."""
-        new: dict[str, Delivery] = {}
-        for delivery in files:
-            if delivery.file not in self.last_by_file:
-                other = new.setdefault(delivery.stem, delivery)
-                if other is not delivery:
-                    raise StrataError(
-                        f"{other.file} and {delivery.name} are one delivery in two formats: keep one of them, or name "
-                        f"them apart ({delivery.stem}.<part>.{delivery.ext})"
-                    )
-
     def _is_duplicate(self, delivery: Delivery) -> bool:
         last = self.last_by_file.get(delivery.file)
         return last is not None and last.status == "duplicate"
@@ -229,6 +226,10 @@ class Loader:
             return None
         last = self.last_by_file.get(delivery.file)
         if last and last.status == "duplicate" and not self._twin(delivery, last.sha256):
+            last = None
+        held = self.current.get(delivery.stem)
+        if held and held.reject_code == "two_formats" and delivery.stem not in self.in_two_formats:
+            # One of the two is gone: what is left is the delivery, also where it was in force before.
             last = None
         again = last if last and last.delivery in self.replay else None
         if last and not again and last.file_stat == stat:
@@ -249,6 +250,16 @@ class Loader:
                 f"{delivery.file} has changed since it was loaded: `strata run` takes the correction in"
             )
         pending = Pending(delivery, self._entry(delivery, sha, stat, again))
+        if delivery.stem in self.in_two_formats:
+            self._reject(
+                pending,
+                FileRejected(
+                    "two_formats",
+                    f"{delivery.stem} stands in landing in two formats: take one away, or name them apart "
+                    f"({delivery.stem}.<part>.{delivery.ext})",
+                ),
+            )
+            return pending
         twin = self._twin(delivery, sha)
         if twin:
             pending.entry = replace(
@@ -424,7 +435,7 @@ class Loader:
         rev = self.rev[delivery.stem] + 1
         known_at_once = self.released is None or self.released <= delivery.dt
         return Entry(
-            delivery=f"{delivery.source}/{delivery.feed}/{delivery.stem}/rev={rev}",
+            delivery=delivery.id_of(rev),
             source=delivery.source,
             feed=delivery.feed,
             stem=delivery.stem,
@@ -522,7 +533,7 @@ class Loader:
             blank_bytes=records.blank_bytes if records else None,
             record_bytes=records.record_bytes if records else None,
             content_bytes=records.content_bytes if records else None,
-            extra_columns=", ".join(records.extra_columns) or None if records else entry.extra_columns,
+            extra_columns=self.writer.told_columns(records.extra_columns) if records else entry.extra_columns,
         )
 
     def _load_rows(self, con: duckdb.DuckDBPyConnection, batch: list[Pending]) -> None:
@@ -557,7 +568,7 @@ class Loader:
         self._exclude_documents(con, batch)
         declared = self.source.feeds.get(self.feed)
         if declared and declared.maps_to:
-            filled = self._map(con, declared.maps_to, by_delivery)
+            filled = self._map(con, declared, by_delivery)
             for delivery, n in con.execute("select _delivery, count(*) from good group by 1").fetchall():
                 by_delivery[delivery].loaded = n
         else:
@@ -620,7 +631,7 @@ class Loader:
         return bool(found and found[0])
 
     def _map(
-        self, con: duckdb.DuckDBPyConnection, feeds: Iterable[str], by_delivery: Mapping[str, Pending]
+        self, con: duckdb.DuckDBPyConnection, declared: DeliveredFeed, by_delivery: Mapping[str, Pending]
     ) -> dict[str, str]:
         """Relation of each contract feed that the good rows fill.
 
@@ -629,7 +640,8 @@ class Loader:
         """
         con.execute("create temp view delivered as select * from good")
         while True:
-            filled = {feed: mapped(con, self.source.source, feed) for feed in feeds}
+            filled = {feed: mapped(con, self.source.source, feed) for feed in declared.maps_to}
+            check_origins(con, self.source.source, filled)
             for feed, relation in filled.items():
                 contract, rule = load_contracts()[feed], erasure_rule(feed)
                 self.writer.vault.tombstones.cut_mapped(con, relation, contract, self.source, rule)
@@ -639,13 +651,8 @@ class Loader:
                 for delivery, row, rule in con.execute(sql).fetchall():
                     code, column = rules[rule]
                     broken.setdefault((delivery, row), (code, f"{feed}.{column}" if column else feed, None))
-            again = broken.keys() & {(d, r) for d in by_delivery for r in by_delivery[d].rejected}
-            if again:
-                raise StrataError(
-                    f"the mapping of {self.source.source}/{self.feed} makes rows of record {min(again)[1]}, which is "
-                    "left out: keep `_delivery` and `_row` of the record that a row comes from"
-                )
             if not broken:
+                check_conserved(con, self.source.source, self.feed, filled, declared.one_to_many)
                 return filled
             for (delivery, row), reject in broken.items():
                 by_delivery[delivery].rejected[row] = reject
@@ -726,7 +733,7 @@ class Loader:
         except FileRejected as rejected:
             self._reject(pending, rejected)
             return None, {}
-        pending.entry = replace(pending.entry, extra_columns=", ".join(extra) or None)
+        pending.entry = replace(pending.entry, extra_columns=self.writer.told_columns(extra))
         types = {name: row[1] for name, row in zip(resolved, described, strict=True) if name}
         columns = ", ".join(
             f"{quote(row[0])} as {quote(name)}" for name, row in zip(resolved, described, strict=True) if name

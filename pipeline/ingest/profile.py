@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.duck import quote
 from pipeline.ingest.contracts import Contract
 from pipeline.ingest.files import write_parquet
+from pipeline.ingest.landing import made_of
 from pipeline.ingest.ledger import Entry
 from pipeline.quality.measures import Measures
 
@@ -158,9 +159,13 @@ def write(
         del notes["key_conflicts"]
     else:
         notes["key_conflicts"] = [n or 0 for n in notes["key_conflicts"]]
-    table = pa.table(
-        {"delivery": pa.array(names, pa.string())} | {k: pa.array(v, pa.float64()) for k, v in notes.items()}
-    )
+    # What a sweep that died left behind is told by these from the profile of what was loaded.
+    made_by = {
+        "delivery": pa.array(names, pa.string()),
+        "sha256": pa.array([e.sha256 for e in entries], pa.string()),
+        "run_id": pa.array([e.run_id for e in entries], pa.string()),
+    }
+    table = pa.table(made_by | {k: pa.array(v, pa.float64()) for k, v in notes.items()})
     con.register("batch_deliveries", table)
     parts = _parts(contract, mapped=noted is None)
     footer = _of_footer(contract, file) if file else {}
@@ -179,5 +184,5 @@ def write(
         f"group by _delivery) p on p._delivery = b.delivery order by b.delivery",
         {name: value for name, (value, _) in footer.items()},
     ).to_arrow_table()
-    write_parquet(profiled, folder / contract.feed / f"{names[0].replace('/', '~')}.parquet")
+    write_parquet(profiled, folder / contract.feed / f"{made_of(names[0])}.parquet")
     return dict(zip(profiled["delivery"].to_pylist(), profiled["rows_n"].to_pylist(), strict=True))

@@ -6,6 +6,7 @@ became of a record is told by comparing the revisions.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import StrataError
 from pipeline.ingest import ledger
-from pipeline.ingest.files import write_parquet
+from pipeline.ingest.files import file_stat, write_parquet
+from pipeline.ingest.landing import scan
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.reject_codes import load_codes
 from pipeline.settings import Settings
+from pipeline.words import counted
 
 SCHEMA = pa.schema(
     [
@@ -188,6 +191,25 @@ def last_revisions(entries: Iterable[Entry]) -> dict[tuple[str | None, str | Non
     return {(e.source, e.feed, e.stem): e for e in sorted(entries, key=lambda e: e.rev) if e.stem}
 
 
+def still_stray(settings: Settings, entries: Iterable[Entry]) -> list[Entry]:
+    """Files that were refused for their place or day and still lie in landing as they were.
+
+    They are known by size, times and inode: the name in the ledger may be masked.
+    """
+    entries = list(entries)
+    refused = [e for e in entries if e.dt is None]
+    if not refused or not settings.landing.is_dir():
+        return []
+    deliveries, misplaced = scan(settings.landing)
+    wanted = {e.file for e in refused}
+    there = set()
+    for path in [*(m.path for m in misplaced), *(d.path for d in deliveries if d.file in wanted)]:
+        with suppress(FileNotFoundError):
+            there.add(file_stat(path))
+    taken_in = {e.file for e in entries if e.dt}
+    return [e for e in refused if e.file_stat in there and e.file not in taken_in]
+
+
 class _Fates:
     """What became of what was rejected, from the later revisions of the same stem."""
 
@@ -195,6 +217,8 @@ class _Fates:
         self.settings = settings
         self.replays = {e.replay_of: e for e in entries if e.replay_of}
         self.last = last_revisions(entries)
+        self.taken_in = {e.file: e for e in entries if e.dt}
+        self.strays = still_stray(settings, entries)
         self._open: dict[str, set[int]] = {}
         self._repeated: dict[str, set[int]] = {}
 
@@ -207,7 +231,9 @@ class _Fates:
         if again:
             return (None, None) if again.status == "rejected" else (again.status, again.delivery)
         if not entry.stem:
-            return ("rejected" if (self.settings.landing / entry.file).exists() else "gone"), None
+            if entry.file in self.taken_in:
+                return "corrected", self.taken_in[entry.file].delivery
+            return ("rejected" if entry in self.strays else "gone"), None
         last = self._last(entry)
         return ("corrected", last.delivery) if last.rev > entry.rev else ("rejected", None)
 
@@ -240,9 +266,7 @@ def told(found: Sequence[Group], *, narrowed: bool = False) -> str:
         return "nothing of that is in quarantine" if narrowed else "nothing is in quarantine"
     rows = sum(g.rows_n for g in found)
     files = sum(g.what == "file" for g in found)
-    lines = [
-        f"{rows} rejected record{'s' if rows != 1 else ''}, {files} refused file{'s' if files != 1 else ''}"
-    ]
+    lines = [f"{counted(rows, 'rejected record')}, {counted(files, 'refused file')}"]
     for group in found:
         about = f"{group.code}{' in ' + group.column if group.column else ''}"
         state = (
@@ -267,5 +291,5 @@ def told(found: Sequence[Group], *, narrowed: bool = False) -> str:
 
 def _place(record: Record) -> str:
     span = f", bytes {record.byte_start}–{record.byte_end}" if record.byte_start is not None else ""
-    value = f" ({record.value})" if record.value is not None else ""
+    value = f" ({record.value})" if record.value else ""
     return f"record {record.record_no}{span}{value}"

@@ -14,6 +14,7 @@ from pipeline.ingest.ledger import Entry
 from pipeline.ingest.load import sweep
 from pipeline.ingest.rules import rules_of
 from pipeline.settings import Settings
+from pipeline.words import counted
 
 
 @dataclass(frozen=True)
@@ -133,16 +134,16 @@ def told(done: Replay, settings: Settings) -> str:
             else f"{new.rows_rejected} rejected"
         )
         lines.append(
-            f"  {new.file}: {was} → {now}; {new.rows_loaded} of {new.rows_read} rows loaded (revision {new.rev})"
+            f"  {new.file}: {was} → {now}; {new.rows_loaded} of {counted(new.rows_read, 'row')} loaded (revision {new.rev})"
         )
     if done.moved:
-        lines.insert(0, f"{_files(len(done.moved))} read again; `strata run` publishes what has moved")
+        lines.insert(
+            0, f"{counted(len(done.moved), 'file')} read again; `strata run` publishes what has moved"
+        )
     if done.same_rules:
-        lines.append(f"{_files(len(done.same_rules))} left alone: read under the rules of today already")
+        lines.append(
+            f"{counted(len(done.same_rules), 'file')} left alone: read under the rules of today already"
+        )
     if done.not_there:
         lines.append(_deliver_again(settings, done.not_there))
     return "\n".join(lines)
-
-
-def _files(n: int) -> str:
-    return f"{n} file{'s' if n != 1 else ''}"

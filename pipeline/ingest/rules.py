@@ -15,6 +15,7 @@ _CODE = (
     "loader.py",
     "mapping.py",
     "reading/reader.py",
+    "reading/workbook.py",
     "zones.py",
 )
 

@@ -3,6 +3,7 @@
 Raw is `raw/<source>/<feed>/dt=YYYY-MM-DD/rev=N/<part>.parquet`, each file written once in one rename.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.duck import literal, quote
+from pipeline.errors import StrataError
 from pipeline.ingest import ledger, profile
 from pipeline.ingest.contracts import Contract, Source, load_contracts
-from pipeline.ingest.files import fsync, write_parquet
+from pipeline.ingest.files import fsync, temporary_of, write_parquet
 from pipeline.ingest.landing import Delivery
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.vault import Vault
@@ -36,6 +38,12 @@ _ARROW_TYPES = {
 """Types of `Contract.raw_schema()` as DuckDB hands them over."""
 
 
+_NAME_SHOWN = 60
+_NAMES_SHOWN = 20
+# A number, a date or a time and nothing else.
+_VALUE = re.compile(r"(?=.*\d)[\d\s.,:/+\-年月日¥%TZ]+")
+
+
 def prepare_raw(settings: Settings) -> None:
     """Write the empty typed file of every feed, so that a glob over a feed that nobody delivers still works.
 
@@ -48,13 +56,36 @@ def prepare_raw(settings: Settings) -> None:
     _keep_template(settings.raw / "_erased" / "none.parquet", ledger.ERASED_SCHEMA)
 
 
+def check_raw(settings: Settings, entries: Iterable[Entry]) -> None:
+    """Raises StrataError where a file was copied inside raw: readers find rows by a glob, and would find them twice.
+
+    What a sweep that died left behind is no copy: nobody knows its deliveries.
+    """
+    days = {e.delivery: e.dt for e in entries}
+    for path in settings.raw.glob("*/*/*/*/*.parquet"):
+        source, target, day, rev, name = path.relative_to(settings.raw).parts
+        stem = name.removesuffix(".parquet")
+        feed, _, rest = stem.partition(".")
+        own = (f"{source}/{target}/{stem}/{rev}", f"{source}/{feed}/{rest}/{rev}")
+        if any(one in days and day == f"dt={days[one]}" for one in own) or source == "_schema":
+            continue
+        try:
+            held = pq.read_table(path, columns=["_delivery"])["_delivery"].unique().to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise StrataError(f"{path} is no file of raw ({type(error).__name__}): take it away") from None
+        if known := sorted(days.keys() & set(held)):
+            raise StrataError(
+                f"{path} holds rows of {known[0]}, which have a file of their own: it is a copy, take it away"
+            )
+
+
 def _keep_template(path: Path, schema: pa.Schema) -> None:
     try:
         if pq.read_schema(path) == schema:
             return
     except (OSError, pa.ArrowInvalid):
         path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(temporary_of(path.name))
     pq.write_table(schema.empty_table(), temporary)
     temporary.replace(path)
 
@@ -94,7 +125,7 @@ class RawWriter:
         if streamed:
             path = self.raw_path(contract.feed, *deliveries[0])
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.tmp")
+            temporary = path.with_name(temporary_of(path.name))
             con.execute(
                 f"copy ({select}) to {literal(str(temporary))} "
                 # A larger dictionary saves a fifth of the file and costs half as much again to write.
@@ -173,6 +204,21 @@ class RawWriter:
         name = literal(alone.delivery) if alone else ""
         delivery = f"cast({name} as enum({name})) as _delivery" if alone else "r._delivery"
         return f"select {', '.join(columns)}, {delivery}, r._row from {relation} as r {' '.join(joins)}"
+
+    def told_columns(self, names: Sequence[str]) -> str | None:
+        """The names of unknown columns as the ledger may hold them.
+
+        Where the first line of a file is a record, or a JSON object has a person for a key, names are personal data: one
+        that looks like a value hides them all.
+        """
+        cut = [name[:_NAME_SHOWN] for name in names]
+        if not cut:
+            return None
+        if any(_VALUE.fullmatch(name) for name in cut) or self.vault.mask(cut, self.source.country) != cut:
+            several = f"{len(cut)} columns" if len(cut) > 1 else "one column"
+            return f"{several} (not named: there is a value where a name should stand)"
+        more = f" and {len(cut) - _NAMES_SHOWN} more" if len(cut) > _NAMES_SHOWN else ""
+        return ", ".join(cut[:_NAMES_SHOWN]) + more
 
     def discard(self, feeds: Iterable[str], entry: Entry, delivery: Delivery) -> None:
         """Take back what was written of a delivery that turned out not to be readable to its end."""

@@ -13,11 +13,13 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from pipeline.errors import StrataError
 from pipeline.ingest import ledger
 from pipeline.ingest.contracts import Contract, Source, load_contracts, source_of
 from pipeline.ingest.landing import scan
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.mapping import targets
+from pipeline.ingest.quarantine import still_stray
 from pipeline.quality.policy import Completeness, completeness, thresholds
 from pipeline.quality.trading import Calendar, Special, load_calendar
 from pipeline.settings import Settings
@@ -196,22 +198,46 @@ def read_history(settings: Settings, as_of: date) -> History:
     landed = {d.source for d in scan(settings.landing)[0]} if settings.landing.is_dir() else set()
     present = {entry.source for entry in entries if entry.source} | landed
     wanted = {target for e in in_force for target in targets(e.source or "", e.feed or "")}
-    profiles = {feed: read_profiles(settings, feed) for feed in wanted}
+    loaded = {e.delivery: e for e in in_force if e.status == "loaded"}
+    profiles = {feed: read_profiles(settings, feed, loaded) for feed in wanted}
     calendar = load_calendar().extended(_delivered_calendar(settings, in_force))
-    stray = [e for e in entries if e.dt is None and (settings.landing / e.file).exists()]
+    stray = still_stray(settings, entries)
     currency = reporting_currency(settings, in_force)
     return assemble(entries, as_of, profiles, present, calendar, currency, stray)
 
 
-def read_profiles(settings: Settings, feed: str) -> dict[str, Profile]:
-    """Profile of every delivery of a feed."""
+def read_profiles(settings: Settings, feed: str, loaded: Mapping[str, Entry]) -> dict[str, Profile]:
+    """Profile of every delivery of a feed that is in force, by delivery.
+
+    A sweep that died may have left one of other bytes. Raises StrataError where rows were loaded and no profile is theirs.
+    """
     folder = settings.raw / "_profile" / feed
     files = sorted(str(path) for path in folder.glob("*.parquet")) if folder.exists() else []
-    if not files:
-        return {}
-    schema = pa.unify_schemas([pq.read_schema(file) for file in files], promote_options="permissive")
-    table = ds.dataset(files, schema=schema).to_table()
-    return {row["delivery"]: row for row in table.to_pylist()}
+    found: dict[str, Profile] = {}
+    if files:
+        schema = pa.unify_schemas([pq.read_schema(file) for file in files], promote_options="permissive")
+        for row in ds.dataset(files, schema=schema).to_table().to_pylist():
+            entry = loaded.get(row["delivery"])
+            if entry and _is_of(row, entry, feed):
+                found[row["delivery"]] = row
+    lost = sorted(d for d, entry in loaded.items() if d not in found and _rows_of(entry, feed))
+    if lost:
+        raise StrataError(
+            f"{folder} has no profile of {lost[0]} as it was loaded: restore raw/_profile from a backup"
+        )
+    return found
+
+
+def _rows_of(entry: Entry, feed: str) -> int | None:
+    """Rows of a feed that a delivery brought to raw; None where the ledger is of a version that did not count them."""
+    return json.loads(entry.feed_rows).get(feed) if entry.feed_rows else None
+
+
+def _is_of(row: Profile, entry: Entry, feed: str) -> bool:
+    """Whether a profile was noted when the delivery was loaded. One of an earlier version says no bytes and no run."""
+    rows = _rows_of(entry, feed)
+    same = row.get("sha256") in (None, entry.sha256) and row.get("run_id") in (None, entry.run_id)
+    return same and rows in (None, row["rows_n"])
 
 
 def _delivered_calendar(settings: Settings, in_force: Sequence[Entry]) -> dict[tuple[str, date], Special]:

@@ -53,6 +53,8 @@ class Books:
         self.in_force = {
             e.delivery for e in ledger.in_force(self.entries, self.as_of) if e.status == "loaded"
         }
+        # Deliveries in force in the warehouse as it was built last; None where nobody has looked.
+        self.built: set[str] | None = None
         self._numbers: dict[str, dict[int, quarantine.Record]] = {}
 
     def current_of(self, entry: Entry) -> Entry:

@@ -15,6 +15,7 @@ from pipeline.ingest.ledger import Entry
 from pipeline.lock import run_lock
 from pipeline.settings import Settings
 from pipeline.trace.books import FACTS, Books, order_feeds, plain, words_of
+from pipeline.words import counted
 
 _SEGMENTS = {
     "rfm": ("customer_rfm", "rfm_segment", ("r_score", "f_score", "m_score", "monetary")),
@@ -39,6 +40,8 @@ def trace_order(settings: Settings, order_id: str, source: str | None = None) ->
     if not sources:
         raise StrataError(_nowhere(books, order_id, source, refused, unseen))
     facts = _facts(settings, order_id, sources)
+    books.built = facts["built"]
+    newer = books.built is not None and not books.in_force <= books.built
     return {
         "order_id": order_id,
         "release": books.release["release"] if books.release else None,
@@ -52,7 +55,8 @@ def trace_order(settings: Settings, order_id: str, source: str | None = None) ->
             }
             for name in sources
         ],
-        "facts_from": facts["from"],
+        "facts_from": facts["from"]
+        + (", built before what was taken in since: `strata run`" if newer else ""),
         "refused_files": [{"file": e.file} | words_of(e.reject_code) for e in refused],
         "rejects_not_looked_into": [e.file for e in unseen],
     }
@@ -93,11 +97,10 @@ def _nowhere(
     ]
     rejects = sum(e.rows_rejected for e in files)
     looked = (
-        f"looked in {len(files)} loaded files{' of ' + source if source else ''} (feeds {', '.join(order_feeds())}), "
-        f"{rejects} rejected records, refused files and what waits in {books.settings.landing}"
+        f"looked in {counted(len(files), 'loaded file')}{' of ' + source if source else ''} (feeds {', '.join(order_feeds())}), "
+        f"{counted(rejects, 'rejected record')}, refused files and what waits in {books.settings.landing}"
     )
-    several = "s" if len(unseen) > 1 else ""
-    gone = f"; the rejects of {len(unseen)} file{several} could not be searched: no longer in landing"
+    gone = f"; the rejects of {counted(len(unseen), 'file')} could not be searched: no longer in landing"
     return f"order {order_id} is unknown in {books.settings.home}: {looked}{gone if unseen else ''}"
 
 
@@ -253,6 +256,9 @@ def _state(books: Books, row: Mapping[str, Any], winners: Mapping[tuple[Any, ...
         by = {"delivery": other.delivery, "file": other.file, "record_no": best["_row"]}
         return {"state": "merged", "reason": "a later row of the same key stands", "by": by}
     fact = FACTS.get(row["_feed"])
+    if books.built is not None and entry.delivery not in books.built:
+        reason = f"taken in since the warehouse was built, goes to {fact or 'staging'} with the next run"
+        return {"state": "next_run", "reason": reason, "by": None}
     return {
         "state": "in_fact" if fact else "staged",
         "reason": fact or "no fact table takes this feed yet",
@@ -266,7 +272,7 @@ def _state(books: Books, row: Mapping[str, Any], winners: Mapping[tuple[Any, ...
 def _facts(settings: Settings, order_id: str, sources: list[str]) -> dict[str, Any]:
     """Fact rows of the order by source. The warehouse is private to runs, so it is read only where none is at work."""
     if not settings.warehouse.exists():
-        return {"from": "no warehouse has been built yet: `strata run`", "by_source": {}}
+        return _no_facts("no warehouse has been built yet: `strata run`")
     try:
         with run_lock(settings, wait_seconds=0):
             return _read_facts(settings, order_id, sources)
@@ -274,9 +280,13 @@ def _facts(settings: Settings, order_id: str, sources: list[str]) -> dict[str, A
         # A home on a read-only disk: nobody can be building there.
         return _read_facts(settings, order_id, sources)
     except duckdb.Error as error:
-        return {"from": f"the warehouse cannot be read ({str(error).splitlines()[0]})", "by_source": {}}
+        return _no_facts(f"the warehouse cannot be read ({str(error).splitlines()[0]})")
     except StrataError:
-        return {"from": "a run is at work in this home: facts are shown when it is done", "by_source": {}}
+        return _no_facts("a run is at work in this home: facts are shown when it is done")
+
+
+def _no_facts(why: str) -> dict[str, Any]:
+    return {"from": why, "by_source": {}, "built": None}
 
 
 def _read_facts(settings: Settings, order_id: str, sources: list[str]) -> dict[str, Any]:
@@ -287,6 +297,10 @@ def _read_facts(settings: Settings, order_id: str, sources: list[str]) -> dict[s
             "select as_of_date, rfm_window_start, reporting_currency from intermediate.int_run_policy",
             [],
         )
+        built = {
+            row["delivery"]
+            for row in _rows(con, "select delivery from operations.ingest_ledger where is_in_force", [])
+        }
         by_source = {}
         for source in sources:
             orders = _rows(
@@ -311,7 +325,7 @@ def _read_facts(settings: Settings, order_id: str, sources: list[str]) -> dict[s
                 "counts": _counts(orders[0], run[0]) if orders else None,
                 "currency": run[0]["reporting_currency"],
             }
-    return {"from": f"warehouse as of {run[0]['as_of_date']}", "by_source": by_source}
+    return {"from": f"warehouse as of {run[0]['as_of_date']}", "by_source": by_source, "built": built}
 
 
 def _rows(con: duckdb.DuckDBPyConnection, sql: str, values: list[Any]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from pipeline.ingest.mapping import targets
 from pipeline.settings import Settings
 from pipeline.trace.books import Books, plain, words_of
 from pipeline.trace.orders import describe, place, rejected_state, repeated_state, trace_order
+from pipeline.words import counted
 
 
 def trace_record(settings: Settings, name: str, record_no: str) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def trace_record(settings: Settings, name: str, record_no: str) -> dict[str, Any
         found |= {"state": "refused", "reason": entry.reject_code, "detail": entry.reject_detail, "by": None}
         return _answer(books, found | words_of(entry.reject_code), [], [])
     if number > entry.rows_read:
-        raise StrataError(f"{entry.delivery} has {entry.rows_read} records, so no record {number}")
+        raise StrataError(f"{entry.delivery} has {counted(entry.rows_read, 'record')}, so no record {number}")
     if entry.status == "duplicate":
         twin = next(
             (

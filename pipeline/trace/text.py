@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pipeline.words import counted
+
 _LINES_SHOWN = 8
 _STATE = {
     "in_fact": "in {reason}",
@@ -10,6 +12,7 @@ _STATE = {
     "merged": "replaced: {reason}",
     "superseded": "out of force: {reason}",
     "not_yet": "not in force: {reason}",
+    "next_run": "not built yet: {reason}",
     "duplicate": "left out: {reason}",
     "rejected": "REJECTED: {reason}",
     "refused": "file REFUSED: {reason}",
@@ -92,7 +95,7 @@ def _became(item: Mapping[str, Any]) -> str:
 
 def _why(item: Mapping[str, Any]) -> str:
     column = f" in {item['column']}" if item.get("column") else ""
-    value = f" ({item['value']})" if item.get("value") is not None else ""
+    value = f" ({item['value']})" if item.get("value") else ""
     return f"{item['means'] or item['code']}{column}{value}. To do: {item['to_do'] or 'see docs/reject-codes.md'}"
 
 
@@ -117,8 +120,10 @@ def _facts(facts: Mapping[str, Any] | None, origin: str) -> list[str]:
             lines.append(f"      {counts['note']}")
     elif facts["lines"]:
         lines.append("    no fct_orders row: lines without their order")
+    elif not facts["returns"]:
+        lines.append("    none of this order")
     if facts["lines"]:
-        lines.append(f"    fct_order_lines · {len(facts['lines'])} lines")
+        lines.append(f"    fct_order_lines · {counted(len(facts['lines']), 'line')}")
         for line in facts["lines"][:_LINES_SHOWN]:
             lines.append(
                 f"      {line['line_no']}: {line['product_id']} · {line['kind']} · {line['qty']} × "
@@ -135,7 +140,7 @@ def _facts(facts: Mapping[str, Any] | None, origin: str) -> list[str]:
             f"refund {row['refund_amount']} · {booked}"
         )
     if len(facts["returns"]) > _LINES_SHOWN:
-        lines.append(f"      … {len(facts['returns']) - _LINES_SHOWN} more returns")
+        lines.append(f"      … {counted(len(facts['returns']) - _LINES_SHOWN, 'more return')}")
     return lines
 
 

@@ -256,24 +256,31 @@ def one_good(
     return Case(item, name, head + row, (1, 1, 0, 0), sees={column: [value]}, **more)
 
 
-def workbook(rows: list[list[Any]], more_sheets: tuple[list[list[Any]], ...] = ()) -> bytes:
+def workbook(
+    rows: list[list[Any]], more_sheets: tuple[list[list[Any]], ...] = (), hidden: tuple[int, ...] = ()
+) -> bytes:
+    """A workbook of these sheets. openpyxl writes `#N/A` as an error and `=A1` as a formula without its result."""
     book = openpyxl.Workbook()
-    for row in rows:
-        book.active.append(row)
-    for sheet in more_sheets:
-        page = book.create_sheet()
+    for n, sheet in enumerate((rows, *more_sheets)):
+        page = book.create_sheet() if n else book.active
+        page.sheet_state = "hidden" if n in hidden else "visible"
         for row in sheet:
             page.append(row)
+    book.active = next((n for n in range(len(book.worksheets)) if n not in hidden), 0)
     buffer = io.BytesIO()
     book.save(buffer)
     return buffer.getvalue()
 
 
-def rezipped(change: Callable[[str, bytes], bytes], more: Mapping[str, bytes] | None = None) -> bytes:
-    """A workbook of one order line whose archive members went through `change`, with further members."""
+def rezipped(
+    change: Callable[[str, bytes], bytes],
+    more: Mapping[str, bytes] | None = None,
+    rows: tuple[list[Any], ...] = (["wz", 1, "p", 1, 5],),
+) -> bytes:
+    """A workbook of order lines whose archive members went through `change`, with further members."""
     out = io.BytesIO()
     with (
-        zipfile.ZipFile(io.BytesIO(workbook([ROWS, ["wz", 1, "p", 1, 5]]))) as archive,
+        zipfile.ZipFile(io.BytesIO(workbook([ROWS, *rows]))) as archive,
         zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made,
     ):
         for member in archive.infolist():
@@ -533,7 +540,154 @@ CASES = [
         feed="order_lines",
         ext="xlsx",
     ),
+    refused(
+        "X",
+        "two-sheets-one-hidden",
+        workbook([ROWS, ["th-1", 1, "p", 1, 5]], ([ROWS, ["th-2", 1, "p", 1, 5]],), hidden=(0,)),
+        "several_sheets",
+        feed="order_lines",
+        ext="xlsx",
+    ),
+    refused(
+        "X",
+        "feed-only-hidden",
+        workbook([ROWS, ["fh-1", 1, "p", 1, 5]], ([["how to read this"]],), hidden=(0,)),
+        "no_header",
+        feed="order_lines",
+        ext="xlsx",
+    ),
+    refused(
+        "X",
+        "row-number-twice",
+        rezipped(
+            lambda _, d: d.replace(b'r="3"', b'r="2"'), rows=(["rt-1", 1, "p", 1, 5], ["rt-2", 1, "p", 1, 5])
+        ),
+        "wrong_format",
+        feed="order_lines",
+        ext="xlsx",
+        detail="stands twice",
+    ),
+    refused(
+        "X",
+        "cell-twice",
+        rezipped(lambda _, d: d.replace(b'r="C2"', b'r="D2"')),
+        "wrong_format",
+        feed="order_lines",
+        ext="xlsx",
+        detail="stands twice",
+    ),
+    refused(
+        "F03",
+        "parquet-other-case",
+        parquet({"order_id": ["pc"], "line_no": [1], "product_id": ["p"], "qty": [1], "Qty": [2]}),
+        "duplicate_column",
+        feed="order_lines",
+        ext="parquet",
+        detail="qty",
+    ),
     # R: a record cannot be loaded; its neighbours can.
+    Case(
+        "X",
+        "error-cells",
+        workbook(
+            [
+                ROWS,
+                ["ec-1", 1, "p", 1, 5],
+                ["#N/A"] * 5,
+                ["ec-2", 1, "p", "#DIV/0!", 5],
+                ["=A2", 1, "p", 1, 5],
+                ["ec-3", 1, "p", 1, 5],
+                ["#REF!"],
+            ]
+        ),
+        (6, 2, 4, 0),
+        rejects=tuple((no, "unread_cell") for no in (2, 3, 4, 6)),
+        sees={"order_id": ["ec-1", "ec-3"]},
+        feed="order_lines",
+        ext="xlsx",
+    ),
+    Case(
+        "X",
+        "error-cells-that-nobody-needs",
+        workbook(
+            [
+                [*ROWS, "note"],
+                ["en-1", 1, "p", 1, 5, "#N/A"],
+                [None] * 5 + ["=1/0"],
+                ["en-2", 1, "p", 1, 5, None, "#N/A"],
+            ]
+        ),
+        (3, 1, 2, 0),
+        rejects=((3, "long_row"), (2, "blank_row")),
+        sees={"order_id": ["en-1"]},
+        extra="note",
+        feed="order_lines",
+        ext="xlsx",
+    ),
+    Case(
+        "X",
+        "formula-with-empty-text",
+        rezipped(
+            lambda _, d: (
+                d.replace(b"<f>1+1</f><v />", b"<f>1+1</f><v></v>").replace(b'r="C2"', b'r="C2" t="str"')
+                if b"1+1" in d
+                else d
+            ),
+            rows=(["fe-1", 1, "=1+1", 1, 5],),
+        ),
+        (1, 0, 1, 0),
+        rejects=((1, "missing_value"),),
+        feed="order_lines",
+        ext="xlsx",
+    ),
+    Case(
+        "X",
+        "formula-with-its-result",
+        rezipped(
+            lambda _, d: d.replace(b"<f>1+1</f><v />", b"<f>1+1</f><v>2</v>"),
+            rows=(["fr-1", 1, "p", "=1+1", 5],),
+        ),
+        (1, 1, 0, 0),
+        sees={"qty": [Decimal(2)]},
+        feed="order_lines",
+        ext="xlsx",
+    ),
+    bad_line("X", "five-decimals", "too_precise", line("fd-bad", price="1.23456")),
+    bad_line("X", "four-decimals-of-a-piece", "too_precise", line("fp-bad", "1.0001")),
+    bad_line("X", "five-decimals-in-words", "too_precise", line("fw-bad", price="¥１．２３４５６元")),
+    Case(
+        "X",
+        "five-decimals-parquet",
+        parquet(
+            {
+                "order_id": ["fq-1", "fq-2", "fq-3", "fq-4"],
+                "line_no": [1] * 4,
+                "product_id": ["p"] * 4,
+                "qty": pa.array([Decimal("1.0000"), Decimal("1.0001"), Decimal("2.5000"), Decimal("2.5000")]),
+                "unit_price_paid": [19.990000000000002, 5.0, 1.23456, 1234567.8912],
+            }
+        ),
+        (4, 2, 2, 0),
+        rejects=((2, "too_precise"), (3, "too_precise")),
+        sees={"unit_price_paid": [Decimal("19.99"), Decimal("1234567.8912")]},
+        feed="order_lines",
+        ext="parquet",
+    ),
+    Case(
+        "X",
+        "json-column",
+        "event_id,event_type,occurred_at,value\n"
+        + "".join(
+            f'jt-{i},search,{NOON},"{v}"\n'
+            for i, v in enumerate(
+                ('{""a"": 1.50}', "not json {", '{""a"": NaN}', '{""a"": ""NaN""}', "bare", "null", "[1,]")
+            )
+        ),
+        (7, 3, 4, 0),
+        rejects=((2, "bad_json"), (3, "bad_json"), (5, "bad_json"), (7, "bad_json")),
+        sees={"value": ['{"a": 1.50}', '{"a": "NaN"}', None]},
+        feed="touchpoints",
+    ),
     one_bad("R01", "mixed-encoding", "bad_encoding", "\udce5" + order("mx-bad")),
     one_bad("R02", "lone-ff", "bad_encoding", "\udcff" + order("ff-bad")),
     one_bad("R03", "surrogate", "bad_encoding", "\ud800" + order("su-bad")),
@@ -778,6 +932,59 @@ CASES = [
         detail="2024-05-05.sent",
     ),
     # L: unusual but right.
+    Case(
+        "X",
+        "json-column-jsonl",
+        "".join(
+            f'{{"event_id": "jl-{i}", "event_type": "search", "occurred_at": "{NOON}", "value": {v}}}\n'
+            for i, v in enumerate(
+                (
+                    '{"n": 1.50, "t": "1.50", "big": 12345678901234567890, "l": [1, null, true, "张"]}',
+                    "7",
+                    '"plain words"',
+                    '{"a": NaN}',
+                    '{"a": ' + "[" * 400 + "]" * 400 + "}",
+                )
+            )
+        ),
+        (5, 3, 2, 0),
+        rejects=((3, "bad_json"), (4, "bad_json")),
+        sees={
+            "value": [
+                '{"n": 1.50, "t": "1.50", "big": 12345678901234567890, "l": [1, null, true, "张"]}',
+                "7",
+                '{"a": ' + "[" * 400 + "]" * 400 + "}",
+            ]
+        },
+        feed="touchpoints",
+        ext="jsonl",
+    ),
+    Case(
+        "X",
+        "json-column-parquet",
+        parquet(
+            {
+                "event_id": ["js-1", "js-2"],
+                "event_type": ["search"] * 2,
+                "occurred_at": [NOON] * 2,
+                "value": pa.array([{"a": 1}, {"a": 2}]),
+            }
+        ),
+        (2, 2, 0, 0),
+        sees={"value": ['{"a":1}', '{"a":2}']},
+        feed="touchpoints",
+        ext="parquet",
+    ),
+    Case(
+        "X",
+        "json-keys-in-other-spelling",
+        f'{{"Order-ID": "jo-1", "ORDERED_AT": "{NOON}", "status": "paid"}}\n'
+        f'{{"order_id": "jo-2", "Order_ID": "jo-3", "ordered_at": "{NOON}", "status": "paid"}}\n',
+        (2, 1, 1, 0),
+        rejects=((2, "bad_json"),),
+        sees={"order_id": ["jo-1"]},
+        ext="jsonl",
+    ),
     one_good("L01", "bom", order("bom-1"), "order_id", "bom-1", encoding="utf-8-sig"),
     one_good(
         "L01",

@@ -1,7 +1,7 @@
 """Records and bytes of a delivered file, counted by other means than the reader's.
 
 For CSV a state machine over the characters of one record after the other; for JSONL the lines; for a workbook the
-rows of its XML; for Parquet its footer. It shares no code with the pipeline and knows nothing of contracts: what it is told is
+rows of its first visible sheet's XML; for Parquet its footer. It shares no code with the pipeline and knows nothing of contracts: what it is told is
 encoding, delimiter, quote and the lines above the header.
 """
 
@@ -72,8 +72,10 @@ def count(
 
 def _rows_with_a_value(workbook: bytes) -> int:
     with zipfile.ZipFile(io.BytesIO(workbook)) as archive:
-        name = min(n for n in archive.namelist() if re.fullmatch(r"xl/worksheets/[^/]+\.xml", n))
-        sheet = ElementTree.fromstring(archive.read(name))
+        names = sorted(n for n in archive.namelist() if re.fullmatch(r"xl/worksheets/[^/]+\.xml", n))
+        book = ElementTree.fromstring(archive.read("xl/workbook.xml"))
+        pages = [page.get("state", "visible") for page in book.iter() if page.tag.endswith("}sheet")]
+        sheet = ElementTree.fromstring(archive.read(names[pages.index("visible")]))
         shared = [n for n in archive.namelist() if n == "xl/sharedStrings.xml"]
         texts = (
             ["".join(t.itertext()) for t in ElementTree.fromstring(archive.read(shared[0]))] if shared else []

@@ -15,7 +15,8 @@ from pipeline.errors import StrataError
 from pipeline.ingest import ledger, loader
 from pipeline.ingest.feeds import check
 from pipeline.ingest.load import sweep
-from pipeline.ingest.quarantine import read
+from pipeline.ingest.quarantine import groups, read
+from pipeline.quality.history import read_history
 from pipeline.settings import Settings
 
 Land = Callable[[str, bytes | str], Path]
@@ -192,3 +193,167 @@ def test_check_answers_odd_names_in_one_line(
     path.write_text(LINES + "1,1,P1,1,2.50\n")
     with pytest.raises(StrataError) if source != "shop" else nullcontext():
         assert check(settings, path, source=source, feed="order_lines", day=None).rows_read == 1
+
+
+# Names
+
+
+def entries_of(settings: Settings) -> dict[str, ledger.Entry]:
+    return {e.file: e for e in ledger.read(settings)}
+
+
+def test_a_name_that_is_too_long_refuses_its_file_and_no_other(settings: Settings, land: Land) -> None:
+    long, longest = f"{DAY}.{'x' * 240}.csv", f"{DAY}.{'y' * 190}.csv"
+    for n, name in enumerate((long, longest, f"{DAY}.csv")):
+        land(f"shop/order_lines/{name}", f"{LINES}{n},1,P1,1,2.50\n")
+    take_in(settings)
+    found = entries_of(settings)
+    assert found[f"shop/order_lines/{long}"].reject_code == "name_too_long"
+    assert found[f"shop/order_lines/{longest}"].status == "loaded", "all that is made of it has room"
+    assert found[f"shop/order_lines/{DAY}.csv"].status == "loaded"
+
+
+def test_folders_without_end_are_named_by_their_top(settings: Settings, land: Land) -> None:
+    land("/".join("d" * 30) + f"/{DAY}.csv", LINES)
+    land(f"shop/order_lines/{DAY}.csv", LINES + "1,1,P1,1,2.50\n")
+    take_in(settings)
+    assert {(e.file, e.reject_code) for e in ledger.read(settings)} == {
+        ("/".join("d" * 8), "unexpected_path"),
+        (f"shop/order_lines/{DAY}.csv", None),
+    }
+
+
+@pytest.mark.parametrize("part", ["13812345678", "call-13812345678", "11010519491231002X"])
+def test_a_phone_in_a_delivery_name_reaches_no_ledger(settings: Settings, land: Land, part: str) -> None:
+    land(f"shop/order_lines/{DAY}.{part}.csv", LINES + "1,1,P1,1,2.50\n")
+    (entry,) = take_in(settings)
+    assert (entry.reject_code, entry.stem) == ("unsafe_name", None)
+    assert part[-11:] not in str(entry) and "‹" in entry.file
+    (group,) = groups(settings)
+    assert (group.state, group.code) == ("rejected", "unsafe_name"), "it still lies there"
+    (settings.landing / f"shop/order_lines/{DAY}.{part}.csv").unlink()
+    assert groups(settings) == []
+
+
+def test_a_misplaced_name_is_masked_and_told_until_it_is_gone(settings: Settings, land: Land) -> None:
+    path = land("shop/order_lines/我叫王芳 13812345678.csv", "x")
+    (entry,) = take_in(settings)
+    assert entry.file == "shop/order_lines/我叫‹name› ‹phone›.csv" and "1381234" not in str(entry)
+    assert [g.state for g in groups(settings)] == ["rejected"] and take_in(settings) == []
+    path.unlink()
+    assert groups(settings) == []
+
+
+def test_a_file_of_the_future_is_no_stray_once_it_was_taken_in(settings: Settings, land: Land) -> None:
+    land("shop/order_lines/2999-01-01.csv", LINES + "1,1,P1,1,2.50\n")
+    take_in(settings)
+    assert [g.code for g in groups(settings)] == ["future_delivery"]
+    sweep(settings, date(2999, 1, 2), run_id="test", released=None)
+    assert groups(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("csv", LINES.strip() + ",天气\n1,1,P1,1,2,rain\n", "天气"),
+        ("csv", LINES.strip() + ",天气,13812345678\n1,1,P1,1,2,a,b\n", "2 columns (not named"),
+        ("csv", LINES.strip() + ",2024-05-06 10:00:00\n1,1,P1,1,2,a\n", "one column (not named"),
+        ("csv", LINES.strip() + ",nana@example.com\n1,1,P1,1,2,a\n", "one column (not named"),
+        ("csv", LINES.strip() + f",{'x' * 5_000}\n1,1,P1,1,2,a\n", "x" * 60),
+        (
+            "jsonl",
+            "".join(
+                f'{{"order_id": "{i}", "line_no": 1, "product_id": "p", "qty": 1, "unit_price_paid": 1, "k{i:03}": 1}}\n'
+                for i in range(300)
+            ),
+            ", k019 and 80 more",
+        ),
+        (
+            "jsonl",
+            '{"order_id": "1", "line_no": 1, "product_id": "p", "qty": 1, "unit_price_paid": 1, "13812345678": "vip"}\n',
+            "one column (not named",
+        ),
+    ],
+)
+def test_unknown_columns_are_named_unless_a_value_stands_among_them(
+    settings: Settings, land: Land, name: str, content: str, told: str
+) -> None:
+    land(f"shop/order_lines/{DAY}.{name}", content)
+    (entry,) = take_in(settings)
+    assert entry.status == "loaded" and told in (entry.extra_columns or "")
+    assert len(entry.extra_columns or "") < 1_000 and "1381234" not in str(entry)
+
+
+# Copies and leftovers inside the home
+
+
+def test_a_copy_inside_the_ledger_is_an_error_that_names_it(settings: Settings, land: Land) -> None:
+    land(f"shop/order_lines/{DAY}.csv", LINES + "1,1,P1,1,2.50\n")
+    take_in(settings)
+    file = settings.ledger / "000001.parquet"
+    for name in ("000001 (copy).parquet", "000009.parquet"):
+        copy = settings.ledger / name
+        copy.write_bytes(file.read_bytes())
+        with pytest.raises(StrataError, match=r"0000.*(take it away)"):
+            ledger.read(settings)
+        with pytest.raises(StrataError):
+            take_in(settings)
+        copy.unlink()
+    assert take_in(settings) == []
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "shop/order_lines/dt=2024-05-06/rev=1/2024-05-06 (copy).parquet",
+        "shop/order_lines/dt=2024-05-07/rev=1/2024-05-06.parquet",
+        "shop/order_lines/dt=2024-05-06/rev=2/2024-05-06.parquet",
+        "shop.old/order_lines/dt=2024-05-06/rev=1/2024-05-06.parquet",
+    ],
+)
+def test_a_copy_inside_raw_is_an_error_that_names_it(settings: Settings, land: Land, to: str) -> None:
+    land(f"shop/order_lines/{DAY}.csv", LINES + "1,1,P1,1,2.50\n")
+    take_in(settings)
+    copy = settings.raw / to
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_bytes((settings.raw / f"shop/order_lines/dt={DAY}/rev=1/{DAY}.parquet").read_bytes())
+    with pytest.raises(StrataError, match="it is a copy, take it away"):
+        take_in(settings)
+    copy.unlink()
+    assert take_in(settings) == []
+
+
+def test_what_a_dead_sweep_left_in_raw_is_no_copy(settings: Settings, land: Land) -> None:
+    land(f"shop/order_lines/{DAY}.csv", LINES + "1,1,P1,1,2.50\n")
+    take_in(settings)
+    (settings.ledger / "000001.parquet").unlink()
+    (settings.landing / f"shop/order_lines/{DAY}.csv").unlink()
+    assert take_in(settings) == []
+
+
+def test_a_profile_that_a_dead_sweep_left_is_not_taken_for_the_deliverys(
+    settings: Settings, land: Land
+) -> None:
+    """Two files were one batch, and the ledger was never written; the second came again with other bytes and alone."""
+    as_of = date(2024, 5, 10)
+    land(f"shop/order_lines/{DAY}.csv", LINES + "1,1,P1,1,2.50\n")
+    land("shop/order_lines/2024-05-07.csv", LINES + "2,1,P1,1,2.50\n2,2,P1,1,2.50\n")
+    sweep(settings, as_of, run_id="dead", released=None)
+    (settings.ledger / "000001.parquet").unlink()
+    (settings.landing / f"shop/order_lines/{DAY}.csv").unlink()
+    land("shop/order_lines/2024-05-07.csv", LINES + "3,1,P1,1,2.50\n")
+    sweep(settings, as_of, run_id="alive", released=None)
+
+    def rows() -> dict[str, float]:
+        return {
+            d.entry.delivery: d.rows for d in read_history(settings, as_of).feeds["order_lines"].deliveries
+        }
+
+    assert rows() == {"shop/order_lines/2024-05-07/rev=1": 1}
+    own = settings.raw / "_profile" / "order_lines" / "shop~order_lines~2024-05-07~rev=1.parquet"
+    kept = own.read_bytes()
+    own.unlink()
+    with pytest.raises(StrataError, match="no profile of shop/order_lines/2024-05-07/rev=1 as it was loaded"):
+        rows()
+    own.write_bytes(kept)
+    assert rows() == {"shop/order_lines/2024-05-07/rev=1": 1}

@@ -224,6 +224,10 @@ def _source(tmp_path: Path, text: str) -> module.Source:
         ("required: true", "required: true, bogus: 1", 7, "feeds.sales.columns.no.bogus: Extra inputs"),
         ("type: s, required", "type: i, values: [a], required", 7, "values is for type s"),
         ("document: [no]", "document: [nr]", 8, "'nr' is not declared"),
+        ("document: [no]", "one_to_many: [returns]", 8, "'returns' is not one of maps_to"),
+        ("document: [no]", 'left_out: [{when: "state", why: x}]', 8, "no condition over this feed"),
+        ("document: [no]", 'left_out: [{when: "no", why: x}]', 8, "a condition is true or false"),
+        ("gb18030,", "gb18030, one_to_many: [orders],", 4, "one_to_many without maps_to"),
     ],
 )
 def test_nonsense_in_a_source_is_an_error_with_file_and_line(

@@ -1,15 +1,21 @@
 """A source that is delivered in its own form: what its mapping must not let through, and what it must not lose."""
 
+import json
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
-from pipeline.ingest import ledger
+from pipeline.errors import StrataError
+from pipeline.ingest import ledger, quarantine
 from pipeline.ingest.load import sweep
 from pipeline.settings import Settings
+from tests import postgres
 
+declare_fixture = postgres.declare_fixture
+Declare = Callable[[dict[str, str]], None]
 Land = Callable[[str, bytes | str], Path]
 HEAD = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
 AS_OF = date(2011, 1, 5)
@@ -75,3 +81,117 @@ def test_a_mapped_row_obeys_the_rules_of_its_feed(settings: Settings, land: Land
     sweep(settings, AS_OF, run_id="test", released=None)
     assert [r["order_id"] for r in raw(settings, "order_lines")] == ["3"]
     assert [e.rows_rejected for e in ledger.read(settings)] == [2]
+
+
+# A mapping must say of each record where it went
+
+SALES = "receipt,sku,qty,state\n1,A,2,done\n1,B,1,done\n2,A,1,done\n3,C,1,void\n"
+LINES = (
+    "select _delivery, _row, receipt as order_id, row_number() over (partition by _delivery, receipt order by _row) "
+    "as line_no, sku as product_id, qty, 1 as unit_price_paid from delivered"
+)
+LEFT_OUT = """
+    left_out:
+      - {when: "state = 'void'", why: voided receipts are no sales}"""
+
+
+def take_in_till(
+    settings: Settings, land: Land, declare: Declare, lines: str, more: str = "", rows: str = SALES
+) -> ledger.Entry:
+    """Take in a file of a till that maps to order_lines alone; its ledger row."""
+    declared = f"""
+source: till
+zone: Asia/Shanghai
+feeds:
+  sales:
+    maps_to: [order_lines]
+    columns:
+      receipt: {{type: s, required: true}}
+      sku: {{type: s, required: true}}
+      qty: {{type: q, required: true}}
+      state: {{type: s}}{more}
+"""
+    declare({"till/source.yml": declared, "till/order_lines.sql": lines})
+    land("till/sales/2024-05-06.csv", rows)
+    (entry,) = sweep(settings, date(2024, 5, 7), run_id="test", released=None).entries
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("lines", "more", "told"),
+    [
+        (
+            LINES + " where state <> 'void'",
+            "",
+            r"a record is in no row that order_lines.sql make of till/sales, such as record 4",
+        ),
+        (
+            LINES + " where sku = 'A'",
+            "",
+            r"2 records are in no row .* such as record 2 of till/sales/2024-05-06/rev=1",
+        ),
+        (
+            LINES + ", (values (1), (2))",
+            "",
+            r"order_lines.sql: 2 rows are made of record 1 .* one_to_many: \[order_lines\]",
+        ),
+        (
+            LINES.replace("_delivery, _row,", "null as _delivery, _row,"),
+            "",
+            r"order_lines.sql: 4 rows without `_delivery`",
+        ),
+        (
+            LINES.replace("_delivery, _row,", "_delivery, null as _row,"),
+            "",
+            r"order_lines.sql: 4 rows without",
+        ),
+        (
+            LINES.replace("_delivery, _row,", "_delivery, [_row, null] as _rows,"),
+            "",
+            r"order_lines.sql: 4 rows without",
+        ),
+        (
+            LINES.replace("_delivery, _row,", "_delivery, _row + 1 as _row,"),
+            "",
+            r"makes a row of record 5 .* was not delivered",
+        ),
+        (
+            LINES.replace("_delivery, _row,", "'x' as _delivery, _row,"),
+            "",
+            r"makes a row of record 1 of x, which is left out",
+        ),
+        (
+            LINES.replace("_delivery, _row,", "_delivery, 4 as _row,"),
+            LEFT_OUT,
+            r"makes a row of record 4 .* which is left out",
+        ),
+    ],
+)
+def test_a_mapping_that_loses_or_doubles_a_record_is_an_error_that_names_it(
+    settings: Settings, land: Land, declare: Declare, lines: str, more: str, told: str
+) -> None:
+    with pytest.raises(StrataError, match=told):
+        take_in_till(settings, land, declare, lines, more)
+    assert ledger.read(settings) == [], "nothing of it is taken in"
+
+
+def test_records_that_are_declared_left_out_are_counted(
+    settings: Settings, land: Land, declare: Declare
+) -> None:
+    entry = take_in_till(settings, land, declare, LINES, LEFT_OUT)
+    assert (entry.rows_read, entry.rows_loaded, entry.rows_rejected) == (4, 3, 1)
+    assert [(r.record_no, r.code) for r in quarantine.read(settings, entry.delivery)] == [(4, "left_out")]
+    assert json.loads(entry.feed_rows or "") == {"order_lines": 3}
+
+
+def test_a_group_names_its_records_and_one_record_may_make_several_rows_where_that_is_said(
+    settings: Settings, land: Land, declare: Declare
+) -> None:
+    grouped = (
+        "select _delivery, list(_row) as _rows, receipt as order_id, n as line_no, min(sku) as product_id, sum(qty) as qty, "
+        "1 as unit_price_paid from delivered, (values (1), (2)) as lines (n) group by _delivery, receipt, n"
+    )
+    entry = take_in_till(settings, land, declare, grouped, "\n    one_to_many: [order_lines]")
+    assert (entry.rows_loaded, json.loads(entry.feed_rows or "")) == (4, {"order_lines": 6})
+    (file,) = (settings.raw / "till" / "order_lines").rglob("*.parquet")
+    assert sorted(pq.read_table(file)["_row"].to_pylist()) == [1, 1, 3, 3, 4, 4]

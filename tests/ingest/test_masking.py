@@ -38,6 +38,15 @@ PLAIN = (
     "Dear team, I would rate it 10/10 on 2026-05-04. Regards from Hangzhou!",
     "138****5678 是打过码的, @所有人 也不是邮箱",
     "8 items at 3.50 each, total 28.00; ref AB-12345678-X",
+    "微信支付失败, wechat payment failed, wechat: , QQ音乐会员, 微信公众号推的券, 加微信群领券",
+    "QQ糖 100g 3袋, 扣扣搜搜的, QQ 红包 20元, 微信红包 50元, 微信里付了 1288 元",
+    "三档: 150、200、3000; 满1380, 2000, 567 各减 10; 1380,12,34,567",
+    "一三五配送, 二四六休息; 一三五七九, 三八妇女节买的, 一二三四五六七八九十一",
+    "条码 012345678905 与 6901234567892, 订单 202605041234567, 013 号货架",
+    "流水 990000123456789, 批号 123456789012345",
+    "13:30:45 下单, 15:00 发货; 1-3-5 周, 尺码 36,37,38,39,40,41",
+    "一千三百八十元, 十一月十二日 13点 到 15点, 一箱二十四瓶",
+    "my wx is broken, the vx model, v信 sounds odd",
 )
 AROUND = st.sampled_from(
     [
@@ -78,6 +87,22 @@ SPELLED: tuple[Callable[[str], str], ...] = (
     lambda p: p.translate(str.maketrans("0123456789", "零一二三四五六七八九")),
     lambda p: " ".join(p),
     lambda p: f"{p[:3]}\u200b{p[3:7]}\u00a0{p[7:]}",
+    lambda p: f"0{p}",
+    lambda p: f"0-{p[:3]}-{p[3:7]}-{p[7:]}",
+    lambda p: f"{p[:3]},{p[3:7]},{p[7:]}",
+    lambda p: f"{p[:3]}，{p[3:7]}、{p[7:]}",
+    lambda p: f"{p[:3]}：{p[3:7]}～{p[7:]}",
+    lambda p: f"{p[:3]}**{p[3:7]}#{p[7:]}",
+    lambda p: f"{p[:7]}|{p[7:]}",
+    lambda p: ",".join(p),
+    lambda p: "、".join(p),
+    lambda p: "；".join(p.translate(str.maketrans("0123456789", "０１２３４５６７８９"))),
+    lambda p: p.translate(str.maketrans("0123456789", "〇幺两三四五六七八九")),
+    lambda p: p.translate(str.maketrans("0123456789", "零壹贰叁肆伍陆柒捌玖")),
+    lambda p: " ".join((p[:3], p[3:7], p[7:])).translate(str.maketrans("0123456789", "零一二三四五六七八九")),
+    lambda p: "，".join(p.translate(str.maketrans("0123456789", "零一二三四五六七八九"))),
+    lambda p: p[:3].translate(str.maketrans("0123456789", "零一二三四五六七八九")) + p[3:],
+    lambda p: p[:1] + p[1:].translate(str.maketrans("13579", "一三五七九")),
 )
 
 
@@ -224,6 +249,19 @@ def test_words_that_are_spelled_like_a_name_stay() -> None:
         ("身份证号 123456789012345", "身份证号 ‹id›"),
         ("微信: abc_12345", "微信: ‹id›"),
         ("望江路店, 88号桌", "望江路店, 88号桌"),
+        ("证号 110105491231002 对吗", "证号 ‹id› 对吗"),
+        ("110105 491231 002", "‹id›"),
+        ("加我微信 nana_2024 谢谢", "加我微信 ‹id› 谢谢"),
+        ("微信号nana2024, 急", "微信号‹id›, 急"),
+        ("微信id：nana-cafe", "微信id：‹id›"),
+        ("my wechat is nana_cafe, wechat is broken", "my wechat is ‹id›, wechat is broken"),
+        ("WeChat nana_cafe", "WeChat ‹id›"),
+        ("加v abc12345", "加v ‹id›"),
+        ("vx abc12345", "vx ‹id›"),
+        ("薇信=abcdef", "薇信=‹id›"),
+        ("QQ 123456789", "QQ ‹id›"),
+        ("qq号12345678，不是 10 元", "qq号‹id›，不是 10 元"),
+        ("扣扣是10001234", "扣扣是‹id›"),
     ],
 )
 def test_addresses_and_named_numbers(text: str, masked: str) -> None:

@@ -157,19 +157,43 @@ def test_formats_may_change_from_day_to_day(settings: Settings, land: Land, tmp_
     assert ids_in_force(settings) == ["a", "b", "c"]
 
 
-def test_one_delivery_in_two_formats_stops_the_run_before_anything_is_written(
+JSONL = "shop/orders/2024-05-06.jsonl"
+AS_JSON = '{"order_id": "b", "ordered_at": "2024-05-06 10:00:00", "status": "paid"}\n'
+
+
+@pytest.mark.parametrize(("gone", "stays"), [(JSONL, "a"), (FILE, "b")])
+@pytest.mark.parametrize("first", [True, False])
+def test_one_delivery_in_two_formats_is_refused_until_one_is_gone(
+    settings: Settings, land: Land, gone: str, stays: str, first: bool
+) -> None:
+    """Together on one day, or a CSV in force and a JSONL a day later: neither replaces the other in silence."""
+    land(FILE, orders("a"))
+    if first:
+        take_in(settings)
+        assert ids_in_force(settings) == ["a"]
+    land(JSONL, AS_JSON)
+    refused = take_in(settings)
+    assert {(e.status, e.reject_code) for e in refused} == {("rejected", "two_formats")}
+    assert len(refused) == (1 if first else 2)
+    assert ids_in_force(settings) == [] and take_in(settings) == []
+    (settings.landing / gone).unlink()
+    (entry,) = take_in(settings)
+    assert (entry.status, entry.rev, ids_in_force(settings)) == ("loaded", 3, [stays])
+    assert take_in(settings) == []
+
+
+def test_another_format_in_the_place_of_a_file_that_is_gone_is_a_revision_and_said(
     settings: Settings, land: Land
 ) -> None:
     land(FILE, orders("a"))
-    land(
-        "shop/orders/2024-05-06.jsonl",
-        '{"order_id": "b", "ordered_at": "2024-05-06 10:00:00", "status": "paid"}\n',
-    )
-    with pytest.raises(
-        StrataError, match=r"2024-05-06.csv and 2024-05-06.jsonl are one delivery in two formats"
-    ):
-        take_in(settings)
-    assert ledger.read(settings) == []
+    take_in(settings)
+    (settings.landing / FILE).unlink()
+    land(JSONL, AS_JSON)
+    told: list[str] = []
+    sweep(settings, date(2024, 5, 10), run_id="test", released=None, log=told.append)
+    assert f"{JSONL} takes the place of {FILE} (revision 2)" in told
+    assert [(e.file, e.rev) for e in ledger.read(settings)] == [(FILE, 1), (JSONL, 2)]
+    assert ids_in_force(settings) == ["b"]
 
 
 def test_a_late_file_is_known_from_the_run_that_took_it_in(settings: Settings, land: Land) -> None:

@@ -8,11 +8,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import main
 from pipeline.errors import StrataError
+from pipeline.ingest import quarantine
 from pipeline.ingest.load import sweep
 from pipeline.settings import Settings
 from pipeline.trace import told, trace_order, trace_record
@@ -218,3 +220,59 @@ def test_a_wrong_call_is_one_line_and_exit_code_1(shop: Settings, args: list[str
     done = CliRunner().invoke(main, ["trace", *args])
     assert done.exit_code == 1
     assert done.stderr.startswith("strata: ") and done.stderr.count("\n") == 1
+
+
+def build(settings: Settings, deliveries: list[str]) -> None:
+    """A warehouse as a run that knew these deliveries would have left it: order a with one line."""
+    settings.warehouse.parent.mkdir(parents=True)
+    with duckdb.connect(str(settings.warehouse)) as con:
+        for schema in ("intermediate", "core", "operations"):
+            con.execute(f"create schema {schema}")
+        con.execute(
+            "create table intermediate.int_run_policy as select date '2024-05-10' as as_of_date, "
+            "date '2023-05-11' as rfm_window_start, 'CNY' as reporting_currency"
+        )
+        con.execute(
+            "create table core.fct_orders as select 'shop' as source, 'a' as order_id, 'paid' as status, "
+            "date '2024-05-06' as ordered_date, date '2024-05-06' as paid_date, 10 as sale_amount, 10 as net_revenue, "
+            "1 as profit, false as is_test, true as is_paid, null as customer_key, true as is_valid, "
+            "false as is_fully_returned, true as makes_purchase_day"
+        )
+        con.execute(
+            "create table core.fct_order_lines as select 'shop' as source, 'a' as order_id, 1 as line_no, "
+            "'P' as product_id, 'sale' as kind, 2 as qty, 5 as unit_price_paid, 10 as line_amount"
+        )
+        con.execute(
+            "create table core.fct_returns (source varchar, order_id varchar, return_id varchar, customer_key varchar)"
+        )
+        con.execute("create table operations.ingest_ledger (delivery varchar, is_in_force boolean)")
+        con.executemany("insert into operations.ingest_ledger values (?, true)", [[d] for d in deliveries])
+
+
+def test_between_a_replay_and_the_next_run_a_trace_says_what_is_not_built_yet(
+    shop: Settings, land: Land
+) -> None:
+    build(
+        shop,
+        [f"shop/{f}/rev=1" for f in ("orders/2024-05-06", "orders/2024-05-07", "order_lines/2024-05-06")],
+    )
+    now = told(trace_order(shop, "a"))
+    assert "in fct_orders" in now and "not built yet" not in now and "taken in since" not in now
+    assert "fct_order_lines · 1 line\n" in now, "one line is no lines"
+    land(FIRST_FILE, FIRST.replace("nonsense", "paid"))
+    take_in(shop)
+    assert ("orders/2024-05-06/rev=2", 2, "next_run") in ends(shop, "b")
+    text = told(trace_order(shop, "b"))
+    assert (
+        "not built yet: taken in since the warehouse was built, goes to fct_orders with the next run" in text
+    )
+    assert "warehouse as of 2024-05-10, built before what was taken in since: `strata run`" in text
+    assert "none of this order" in text
+
+
+def test_a_rejected_value_that_is_empty_is_not_told_as_brackets(settings: Settings, land: Land) -> None:
+    land("shop/order_lines/2024-05-06.csv", 'order_id,line_no,product_id,qty,unit_price_paid\ne,1,,1,"  "\n')
+    take_in(settings)
+    said = told(trace_record(settings, "shop/order_lines/2024-05-06.csv", "1"))
+    listed = quarantine.told(quarantine.groups(settings))
+    assert "missing_value" in said and "()" not in said + listed and "(  )" not in said + listed

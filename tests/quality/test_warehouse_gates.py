@@ -28,6 +28,7 @@ TESTS = (
     "order_lines_have_their_order",
     "orders_name_known_customers",
     "order_lines_name_known_products",
+    "taxed_prices_have_their_rate",
     "channel_revenue_reconciles_with_orders",
     "customer_revenue_reconciles_with_orders",
     "order_revenue_reconciles_with_row_balance",
@@ -49,6 +50,7 @@ POLICY = {
     "orphan_customer_share_max": Decimal("0.001"),
     "orphan_product_share_max": Decimal("0.001"),
     "orphan_rows_min": 5,
+    "default_tax_rate": Decimal("0"),
     "revenue_gap_share_max": Decimal("0.001"),
     "control_sessions_share_max": Decimal("0.05"),
 }
@@ -192,6 +194,12 @@ SOLD = {
     "core.fct_order_lines": many(100, source="shop", product_id="p1"),
     "intermediate.int_order_totals": many(100, source="shop", is_current=True, sale_n=1),
 }
+TAXED = {
+    "core.dim_products": many(50, product_id="p{i}", is_merchandise=True, tax_rate=M("0.13")),
+    "core.fct_order_lines": many(
+        100, source="shop", product_id="p1", kind="sale", price_includes_tax=True, line_amount=M("113")
+    ),
+}
 ANSWERS = many(100, source="crm", survey_id="nps", score=M("9"), scale_min=0, scale_max=10)
 FACTS = {
     "core.fct_orders": ORDERS,
@@ -248,6 +256,9 @@ CASES = (
     Case("order_lines_name_known_products", SOLD, {
         "core.dim_products": with_first(PRODUCTS, 2, is_in_master=False),
     }, {"source": "shop", "orphans_n": 100, "example": "p1"}),
+    Case("taxed_prices_have_their_rate", TAXED, {
+        "core.dim_products": with_first(TAXED["core.dim_products"], 2, tax_rate=None),
+    }, {"source": "shop", "untaxed_n": 100, "amount": M("11300"), "example": "p1"}),
     Case("channel_revenue_reconciles_with_orders", FACTS, {
         "marts.channel_performance": [{"channel_id": "web", "day": BEFORE, "sales": M("8910"), "refunds": M("800")}],
     }, {"facts_sales": M("9000"), "sales": M("8910")}),

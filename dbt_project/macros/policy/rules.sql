@@ -1,11 +1,14 @@
 {# G-02: the order states in which money was paid. The payment day must be known as well. #}
 {% macro is_paid_status(status) -%} {{ status }} in ('paid', 'shipped', 'completed') {%- endmacro %}
 
-{# M-01: score = 1 + number of cut points strictly below the value, so a tie takes the lower class. #}
-{% macro score(value, cuts) -%}
+{#
+  M-01: score = 1 + number of cut points strictly below the value, so a tie takes the lower class. A rule of another house
+  may give a value on the cut point the upper class (`at_cut`). A cut point that is null does not exist.
+#}
+{% macro score(value, cuts, at_cut='lower') -%}
     1
     {%- for k in range(1, 5) %}
-    + case when {{ value }} > {{ cuts }}.cut_{{ k }} then 1 else 0 end
+    + case when {{ value }} {{ '>=' if at_cut == 'upper' else '>' }} {{ cuts }}.cut_{{ k }} then 1 else 0 end
     {%- endfor %}
 {%- endmacro %}
 

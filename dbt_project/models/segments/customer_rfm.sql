@@ -1,23 +1,14 @@
--- M-01, M-02. Scores come from cut points, never from the order of rows, so equal values score alike.
+-- M-01, M-02, M-02b.
 with policy as (
     select * from {{ ref('int_run_policy') }}
 ),
 
+cells as (
+    {{ rfm_cells(ref('rfm_grids'), "'rf25'") }}
+),
+
 scored as (
-    select
-        facts.*,
-        recency.scoring_mode,
-        facts.frequency_rfm > 0 as is_buyer,
-        {{ score('-facts.recency_days', 'recency') }} as recency_score,
-        {{ score('facts.frequency_rfm', 'frequency') }} as frequency_score,
-        case
-            when facts.monetary_rfm <= 0 then 1
-            else {{ score('cast(facts.monetary_rfm as double)', 'monetary') }}
-        end as monetary_score
-    from {{ ref('int_customer_facts') }} as facts
-    inner join {{ ref('rfm_breakpoints') }} as recency on recency.measure = 'recency'
-    inner join {{ ref('rfm_breakpoints') }} as frequency on frequency.measure = 'frequency'
-    inner join {{ ref('rfm_breakpoints') }} as monetary on monetary.measure = 'monetary'
+    {{ rfm_scores(ref('int_customer_facts'), ref('rfm_breakpoints')) }}
 ),
 
 coded as (
@@ -49,11 +40,7 @@ select
     cast(case when coded.is_buyer then coded.frequency_score end as integer) as f_score,
     cast(case when coded.is_buyer then coded.monetary_score end as integer) as m_score,
     coded.rfm_code,
-    case
-        when coded.is_buyer then grid.rfm_segment
-        when coded.purchase_days_n = 0 then 'prospects'
-        else 'lapsed'
-    end as rfm_segment,
+    {{ rfm_segment('coded', 'cells') }} as rfm_segment,
     classes.label_seed as rfm_label_seed,
     classes.label_std as rfm_label_std,
     classes.label_en as rfm_label_en,
@@ -66,7 +53,5 @@ select
     coded.is_buyer and coded.monetary_rfm <= 0 as is_monetary_not_positive,
     coded.policy_version
 from coded
-left join {{ ref('rfm_grids') }} as grid
-    on grid.preset = 'rf25' and coded.is_buyer
-    and coded.recency_score = grid.r_score and coded.frequency_score = grid.f_score
+left join cells on {{ rfm_in_cell('coded', 'cells') }}
 left join {{ ref('rfm_classes') }} as classes on coded.rfm_code = classes.rfm_code

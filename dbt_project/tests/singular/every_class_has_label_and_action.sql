@@ -22,6 +22,15 @@ union all
 select grid.preset as scheme, grid.rfm_segment as class, 'segment has no label' as problem
 from {{ ref('rfm_grids') }} as grid
 anti join {{ ref('segment_labels') }} as labels on labels.scheme = 'rfm' and grid.rfm_segment = labels.class
+where grid.preset = 'rf25'
+
+union all
+
+select grid.preset as scheme, grid.rfm_segment as class, 'segment has no label' as problem
+from {{ ref('rfm_grids') }} as grid
+anti join {{ ref('rfm_preset_segments') }} as labels
+    on grid.preset = labels.preset and grid.rfm_segment = labels.rfm_segment
+where grid.preset <> 'rf25'
 
 union all
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from pipeline.ingest.contracts import Contract
+from pipeline.ingest.contracts import EXACT_DECIMALS, Contract
 from pipeline.ingest.reading.content import FileRejected
 
 MAX_RECORD_BYTES = 16 * 1024 * 1024
@@ -43,7 +43,7 @@ class Facts:
     Attributes:
         is_clean: no value has a blank around it or a character outside ASCII.
         is_short: no value is longer than a field may be.
-        plain: columns of numbers whose values are nothing but digits, `-` and a point.
+        plain: columns of numbers whose values are nothing but digits, `-` and a point, none rounded by its type.
     """
 
     is_clean: bool = False
@@ -429,15 +429,32 @@ def _is_short(text: bytes, table: pa.Table) -> bool:
 
 
 def _is_plain(column: pa.ChunkedArray, kind: str) -> bool:
-    """Whether the values are made of nothing but digits and `-`, and a point unless whole numbers are wanted."""
+    """Whether the values are nothing but digits and `-`, and a point unless whole numbers are wanted, none too fine."""
     form = b"0123456789-" if kind == "i" else b"0123456789.-"
     for chunk in column.chunks:
         # The values lie in one buffer, one after the other.
         _, offsets, data = chunk.buffers()
+        if data is None:
+            continue
         ends = np.frombuffer(offsets, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
-        if data is not None and data[int(ends[0]) : int(ends[-1])].to_pybytes().translate(None, form):
+        values = data[int(ends[0]) : int(ends[-1])]
+        if values.to_pybytes().translate(None, form):
+            return False
+        if kind in EXACT_DECIMALS and not _fits(values, ends - ends[0], EXACT_DECIMALS[kind]):
             return False
     return True
+
+
+def _fits(values: pa.Buffer, ends: np.ndarray, decimals: int) -> bool:
+    """Whether no value has more digits than `decimals` behind its point."""
+    points = np.flatnonzero(np.frombuffer(values, np.uint8) == ord("."))
+    if not len(points):
+        return True
+    # Where every value has its point, the values need not be looked up.
+    of = (
+        np.arange(len(points)) if len(points) == len(ends) - 1 else np.searchsorted(ends, points, "right") - 1
+    )
+    return bool(((points >= ends[of]) & (ends[of + 1] - points - 1 <= decimals)).all())
 
 
 def _line_ends_in_quotes(text: bytes, delimiter: bytes, quote: bytes) -> int | None:

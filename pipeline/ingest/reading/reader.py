@@ -6,13 +6,12 @@ in the table or in `Records.rejects`, and for CSV and JSONL
 """
 
 import codecs
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from queue import Full, Queue
 from threading import Event, Thread
@@ -21,7 +20,6 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum
 
 from pipeline.ingest.contracts import Contract, header_name
 from pipeline.ingest.reading.content import Content, FileRejected, read_workbook
@@ -34,12 +32,15 @@ from pipeline.ingest.reading.csv_chunks import (
     Reject,
     line_end,
 )
+from pipeline.ingest.reading.workbook import Workbook
 
 SPOOL_BYTES = 32 * 1024 * 1024
 _ROW_GROUP_BYTES = 8 * 1024 * 1024
 _XLSX_ROW_LIMIT = 1_048_576
 _SHEET_ROWS = 50_000
 _SMALL_ROWS = 50_000
+# Keys of JSON objects are whatever a sender makes of them: so many unknown ones are kept to be told.
+_MOST_EXTRA = 100
 # Dropped or made a space before a header cell is compared: both come from copying out of web pages.
 _INVISIBLE = dict.fromkeys((0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))
 _BYTE_ORDER_MARKS = {
@@ -289,15 +290,21 @@ def small_text_records(path: Path, contract: Contract, sha256: str) -> Records |
     return records
 
 
+def _names_of(contract: Contract) -> dict[str, str]:
+    """Contract column of each name that a column answers to, in the form in which names are compared."""
+    return {
+        _name_of(spelling): name
+        for name, column in contract.columns.items()
+        for spelling in (name, *column.aliases)
+    }
+
+
 def resolve_header(header: list[str], contract: Contract) -> tuple[list[str | None], tuple[str, ...]]:
     """Contract column of each delivered one (None for an extra), and the extra names.
 
     Raises FileRejected with `duplicate_column`, `no_header` or `missing_column`.
     """
-    by_name: dict[str, str] = {}
-    for name, column in contract.columns.items():
-        for spelling in (name, *column.aliases):
-            by_name[_name_of(spelling)] = name
+    by_name = _names_of(contract)
     resolved = [by_name.get(header_name(cell.translate(_INVISIBLE))) for cell in header]
     named = [name for name in resolved if name]
     if len(named) != len(set(named)):
@@ -448,6 +455,22 @@ def _transcoded(first: bytes, blocks: Iterator[bytes], encoding: str) -> Iterato
         ) from error
 
 
+class _Number(str):
+    """A JSON number as it was written: a float would lose digits of money and of long ids."""
+
+
+def _json_text(value: Any) -> str:
+    """A parsed JSON value as JSON again, numbers as they were written."""
+    if isinstance(value, _Number):
+        return str(value)
+    if isinstance(value, dict):
+        pairs = (f"{json.dumps(key, ensure_ascii=False)}: {_json_text(v)}" for key, v in value.items())
+        return f"{{{', '.join(pairs)}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_json_text, value))}]"
+    return json.dumps(value, ensure_ascii=False)
+
+
 def _as_text(value: Any) -> str | None:
     """Text of a JSON or spreadsheet value. A whole float is written as the whole number it stands for."""
     if value is None:
@@ -460,7 +483,7 @@ def _as_text(value: Any) -> str | None:
             return f"{value:e}"
         return str(int(value)) if value.is_integer() else f"{Decimal(f'{value:.15g}'):f}"
     if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False)
+        return _json_text(value)
     return str(value)
 
 
@@ -486,9 +509,10 @@ class JsonParser:
     ) -> None:
         self._spans = spans or {}
         self._contract, self._add, self._rejects, self._measure = contract, add, rejects, measure
-        self._names = {a: name for name, column in contract.columns.items() for a in (name, *column.aliases)}
+        self._names = _names_of(contract)
         self._at, self._no, self._good = start, 0, 0
         self._seen: set[str] = set()
+        self._unknown: set[str] = set()
         self.header_bytes = self.blank_bytes = self.record_bytes = 0
         self.extra: tuple[str, ...] = ()
         self.missing: tuple[str, ...] = ()
@@ -514,7 +538,7 @@ class JsonParser:
                     )
                 else:
                     for name, values in columns.items():
-                        values.append(_as_text(named.get(name)))
+                        values.append(named.get(name))
                     row_no.append(self._no)
             self._at += size
         if row_no:
@@ -523,18 +547,17 @@ class JsonParser:
             self._add(pa.table([*arrays, pa.array(row_no, pa.int64())], [*columns, "_row"]))
         return len(chunk)
 
-    def _record(self, body: bytes) -> dict[str, Any] | str:
-        """Values by contract column, or a reject code."""
+    def _record(self, body: bytes) -> dict[str, str | None] | str:
+        """Texts by contract column, or a reject code."""
         low = body.lower()
         if any(mark in low for mark in (b"\0", b"\x1a", b"\\u0000", b"\\u001a")):
             return "control_character"
         try:
-            # Numbers stay as they were written: a float would lose digits of money and of long ids.
             record = json.loads(
                 body.decode("utf-8"),
-                parse_float=str,
-                parse_int=str,
-                parse_constant=str,
+                parse_float=_Number,
+                parse_int=_Number,
+                parse_constant=_Number,
                 object_pairs_hook=_object,
             )
             if b"\\ud" in low:
@@ -543,13 +566,20 @@ class JsonParser:
             if not isinstance(record, dict):
                 return "bad_json"
             named = _object(
-                [(self._names[key], value) for key, value in record.items() if key in self._names]
+                [
+                    (name, _as_text(value))
+                    for key, value in record.items()
+                    if (name := self._names.get(_name_of(key)))
+                ]
             )
         except UnicodeError:
             return "bad_encoding"
         except (ValueError, RecursionError):
             return "bad_json"
-        self._seen.update(record)
+        self._seen.update(named)
+        self._unknown.update(islice((k for k in record if _name_of(k) not in self._names), _MOST_EXTRA))
+        if len(self._unknown) > _MOST_EXTRA:
+            self._unknown = set(sorted(self._unknown)[:_MOST_EXTRA])
         return named
 
     def skip(self, chunk: bytes) -> int:
@@ -560,38 +590,35 @@ class JsonParser:
 
     def finish(self) -> None:
         """Raises FileRejected where a required column is in no record."""
-        delivered = {self._names[key] for key in self._seen if key in self._names}
-        missing = [n for n, c in self._contract.columns.items() if c.required and n not in delivered]
+        missing = [n for n, c in self._contract.columns.items() if c.required and n not in self._seen]
         if self._good and missing:
             raise FileRejected("missing_column", f"required field {', '.join(missing)} is in no record")
-        self.extra = tuple(sorted(key for key in self._seen if key not in self._names))
-        self.missing = tuple(name for name in self._contract.columns if name not in delivered)
+        self.extra = tuple(sorted(self._unknown))
+        self.missing = tuple(name for name in self._contract.columns if name not in self._seen)
 
 
 def _read_workbook(data: bytes, contract: Contract, sink: _Sink) -> None:
-    """Records of the first sheet; rows without any value are left out, as a spreadsheet keeps no trace of them."""
-    try:
-        workbook = CalamineWorkbook.from_filelike(io.BytesIO(data))
-        names = [s.name for s in workbook.sheets_metadata if s.typ == SheetTypeEnum.WorkSheet]
-        sheet, *others = [workbook.get_sheet_by_name(name) for name in names]
-    except (CalamineError, ValueError) as error:
-        raise FileRejected("wrong_format", f"the workbook cannot be opened: {error}") from error
+    """Records of the first visible sheet; rows without any cell are left out, as a spreadsheet keeps no trace of them."""
+    workbook = Workbook(data)
+    sheet, unread = workbook.sheet, workbook.unread
     if sheet.end and sheet.end[0] + 1 >= _XLSX_ROW_LIMIT:
         raise FileRejected("xlsx_row_limit", "the sheet is at Excel's row limit, so rows are likely cut off")
-    rows = iter(sheet.iter_rows()) if sheet.end else iter(())
-    first = next(rows, None)
+    rows = enumerate(sheet.iter_rows() if sheet.end else ())
+    _, first = next(rows, (0, None))
     if first is None:
         raise FileRejected("empty_file", "the first sheet has no rows")
     header = [str(cell) for cell in first]
     resolved, extra = resolve_header(header, contract)
-    for other in others:
+    for other in workbook.others:
         top = next(iter(other.iter_rows()), None) if other.end else None
         if top and _is_header([str(cell) for cell in top], contract):
             raise FileRejected(
-                "several_sheets", "more than one sheet holds this feed; deliver one sheet a file"
+                "several_sheets",
+                "more than one sheet, hidden ones included, holds this feed; deliver one sheet a file",
             )
     records = sink.records
     kept = [(i, name) for i, name in enumerate(resolved) if name]
+    named = sum(1 << i for i, cell in enumerate(header) if cell)
     good: list[list[str | None]] = []
     row_no: list[int] = []
 
@@ -602,15 +629,18 @@ def _read_workbook(data: bytes, contract: Contract, sink: _Sink) -> None:
         good.clear()
         row_no.clear()
 
-    no = 0
-    for cells in rows:
-        if all(cell == "" for cell in cells):
+    no, last = 0, 0
+    for last, cells in rows:
+        missing = unread.get(last, 0)
+        if not missing and all(cell == "" for cell in cells):
             continue
         no += 1
         values = [_as_text(cell) for cell in cells]
-        if [value or "" for value in values] == header:
+        if missing and (lost := next((name for i, name in kept if missing >> i & 1), None)):
+            records.rejects.append(Reject(no, "unread_cell", lost))
+        elif [value or "" for value in values] == header:
             records.rejects.append(Reject(no, "repeated_header"))
-        elif any(value and not name for value, name in zip(values, header, strict=True)):
+        elif missing & ~named or any(value and not name for value, name in zip(values, header, strict=True)):
             records.rejects.append(Reject(no, "long_row"))
         elif any(value and ("\0" in value or "\x1a" in value) for value in values):
             records.rejects.append(Reject(no, "control_character"))
@@ -620,5 +650,11 @@ def _read_workbook(data: bytes, contract: Contract, sink: _Sink) -> None:
             if len(good) == _SHEET_ROWS:
                 flush()
     flush()
+    # Below the last row with a value the sheet ends for calamine; rows of nothing but errors may follow.
+    for index in sorted(index for index in unread if index > last):
+        no += 1
+        lost = next((name for i, name in kept if unread[index] >> i & 1), None)
+        blank = "long_row" if unread[index] & ~named else "blank_row"
+        records.rejects.append(Reject(no, "unread_cell" if lost else blank, lost))
     records.extra_columns = extra
     records.missing_columns = tuple(n for n in contract.columns if n not in resolved)

@@ -100,23 +100,38 @@ _EMAILS = (
         rf"[A-Za-z0-9._+\-]+ at [A-Za-z0-9\-]+(?: dot [A-Za-z0-9\-]+)*? dot (?:{_TLD})\b", re.IGNORECASE
     ),
 )
-_SEPARATOR = r"[\s\-–—.·•_/()]{0,3}"
+_SEPARATOR = r"(?:\W|_){0,3}"
+_USUAL_SEPARATORS = re.compile(r"[\d\s\-–—.·•_/()]+")
+# How a number is grouped by other marks (138,1234,5678): a list of prices or sizes seldom is.
+_PHONE_GROUPS = ([3, 4, 4], [3, 8], [7, 4], [3, 2, 2, 2, 2], [3, 3, 5], [1] * 11)
 _IDENTITY = re.compile(
     r"(?<![0-9A-Za-z])[1-9]\d{5}[ \-]?(?:18|19|20)\d\d[ \-]?(?:0[1-9]|1[0-2])[ \-]?(?:0[1-9]|[12]\d|3[01])[ \-]?\d{3}[\dXx]"
     r"(?![0-9A-Za-z])"
 )
+# Before 1999 a number had fifteen digits: province and district, YYMMDD, and three more.
+_OLD_IDENTITY = re.compile(
+    r"(?<![0-9A-Za-z])(?:1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[12])\d{4}[ \-]?\d\d[ \-]?(?:0[1-9]|1[0-2])[ \-]?"
+    r"(?:0[1-9]|[12]\d|3[01])[ \-]?\d{3}(?![0-9A-Za-z])"
+)
+_CALLED = r"\s*(?:号码?|账号|帐号|同号|id|no\.?|number)?\s*"
+_WECHAT = r"(?:[微薇威维v]信|wechat|weixin|(?<![a-z])[vw]x(?![a-z])|[加\+][vV](?![a-z]))"
+_QQ = r"(?:(?<![a-z])qq|扣扣|企鹅号)"
 _NAMED_ID = re.compile(
     r"(?:身份证|证件|护照|passport|id card)\s*(?:号码?|no\.?|number)?\s*[:：是为]?\s*([A-Za-z]{0,2}\d[\dA-Za-z]{6,17})"
-    r"|(?:微信号?|wechat|weixin|vx|qq号?)\s*[:：是]\s*([A-Za-z0-9][\w\-]{4,19})(?![\u3400-\u9fff]*元)",
+    rf"|(?:{_WECHAT}|{_QQ}){_CALLED}[:：=是为叫]\s*([A-Za-z0-9][\w\-]{{4,19}})(?![\u3400-\u9fff]*元)"
+    # Without a colon only what looks like nothing else: 微信支付, wechat payment and QQ音乐 are none.
+    rf"|{_WECHAT}{_CALLED}(?:is\s+)?((?=[a-z_\-]*\d)[a-z][\w\-]{{5,19}}|(?=[a-z]+_)[a-z][\w\-]{{5,19}})"
+    rf"|{_QQ}{_CALLED}([1-9]\d{{4,10}})(?![\dA-Za-z]|[\u3400-\u9fff]*元)",
     re.IGNORECASE | re.ASCII,
 )
 _CARD = re.compile(r"(?<![0-9A-Za-z])\d(?:[ \-]?\d){14,18}(?![0-9A-Za-z])")
 _CARD_PREFIX = re.compile(r"62|4|5[1-5]|2[2-7]|3[47]|35|60|65|9")
 _MOBILE = re.compile(
-    rf"(?<!\d)(?:(?:\+|00){_SEPARATOR}86{_SEPARATOR}|\(\+?86\){_SEPARATOR}|86[\s\-]{{0,3}})?((?:\((?=1[3-9]\d\)))?1{_SEPARATOR}[3-9](?:{_SEPARATOR}\d){{9}})(?!\d)"
+    rf"(?<!\d)(?:(?:\+|00){_SEPARATOR}86{_SEPARATOR}|\(\+?86\){_SEPARATOR}|86[\s\-]{{0,3}})?(?:0[\s\-]{{0,2}})?((?:\((?=1[3-9]\d\)))?1{_SEPARATOR}[3-9](?:{_SEPARATOR}\d){{9}})(?!\d)"
 )
-_SPELLED = re.compile(r"[零〇○一幺二两三四五六七八九]{11}")
-_SPELLED_DIGITS = str.maketrans("零〇○一幺二两三四五六七八九", "00011223456789")
+_HAN_DIGITS = "零〇○一幺壹二两兩贰貳三叁參四肆五伍六陆陸七柒八捌九玖"
+_SPELLED = re.compile(rf"[{_HAN_DIGITS}](?:{_SEPARATOR}[{_HAN_DIGITS}\d]){{3}}")
+_SPELLED_DIGITS = str.maketrans(_HAN_DIGITS, "000111222223334455666778899")
 _LANDLINE = re.compile(
     r"(?<![\d.])\(?0(?:10|2\d|[3-9]\d\d)\)?[\s\-–]{0,2}[2-9]\d{2,3}[\s\-]?\d{4}(?:\s*(?:-|转|ext\.?|分机)\s*\d{1,6})?(?!\d)"
 )
@@ -243,7 +258,8 @@ def _found(text: str, names: frozenset[str], country: str) -> Iterator[Span]:
         for pattern in _EMAILS:
             yield from ((*m.span(), "email") for m in pattern.finditer(text))
     if _MANY_DIGITS.search(text):
-        yield from ((*m.span(), "id") for m in _IDENTITY.finditer(text))
+        for pattern in (_IDENTITY, _OLD_IDENTITY):
+            yield from ((*m.span(), "id") for m in pattern.finditer(text))
         yield from ((*m.span(), "id") for m in _CARD.finditer(text) if _is_card(m.group()))
         yield from _each(_MOBILE, text, lambda m: _grouped_as_phone(m.group(1)))
         for pattern in (_LANDLINE, _FOREIGN):
@@ -252,11 +268,10 @@ def _found(text: str, names: frozenset[str], country: str) -> Iterator[Span]:
         yield from _national(text, country)
     for m in _NAMED_ID.finditer(text):
         yield (*m.span(m.lastindex or 0), "id")
-    yield from (
-        (*m.span(), "phone")
-        for m in _SPELLED.finditer(text)
-        if re.match(r"1[3-9]", m.group().translate(_SPELLED_DIGITS))
-    )
+    if _SPELLED.search(text):
+        # Each is one character, so places stay.
+        digits = text.translate(_SPELLED_DIGITS)
+        yield from _each(_MOBILE, digits, lambda m: _grouped_as_phone(m.group(1)))
     yield from ((*m.span(), "address") for m in _ADDRESS.finditer(text))
     if _MAY_NAME.search(text):
         for pattern in _NAMES:
@@ -279,6 +294,8 @@ def _each(pattern: re.Pattern[str], text: str, good: Callable[[re.Match[str]], b
 def _grouped_as_phone(number: str) -> bool:
     """Eleven digits in at most four groups, or each by itself: a list of prices is grouped otherwise."""
     groups = [len(g) for g in re.findall(r"\d+", number)]
+    if not _USUAL_SEPARATORS.fullmatch(number):
+        return groups in _PHONE_GROUPS
     return len(groups) <= 4 and min(groups) >= 2 or set(groups) == {1} or groups == [3, 2, 2, 2, 2]
 
 
