@@ -6,17 +6,28 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.shared import answer, errors_in_one_line, home_option, json_option, landing_option, settings_of
+from pipeline.cli.shared import (
+    answer,
+    errors_in_one_line,
+    home_option,
+    json_option,
+    landing_option,
+    settings_of,
+)
 from pipeline.errors import StrataError
 
 
 @click.command()
 @click.option("--source", help="Source system that knows the customer, with --customer.")
 @click.option("--customer", "customer_id", help="The customer's id in that source.")
-@click.option("--key", "keys", multiple=True, help="The person's customer_key instead; more than once for several.")
+@click.option(
+    "--key", "keys", multiple=True, help="The person's customer_key instead; more than once for several."
+)
 @click.option("--dry-run", is_flag=True, help="Count what would go; change nothing.")
 @click.option("--by", required=True, help="Who has this done; stands in the certificate.")
-@click.option("--reason", required=True, help="Why, such as the number of the request; no name of the person.")
+@click.option(
+    "--reason", required=True, help="Why, such as the number of the request; no name of the person."
+)
 @landing_option
 @home_option
 @json_option

@@ -33,11 +33,11 @@ from pipeline.ingest.vault.private import fsync_folder, write_private
 from pipeline.ingest.vault.tombstones import Tombstones
 from pipeline.lock import run_lock
 from pipeline.privacy import erasure_leftovers, erasure_raw
-from pipeline.privacy.delete_requests import DeleteRequest, open_delete_requests
+from pipeline.privacy.delete_requests import open_delete_requests
 from pipeline.privacy.erasure_proof import still_there
 from pipeline.privacy.erasure_subject import People, Subject, resolve
 from pipeline.publish import release as releases
-from pipeline.publish.redaction import Redacted, Who, redact
+from pipeline.publish.redaction import Who, made, redact
 from pipeline.settings import Settings
 from pipeline.transform.context import policy_refreshes, refresh_date
 
@@ -312,15 +312,16 @@ def _finished(settings: Settings, journal: dict[str, Any], log: Log) -> Certific
 
 def _republish(settings: Settings, subject: Subject, erasure: str, log: Log) -> list[dict[str, Any]]:
     who = Who(subject.keys, subject.records)
-    done: list[Redacted] = []
+
+    def mend(source: Path, target: Path) -> None:
+        erasure_leftovers.mend(source, target, subject)
+
     for release in releases.list_releases(settings):
-        made = redact(
-            settings, release, who, erasure, lambda a, b: erasure_leftovers.mend(a, b, subject)
-        )
-        if made:
-            log(f"release {made.original} is republished as {made.release} without {_people(subject)}")
-            done.append(made)
-    return [asdict(d) | {"rows": dict(d.rows), "cells": dict(d.cells)} for d in done]
+        done = redact(settings, release, who, erasure, mend)
+        if done:
+            log(f"release {done.original} is republished as {done.release} without {_people(subject)}")
+    # Of the manifests, so that those count too that an attempt made which was killed.
+    return [asdict(one) for one in made(settings, erasure)]
 
 
 def _rows_of(settings: Settings, subject: Subject) -> tuple[dict[str, int], dict[str, int]]:

@@ -32,7 +32,9 @@ def sweep(settings: Settings, subject: Subject, skip: Sequence[Path]) -> dict[st
     """Mend or delete every file that still names the persons; number of files by folder of the home."""
     needles = subject.needles()
     mended: Counter[str] = Counter()
-    for name in sorted({hit.file for hit in scan(settings.home, needles, skip=skip)}):
+    # A log of SQLite goes with its database.
+    found = {re.sub("-(wal|shm)$", "", hit.file) for hit in scan(settings.home, needles, skip=skip)}
+    for name in sorted(found):
         path = settings.home / name
         top = Path(name).parts[0]
         if top in _LEFT_ALONE or name == "vault/vault.duckdb" or not path.exists():
@@ -72,9 +74,7 @@ def _parquet(source: Path, target: Path, subject: Subject) -> None:
     for column in table.columns:
         if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
             continue
-        named = {
-            v for v in pc.unique(column).to_pylist() if v and (v in records or needles.found_in(v))
-        }
+        named = {v for v in pc.unique(column).to_pylist() if v and (v in records or needles.found_in(v))}
         if named:
             keep = [k and v not in named for k, v in zip(keep, column.to_pylist(), strict=True)]
     write_parquet(table.filter(pa.array(keep, pa.bool_())), target)

@@ -136,7 +136,10 @@ def _stage_vault(settings: Settings, subject: Subject, removed: Removed) -> list
         return []
     private.mkdir(mode=0o700)
     # Opened for writing, so that a log that a killed run left is brought in first.
-    with private_files(), duck.connect([settings.vault], database=database, spill=private / "spill") as before:
+    with (
+        private_files(),
+        duck.connect([settings.vault], database=database, spill=private / "spill") as before,
+    ):
         before.execute("checkpoint")
     needles = Needles(subject.clear, words=subject.words)
     with (

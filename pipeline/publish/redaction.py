@@ -60,7 +60,7 @@ def redact(
     Args:
         others: writes a file of the release that is no table (from, to) without the persons.
     """
-    done = _made_before(settings, original, erasure)
+    done = next((r for r in made(settings, erasure) if r.original == original), None)
     if done is None:
         folder = settings.releases / original
         manifest = releases.load_manifest(settings, original)
@@ -83,12 +83,15 @@ def redact(
     return done
 
 
-def _made_before(settings: Settings, original: str, erasure: str) -> Redacted | None:
+def made(settings: Settings, erasure: str) -> list[Redacted]:
+    """The kept releases that one erasure made, as their manifests say."""
+    found = []
     for release in releases.list_releases(settings):
         redacts = releases.load_manifest(settings, release).get("redacts") or {}
-        if redacts.get("release") == original and redacts.get("erasure") == erasure:
-            return Redacted(original, release, redacts["persons"], redacts["rows"], redacts["cells"])
-    return None
+        if redacts.get("erasure") == erasure:
+            said = (redacts["persons"], redacts["rows"], redacts["cells"])
+            found.append(Redacted(redacts["release"], release, *said))
+    return found
 
 
 def _tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
@@ -222,13 +225,15 @@ def _publish(
             "sha256": releases.sha256(path),
             "bytes": path.stat().st_size,
         }
-    redacts = {
+    redacts: dict[str, Any] = {
         "release": original,
         "erasure": erasure,
         "persons": persons,
         "rows": dict(rows),
         "cells": dict(cells),
     }
+    if before.get("redacts"):
+        redacts["earlier"] = before["redacts"]
     manifest |= {
         "release": release,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),

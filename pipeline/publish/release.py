@@ -22,6 +22,7 @@ from pipeline import duck
 from pipeline.errors import GateStopped, StrataError
 from pipeline.ingest import ledger
 from pipeline.ingest.mapping import targets
+from pipeline.privacy.erasure_gate import erasure_checks
 from pipeline.publish.report import PAGE_TABLES, render_page
 from pipeline.quality.checks import Check, blocking
 from pipeline.quality.suites import load_suites, run_suite
@@ -161,6 +162,7 @@ def publish(
         log(f"writing {len(tables)} tables")
         _write_tables(settings, candidate, tables)
         checks = [Check.from_dict(dict(c)) for c in proof.checks] + audit(candidate)
+        checks += erasure_checks(settings, candidate, as_of)
         stopped = blocking(checks)
         if stopped:
             raise GateStopped("nothing was published: " + "\n".join(str(check) for check in stopped))

@@ -1,4 +1,4 @@
-"""The gates of the policy (Q-01 … Q-12): what each asks, and how it is called in the UI."""
+"""The gates of the policy: what each asks, and how it is called in the UI."""
 
 import re
 from dataclasses import dataclass
@@ -43,6 +43,12 @@ GATES: dict[str, Gate] = {
         Gate("Q-10", "volume_anomaly", "数量异常", "Are rows, revenue and channels those of such a weekday?"),
         Gate("Q-11", "reconciliation", "对账", "Do marts, facts and the source's own totals agree?"),
         Gate("Q-12", "no_future", "无未来数据", "Has everything that counts already happened?"),
+        Gate(
+            "Q-18",
+            "erasure",
+            "个人信息删除",
+            "Is whoever was erased in nothing that is published, and is no delete request overdue?",
+        ),
     )
 }
 _ID = re.compile(r"Q-\d{2}")

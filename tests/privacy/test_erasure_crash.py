@@ -1,0 +1,119 @@
+"""Killed with -9 at every boundary between two steps, an erasure is finished by the next command."""
+
+import os
+import shutil
+import signal
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.home_scan import Needles, scan
+from pipeline.privacy import erasure
+from pipeline.publish import release as releases
+from pipeline.settings import Settings
+from tests.privacy.conftest import AS_OF, Home, daily, erase, writable
+
+
+def killed(settings: Settings, state: str, *, before: bool) -> None:
+    """Erase in a process of its own that is killed just before, or just after, `state` is written to the journal."""
+    child = os.fork()
+    if child == 0:
+        write = erasure._write
+
+        def writing(to: Settings, journal: dict[str, object]) -> None:
+            if not before:
+                write(to, journal)
+            if journal["state"] == state:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if before:
+                write(to, journal)
+
+        erasure._write = writing
+        erase(settings)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), "it was killed"
+
+
+def check_complete(settings: Settings, person: Needles, original: set[str]) -> None:
+    """As after an erasure that nobody disturbed: nothing left, nothing counted twice, releases whole and replaced."""
+    assert scan(settings.home, person) == []
+    assert erasure.unfinished(settings) == []
+    there = releases.list_releases(settings)
+    assert not original & set(there) and releases.current(settings)["release"] in there
+    assert all(releases.verify_folder(settings.releases / r) == [] for r in there)
+    (certificate,) = (settings.vault / "certificates").glob("*.json")
+    taken = pq.read_table(settings.raw / "_erased" / f"{certificate.stem}.parquet").to_pylist()
+    assert sum(r["rows_n"] for r in taken) == 6
+    done = erasure.read_certificate(settings, certificate.stem)
+    assert {r["original"] for r in done.releases} == original
+    assert not (settings.home / "erasure").exists() and not (settings.vault / "erasure-staging").exists()
+
+
+BOUNDARIES = [(state, before) for state in erasure.STATES[1:] for before in (True, False)]
+# What is done between two of them differs most here; `make soak` takes them all.
+FEW = [("staged", True), ("staged", False), ("republished", True)]
+
+
+@pytest.mark.parametrize(("state", "before"), BOUNDARIES if os.environ.get("STRATA_SOAK") else FEW)
+def test_killed_at_any_boundary_the_next_run_finishes(home: Home, state: str, before: bool) -> None:
+    """Work done but not noted, or noted and nothing after it."""
+    settings, person = home.settings, home.person
+    original = set(releases.list_releases(settings))
+    killed(settings, state, before=before)
+    daily(settings, AS_OF)
+    check_complete(settings, person, original)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(
+    not os.environ.get("STRATA_SOAK"), reason="a kill at every tenth change of a file: make soak"
+)
+def test_killed_inside_any_step_the_next_run_finishes(built: Settings, home: Home) -> None:
+    """Not only between steps: before every tenth rename, removal or opening for writing."""
+    settings = home.settings
+    person, original, n = home.person, set(releases.list_releases(settings)), 1
+    while killed_at_change(settings, n):
+        daily(settings, AS_OF)
+        if erasure.unfinished(settings) == [] and not list((settings.vault / "certificates").glob("*.json")):
+            erase(settings)
+        check_complete(settings, person, original)
+        writable(settings)
+        shutil.rmtree(settings.home)
+        shutil.copytree(built.home, settings.home)
+        n += 10
+
+
+def killed_at_change(settings: Settings, n: int) -> bool:
+    """Erase in a process that is killed before its nth change of a file; False where it came to its end."""
+    child = os.fork()
+    if child == 0:
+        left = n
+
+        def count(event: str, args: tuple[object, ...]) -> None:
+            nonlocal left
+            changes = event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree")
+            writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
+            if changes or writes:
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        erase(settings)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return True
+    assert os.WEXITSTATUS(status) == 0
+    return False
+
+
+def test_killed_before_anything_was_noted_somebody_asks_again(home: Home) -> None:
+    settings, person = home.settings, home.person
+    original = set(releases.list_releases(settings))
+    killed(settings, "begun", before=True)
+    assert erasure.unfinished(settings) == [] and scan(settings.home, person)
+    erase(settings)
+    check_complete(settings, person, original)
