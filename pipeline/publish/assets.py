@@ -7,6 +7,7 @@ from dagster import AssetExecutionContext, AssetKey, BackfillPolicy, Materialize
 from pipeline import settings as settings_module
 from pipeline.privacy import erasure
 from pipeline.progress import say
+from pipeline.publish.pruning import prune
 from pipeline.publish.release import publish, published_tables
 from pipeline.quality.gate import save_checks
 from pipeline.resources import RunLock
@@ -40,6 +41,7 @@ def release(context: AssetExecutionContext, run_lock: RunLock) -> MaterializeRes
     )
     save_checks(settings, "release", context.run_id, published.checks)
     erasure.finish(settings, say)
+    prune(settings, say)
     return MaterializeResult(
         metadata={
             "release": published.release,

@@ -21,9 +21,11 @@ import pandas as pd
 from pipeline import duck
 from pipeline.errors import GateStopped, StrataError
 from pipeline.ingest import ledger
+from pipeline.ingest.files import fsync
 from pipeline.ingest.mapping import targets
 from pipeline.privacy.erasure_gate import erasure_checks
 from pipeline.publish.report import PAGE_TABLES, render_page
+from pipeline.publish.serving import serve
 from pipeline.quality.checks import Check, blocking
 from pipeline.quality.suites import load_suites, run_suite
 from pipeline.settings import Settings
@@ -170,6 +172,7 @@ def publish(
         same = before is not None and _says_the_same(before, proof.fingerprint, hashes)
         if before and same and not verify_folder(settings.releases / before["release"]):
             remove(candidate)
+            serve(settings, before["release"])
             log(f"release {before['release']} already says this; nothing changed")
             return Published(before["release"], False, tuple(checks), settings.releases / before["release"])
         ready = _ready(settings, as_of, before, proof.fingerprint, hashes)
@@ -452,15 +455,15 @@ def _commit(settings: Settings, candidate: Path, manifest: Mapping[str, Any], *,
             "since; nothing was published: run again"
         )
     for path in files_of(candidate):
-        _fsync(candidate / path)
+        fsync(candidate / path)
         (candidate / path).chmod(0o444)
     for folder in sorted((p for p in candidate.rglob("*") if p.is_dir()), reverse=True):
-        _fsync(folder)
+        fsync(folder)
         folder.chmod(0o555)
-    _fsync(candidate)
+    fsync(candidate)
     candidate.rename(final)
     final.chmod(0o555)
-    _fsync(settings.releases)
+    fsync(settings.releases)
     if is_current:
         _point(settings, release)
 
@@ -471,8 +474,9 @@ def _pointed(settings: Settings) -> str | None:
 
 
 def _point(settings: Settings, release: str) -> None:
-    """The one commit point."""
+    """The one commit point; the stable path for tools that cannot read it follows."""
     _write_json(settings.pointer, {"release": release, "path": f"releases/{release}"})
+    serve(settings, release)
 
 
 def files_of(folder: Path) -> list[str]:
@@ -496,12 +500,4 @@ def _write_json(path: Path, data: Mapping[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    _fsync(path.parent)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    fsync(path.parent)
