@@ -8,6 +8,7 @@ import shutil
 import warnings
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,6 +21,8 @@ from pipeline.progress import say
 from pipeline.publish.release import current, newest_as_of
 from pipeline.quality.checks import Check, blocking
 from pipeline.settings import PROJECT_ROOT, Settings
+
+_PROCESS_TAG = "strata/process"
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,10 @@ def _execute(settings: Settings, as_of: date) -> Outcome:
     logging.getLogger("dagster").setLevel(logging.ERROR)
     job = defs.resolve_job_def("daily")
     with DagsterInstance.get() as instance:
+        fail_runs_that_died(instance)
         result = job.execute_in_process(
             instance=instance,
+            tags={_PROCESS_TAG: _process(os.getpid()) or ""},
             partition_key=partition_key(as_of),
             asset_selection=selection(settings),
             raise_on_error=False,
@@ -157,6 +162,32 @@ def _execute(settings: Settings, as_of: date) -> Outcome:
         checks,
         tuple(messages),
     )
+
+
+def fail_runs_that_died(instance: Any) -> list[str]:
+    """Mark runs of this command as failed whose process is gone; their ids.
+
+    A killed run says STARTED for ever. Runs of the UI are its own daemon's to watch, and one may be waiting for the run
+    lock: only runs that carry the process that made them are looked at.
+    """
+    from dagster import DagsterRunStatus, RunsFilter
+
+    going = [DagsterRunStatus.STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.NOT_STARTED]
+    died = []
+    for run in instance.get_runs(RunsFilter(statuses=going)):
+        made_by = run.tags.get(_PROCESS_TAG)
+        if made_by and _process(int(made_by.partition("@")[0])) != made_by:
+            instance.report_run_failed(run, "its process ended without a word; found by the next run")
+            died.append(run.run_id)
+    return died
+
+
+def _process(pid: int) -> str | None:
+    """`<pid>@<start>` of a running process (Linux), so that a number given out again is not taken for the old one."""
+    try:
+        return f"{pid}@{Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
+    except OSError:
+        return None
 
 
 def _failures(result: Any) -> tuple[list[str], bool]:

@@ -1,6 +1,8 @@
 """`strata releases`."""
 
 import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -84,3 +86,43 @@ def verify(release: str | None, home: Path | None, as_json: bool) -> None:
     )
     answer(as_json, {"release": name, "ok": not problems, "problems": problems}, text)
     sys.exit(1 if problems else 0)
+
+
+@releases.command()
+@click.argument("before")
+@click.argument("after", required=False)
+@home_option
+@json_option
+@errors_in_one_line
+def diff(before: str, after: str | None, home: Path | None, as_json: bool) -> None:
+    """What differs between release BEFORE and release AFTER (default: the current one)."""
+    settings = settings_of(home)
+    from pipeline.publish import comparison
+    from pipeline.run import current_release
+
+    other = after or current_release(settings)
+    if other is None:
+        raise StrataError(f"no release has been published in {settings.home} yet: run `strata run`")
+    found = comparison.compare(settings, before, other)
+    answer(as_json, asdict(found), comparison.told(found))
+
+
+@releases.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be removed.")
+@home_option
+@json_option
+@errors_in_one_line
+def prune(dry_run: bool, home: Path | None, as_json: bool) -> None:
+    """Remove releases that policy keeps no longer (`release_keep_count`, `release_keep_days`); every run does it."""
+    settings = settings_of(home)
+    from pipeline.lock import run_lock
+    from pipeline.progress import say
+    from pipeline.publish import pruning
+
+    if dry_run:
+        gone = pruning.prunable(settings, datetime.now(UTC))
+    else:
+        with run_lock(settings, log=say):
+            gone = pruning.prune(settings)
+    verb = "would be removed" if dry_run else "removed"
+    answer(as_json, {"removed": gone, "dry_run": dry_run}, f"{len(gone)} {verb}: {', '.join(gone) or 'none'}")

@@ -40,6 +40,9 @@ def write_parquet(table: pa.Table, path: Path) -> None:
 
 
 def fsync(path: Path) -> None:
-    """Make the bytes of a file that another writer closed survive a power cut."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    """Wait until a file, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

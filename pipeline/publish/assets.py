@@ -8,6 +8,7 @@ from pipeline import settings as settings_module
 from pipeline.lock import publish_lock
 from pipeline.privacy import erasure
 from pipeline.progress import say
+from pipeline.publish.pruning import prune
 from pipeline.publish.release import publish, published_tables
 from pipeline.quality.gate import save_checks
 from pipeline.resources import RunLock
@@ -42,6 +43,7 @@ def release(context: AssetExecutionContext, run_lock: RunLock) -> MaterializeRes
         )
         save_checks(settings, "release", context.run_id, published.checks)
         erasure.finish(settings, say)
+        prune(settings, say)
     return MaterializeResult(
         metadata={
             "release": published.release,

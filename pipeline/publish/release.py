@@ -21,11 +21,13 @@ import pandas as pd
 from pipeline import duck
 from pipeline.errors import GateStopped, StrataError
 from pipeline.ingest import ledger
+from pipeline.ingest.files import fsync
 from pipeline.ingest.mapping import targets
 from pipeline.privacy import access_log, consent, retention
 from pipeline.privacy.erasure_gate import erasure_checks
 from pipeline.publish import withheld
 from pipeline.publish.report import PAGE_TABLES, render_page
+from pipeline.publish.serving import serve
 from pipeline.quality.checks import Check, blocking
 from pipeline.quality.suites import load_suites, run_suite
 from pipeline.settings import Settings
@@ -175,8 +177,15 @@ def publish(
         same = before is not None and _says_the_same(before, proof.fingerprint, hashes)
         if before and same and not verify_folder(settings.releases / before["release"]):
             remove(candidate)
+            serve(settings, before["release"])
             log(f"release {before['release']} already says this; nothing changed")
             return Published(before["release"], False, tuple(checks), settings.releases / before["release"])
+        ready = _ready(settings, as_of, before, proof.fingerprint, hashes)
+        if ready:
+            remove(candidate)
+            _point(settings, ready)
+            log(f"release {ready}, which a run that died had written, is current")
+            return Published(ready, True, tuple(checks), settings.releases / ready)
         release = next_id(settings, as_of)
         manifest = _manifest(settings, as_of, release, run_id, proof, checks, tables, candidate, before)
         log("writing marts.duckdb and the page")
@@ -206,7 +215,7 @@ def seal(settings: Settings, candidate: Path, manifest: dict[str, Any], *, is_cu
     problems = verify_folder(candidate)
     if problems:
         raise StrataError(f"the candidate does not read back as written: {problems[0]}")
-    _commit(settings, candidate, manifest["release"], is_current=is_current)
+    _commit(settings, candidate, manifest, is_current=is_current)
 
 
 def audit(folder: Path) -> list[Check]:
@@ -424,22 +433,67 @@ def next_id(settings: Settings, as_of: date) -> str:
     return f"{day}-r{max(taken) + 1}" if taken else day
 
 
-def _commit(settings: Settings, candidate: Path, release: str, *, is_current: bool) -> None:
-    """Make the folder durable and read-only, give it its name, then write the pointer: the one commit point."""
+def _ready(
+    settings: Settings,
+    as_of: date,
+    before: Mapping[str, Any] | None,
+    built_from: str,
+    hashes: Mapping[str, str],
+) -> str | None:
+    """The newest release of the day, if it was written upon the current one, says the same and is whole.
+
+    A run that died between giving it its name and moving the pointer leaves one. It need not be written again.
+    """
+    of_day = [r for r in list_releases(settings) if r.partition("-r")[0] == as_of.isoformat()]
+    if not of_day or (before and of_day[-1] == before["release"]):
+        return None
+    manifest = load_manifest(settings, of_day[-1])
+    upon_current = manifest["previous_release"] == (before["release"] if before else None)
+    if not upon_current or "redacts" in manifest or not _says_the_same(manifest, built_from, hashes):
+        return None
+    return None if verify_folder(settings.releases / of_day[-1]) else of_day[-1]
+
+
+def _commit(settings: Settings, candidate: Path, manifest: Mapping[str, Any], *, is_current: bool) -> None:
+    """Make the folder durable and read-only, give it its name, then write the pointer: the one commit point.
+
+    Raises StrataError where the release does not follow the current one, or its id has been given.
+    """
+    release, final = manifest["release"], settings.releases / manifest["release"]
+    if final.exists():
+        raise StrataError(f"release {release} is there already; nothing was published")
+    pointed = _pointed(settings)
+    if is_current and pointed not in (
+        manifest["previous_release"],
+        manifest.get("redacts", {}).get("release"),
+    ):
+        raise StrataError(
+            f"release {release} was built upon {manifest['previous_release']}, but {pointed} has become current "
+            "since; nothing was published: run again"
+        )
     for path in files_of(candidate):
-        _fsync(candidate / path)
+        fsync(candidate / path)
         (candidate / path).chmod(0o444)
     for folder in sorted((p for p in candidate.rglob("*") if p.is_dir()), reverse=True):
-        _fsync(folder)
+        fsync(folder)
         folder.chmod(0o555)
-    _fsync(candidate)
-    final = settings.releases / release
+    fsync(candidate)
     candidate.rename(final)
     final.chmod(0o555)
-    _fsync(settings.releases)
-    if not is_current:
-        return
+    fsync(settings.releases)
+    if is_current:
+        _point(settings, release)
+
+
+def _pointed(settings: Settings) -> str | None:
+    """Id of the current release, whose folder is not looked at."""
+    return json.loads(settings.pointer.read_text())["release"] if settings.pointer.exists() else None
+
+
+def _point(settings: Settings, release: str) -> None:
+    """The one commit point; the stable path for tools that cannot read it follows."""
     _write_json(settings.pointer, {"release": release, "path": f"releases/{release}"})
+    serve(settings, release)
 
 
 def files_of(folder: Path) -> list[str]:
@@ -463,12 +517,4 @@ def _write_json(path: Path, data: Mapping[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    _fsync(path.parent)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    fsync(path.parent)

@@ -1,0 +1,133 @@
+"""Releases are kept as policy says, compared by their files, and served at one stable path."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from pipeline.errors import StrataError
+from pipeline.publish import pruning
+from pipeline.publish.comparison import compare, told
+from pipeline.publish.release import list_releases, verify_folder
+from tests.publish.test_release import AS_OF, Home, built, home, model  # noqa: F401
+
+RFM = {"customer_key": "VARCHAR", "rfm_segment": "VARCHAR"}
+
+
+def _published(made: Home, n: int) -> list[str]:
+    """`n` releases of one day; the text in one table makes each another."""
+    names = []
+    for i in range(n):
+        made.sql(f"update audiences.segment_summary set action_en = 'Call {i}'")
+        made.build()
+        names.append(made.publish(run=f"run{i}").release)
+    return names
+
+
+def test_the_newest_and_the_young_are_kept(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr(pruning, "thresholds", lambda _: {"release_keep_count": 2, "release_keep_days": 7})
+    names = _published(home, 4)
+    now = datetime.now(UTC)
+    assert pruning.prunable(home.settings, now) == [], "all are younger than seven days"
+    later = now + timedelta(days=8)
+    assert pruning.prune(home.settings, now=later) == names[:2]
+    assert list_releases(home.settings) == names[2:]
+    assert all(verify_folder(home.settings.releases / name) == [] for name in names[2:])
+    assert pruning.prune(home.settings, now=later) == []
+
+
+def test_the_current_release_is_kept_however_old(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr(pruning, "thresholds", lambda _: {"release_keep_count": 1, "release_keep_days": 7})
+    names = _published(home, 3)
+    home.settings.pointer.write_text(json.dumps({"release": names[0], "path": f"releases/{names[0]}"}))
+    assert pruning.prune(home.settings, now=datetime.now(UTC) + timedelta(days=30)) == [names[1]]
+
+
+def test_one_path_always_holds_the_current_release(home: Home) -> None:  # noqa: F811
+    def served() -> str:
+        with duckdb.connect() as con:
+            con.execute(f"attach '{home.settings.serving}' as served (read_only)")
+            return con.execute("select action_en from served.audiences.segment_summary").fetchone()[0]  # type: ignore[index]
+
+    _published(home, 1)
+    assert served() == "Call 0"
+    # A tool that has the file open keeps its snapshot.
+    with home.settings.serving.open("rb") as held:
+        before = held.read()
+        _published(home, 2)
+        held.seek(0)
+        assert held.read() == before
+    assert served() == "Call 1"
+    home.settings.serving.unlink()
+    assert not home.publish(run="again").changed
+    assert served() == "Call 1", "a run that changes nothing puts back what is missing"
+
+
+def test_a_comparison_names_rows_columns_and_moves(home: Home) -> None:  # noqa: F811
+    home.sql(
+        "create table segments.customer_rfm (customer_key varchar, rfm_segment varchar)",
+        "insert into segments.customer_rfm values ('a', 'new'), ('b', 'new'), ('c', 'loyal')",
+    )
+    home.build()
+    with_rfm = {
+        "nodes": {**_manifest()["nodes"], "r": model("segments", "customer_rfm", RFM, ["customer_key"])}
+    }
+    first = home.publish(run="one", manifest=with_rfm).release
+    home.sql(
+        "update segments.customer_rfm set rfm_segment = 'loyal' where customer_key = 'a'",
+        "delete from segments.customer_rfm where customer_key = 'c'",
+        "insert into segments.customer_rfm values ('d', 'new'), ('e', 'new')",
+    )
+    home.build()
+    second = home.publish(run="two", manifest=with_rfm).release
+    found = compare(home.settings, first, second)
+    (rfm,) = [t for t in found.tables if not t.is_same]
+    assert (rfm.table, rfm.rows_before, rfm.rows_after, rfm.only_before, rfm.only_after) == (
+        "segments.customer_rfm",
+        3,
+        4,
+        2,
+        3,
+    )
+    assert [(m.before, m.after, m.customers) for m in found.moves] == [
+        (None, "new", 2),
+        ("loyal", None, 1),
+        ("new", "loyal", 1),
+    ]
+    assert "new" in told(found) and f"{first} → {second}" in told(found)
+    assert compare(home.settings, second, second).moves == ()
+    with pytest.raises(StrataError, match="there is no release 1999-01-01"):
+        compare(home.settings, "1999-01-01", second)
+
+
+def _manifest() -> dict[str, dict[str, object]]:
+    from tests.publish.test_release import MANIFEST
+
+    return MANIFEST
+
+
+def test_a_release_that_does_not_follow_the_current_one_is_refused(
+    home: Home,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Somebody else moves the pointer while a candidate is written: it was compared with another release."""
+    from pipeline.publish import release as releases
+
+    names = _published(home, 2)
+    home.sql("update audiences.segment_summary set action_en = 'Call again'")
+    home.build()
+    real = releases.render_page
+
+    def moved(*args: object) -> str:
+        home.settings.pointer.write_text(json.dumps({"release": names[0], "path": f"releases/{names[0]}"}))
+        return real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(releases, "render_page", moved)
+    with pytest.raises(StrataError, match=f"was built upon {names[1]}, but {names[0]} has become current"):
+        home.publish(run="late")
+    assert list_releases(home.settings) == names
+    assert json.loads(home.settings.pointer.read_text())["release"] == names[0]
+    assert AS_OF.isoformat() == names[0]
+    assert not list(Path(home.settings.releases).glob(".tmp-*"))
