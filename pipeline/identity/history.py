@@ -2,8 +2,8 @@
 
 A person's key is a token of the earliest source record, so a merge keeps the older key and a split leaves it with
 the records that first made it, whatever the order in which files were read. Only the records that a day touches are
-clustered anew: those whose identifiers changed, all that share an identifier with them before or after, and the
-persons that they belonged to. That is enough, because the cluster of a record depends on these alone (matching.py).
+clustered anew: those whose identifiers changed, and all that hang together with them by an identifier or a decision,
+before or after. That is enough, because the cluster of a record depends on these alone (matching.py).
 """
 
 from collections import defaultdict
@@ -222,8 +222,6 @@ class History:
                 continue
             found.add(name)
             waiting += partners.get(name, ())
-            if name in self.current:
-                waiting += self._members[self.current[name].customer_key]
             if name in self.records:
                 for value in self._linking(name):
                     waiting += self._holders[_bare(value)]
