@@ -126,3 +126,25 @@ def prune(dry_run: bool, home: Path | None, as_json: bool) -> None:
             gone = pruning.prune(settings)
     verb = "would be removed" if dry_run else "removed"
     answer(as_json, {"removed": gone, "dry_run": dry_run}, f"{len(gone)} {verb}: {', '.join(gone) or 'none'}")
+
+
+@releases.command("rollback")
+@click.argument("release")
+@click.option("--by", required=True, help="Who goes back; it is written into the vault's log.")
+@home_option
+@json_option
+@errors_in_one_line
+def roll_back(release: str, by: str, home: Path | None, as_json: bool) -> None:
+    """Make RELEASE current again, without people who have withdrawn since."""
+    settings = settings_of(home)
+    from pipeline.progress import say
+    from pipeline.publish import rollback
+
+    done = rollback.rollback(settings, release, by, say)
+    left = f", without {done.rows} rows of people who have refused since" if done.rows else ""
+    text = (
+        f"release {done.release} is current already"
+        if done.before == done.release
+        else f"release {done.release} is current{left}; {done.before} was"
+    )
+    answer(as_json, asdict(done), text)

@@ -183,7 +183,7 @@ def publish(
         ready = _ready(settings, as_of, before, proof.fingerprint, hashes)
         if ready:
             remove(candidate)
-            _point(settings, ready)
+            point(settings, ready)
             log(f"release {ready}, which a run that died had written, is current")
             return Published(ready, True, tuple(checks), settings.releases / ready)
         release = next_id(settings, as_of)
@@ -482,7 +482,7 @@ def _commit(settings: Settings, candidate: Path, manifest: Mapping[str, Any], *,
     final.chmod(0o555)
     fsync(settings.releases)
     if is_current:
-        _point(settings, release)
+        point(settings, release)
 
 
 def _pointed(settings: Settings) -> str | None:
@@ -490,7 +490,7 @@ def _pointed(settings: Settings) -> str | None:
     return json.loads(settings.pointer.read_text())["release"] if settings.pointer.exists() else None
 
 
-def _point(settings: Settings, release: str) -> None:
+def point(settings: Settings, release: str) -> None:
     """The one commit point; the stable path for tools that cannot read it follows."""
     _write_json(settings.pointer, {"release": release, "path": f"releases/{release}"})
     serve(settings, release)

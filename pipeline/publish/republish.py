@@ -55,7 +55,23 @@ def without_refused(settings: Settings, log: Callable[[str], None] = lambda _: N
         before = release.current(settings)
         if before is None:
             raise StrataError(f"no release has been published in {settings.home} yet: run `strata run`")
-        refused = consent.refusals(settings, before["inputs"])
+        return again(settings, before, before["release"], consent.refusals(settings, before["inputs"]), log)
+
+
+def again(
+    settings: Settings,
+    before: dict[str, Any],
+    follows: str,
+    refused: consent.Refusals,
+    log: Callable[[str], None] = lambda _: None,
+) -> Republished:
+    """Make a release current again without the refused, as the next free id of its day where it holds any of them.
+
+    Args:
+        before: its manifest.
+        follows: the current release.
+    """
+    with publish_lock(settings, log=log):
         release.sweep_leftovers(settings)
         candidate = settings.releases / f".tmp-{secrets.token_hex(8)}"
         candidate.mkdir(parents=True)
@@ -63,12 +79,14 @@ def without_refused(settings: Settings, log: Callable[[str], None] = lambda _: N
             rows, changed = _copy(settings, candidate, before, refused)
             if not changed:
                 release.remove(candidate)
+                if before["release"] != follows:
+                    release.point(settings, before["release"])
                 return Republished(before["release"], before["release"], 0, 0)
             day = date.fromisoformat(before["as_of_date"])
             name = release.next_id(settings, day)
             manifest: dict[str, Any] = before | {
                 "release": name,
-                "previous_release": before["release"],
+                "previous_release": follows,
                 "run_id": f"withdrawal-{secrets.token_hex(8)}",
                 "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 "withheld": {"persons": len(refused.persons), "rows": rows},

@@ -19,7 +19,7 @@ from pipeline.settings import Settings
 MEMBERSHIP = Path("tables") / "audiences" / "segment_membership.parquet"
 _TABLE = "audiences.segment_membership"
 _OF_PERSONS = ("segments", "audiences")
-_FLAG = "consent_"
+FLAG = "consent_"
 _DESCRIPTIONS = {
     "consent_enforced": "Somebody in the published segments has no live consent to marketing and profiling (Q-16): "
     "releasing the row would break the law.\n\nThe release was not made. Rebuild with `strata run --full`; if it stays, "
@@ -49,7 +49,7 @@ def condition(schema: str, columns: Sequence[str]) -> str:
         return "true"
     kinds = "kind in ('unprofiled', 'unmarketed')" if schema == "audiences" else "kind = 'unprofiled'"
     sql = f"customer_key not in (select customer_key from refused_since where {kinds})"
-    flags = [c for c in columns if c.startswith(_FLAG)]
+    flags = [c for c in columns if c.startswith(FLAG)]
     if flags:
         left = " or ".join(_allowed(flag) for flag in flags)
         # Who has refused one channel and has no other left is nobody's to address.
@@ -61,13 +61,13 @@ def columns(schema: str, names: Sequence[str]) -> str:
     """The select list of a published table: flags of consent are false for a channel that was refused since."""
     flags = schema in _OF_PERSONS and "customer_key" in names
     return ", ".join(
-        f"{_allowed(name)} as {quote(name)}" if flags and name.startswith(_FLAG) else quote(name)
+        f"{_allowed(name)} as {quote(name)}" if flags and name.startswith(FLAG) else quote(name)
         for name in names
     )
 
 
 def _allowed(flag: str) -> str:
-    channel = literal(flag.removeprefix(_FLAG))
+    channel = literal(flag.removeprefix(FLAG))
     return (
         f"({quote(flag)} and customer_key not in "
         f"(select customer_key from refused_since where kind = 'channel' and channel = {channel}))"
@@ -111,7 +111,7 @@ def still_published(con: duckdb.DuckDBPyConnection, folder: Path) -> Check:
         for row in con.execute(
             f"describe select * from read_parquet({literal(str(folder / MEMBERSHIP))}, hive_partitioning = false)"
         ).fetchall()
-        if row[0].startswith(_FLAG)
+        if row[0].startswith(FLAG)
     ]
     files = f"read_parquet({literal(str(folder / MEMBERSHIP))}, hive_partitioning = false)"
     parts = [
@@ -121,7 +121,7 @@ def still_published(con: duckdb.DuckDBPyConnection, folder: Path) -> Check:
         "(select customer_key from refused_since where kind = 'unmarketed')",
         *(
             f"select customer_key from {files} where {quote(flag)} and customer_key in (select customer_key from "
-            f"refused_since where kind = 'channel' and channel = {literal(flag.removeprefix(_FLAG))})"
+            f"refused_since where kind = 'channel' and channel = {literal(flag.removeprefix(FLAG))})"
             for flag in flags
         ),
     ]
