@@ -330,6 +330,8 @@ def _republish(settings: Settings, subject: Subject, erasure: str, log: Log) -> 
     def mend(source: Path, target: Path) -> None:
         erasure_leftovers.mend(source, target, subject)
 
+    # What an attempt that was killed left: half a candidate, or half a deleted original.
+    releases.sweep_leftovers(settings)
     for release in releases.list_releases(settings):
         done = redact(settings, release, who, erasure, mend)
         if done:

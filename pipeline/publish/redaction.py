@@ -79,7 +79,7 @@ def redact(
         except BaseException:
             releases.remove(candidate)
             raise
-    releases.remove(settings.releases / original)
+    releases.delete(settings, original)
     return done
 
 

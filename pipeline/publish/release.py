@@ -261,6 +261,16 @@ def sweep_leftovers(settings: Settings) -> None:
         remove(path)
 
 
+def delete(settings: Settings, release: str) -> None:
+    """Delete a kept release: gone in one rename, so that whoever dies at it leaves no half release but a leftover."""
+    folder = settings.releases / release
+    if folder.exists():
+        gone = settings.releases / f".tmp-gone-{release}"
+        folder.rename(gone)
+        _fsync(settings.releases)
+        remove(gone)
+
+
 def remove(folder: Path) -> None:
     """Remove a folder that may be read-only already."""
     if folder.exists():
