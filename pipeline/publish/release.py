@@ -267,7 +267,7 @@ def delete(settings: Settings, release: str) -> None:
     if folder.exists():
         gone = settings.releases / f".tmp-gone-{release}"
         folder.rename(gone)
-        _fsync(settings.releases)
+        fsync(settings.releases)
         remove(gone)
 
 

@@ -8,9 +8,11 @@ import duckdb
 import pytest
 
 from pipeline.errors import StrataError
+from pipeline.privacy import access_log
 from pipeline.publish import pruning
 from pipeline.publish.comparison import compare, told
 from pipeline.publish.release import list_releases, verify_folder
+from pipeline.publish.rollback import rollback
 from tests.publish.test_release import AS_OF, Home, built, home, model  # noqa: F401
 
 RFM = {"customer_key": "VARCHAR", "rfm_segment": "VARCHAR"}
@@ -131,3 +133,52 @@ def test_a_release_that_does_not_follow_the_current_one_is_refused(
     assert json.loads(home.settings.pointer.read_text())["release"] == names[0]
     assert AS_OF.isoformat() == names[0]
     assert not list(Path(home.settings.releases).glob(".tmp-*"))
+
+
+def test_going_back_moves_the_pointer_and_is_written_down(home: Home) -> None:  # noqa: F811
+    names = _published(home, 3)
+    before = home.state()
+    done = rollback(home.settings, names[0], "op")
+    assert (done.release, done.before, done.rows) == (names[0], names[2], 0)
+    assert json.loads(home.settings.pointer.read_text())["release"] == names[0]
+    assert {k: v for k, v in home.state().items() if k != "CURRENT.json"} == {
+        k: v for k, v in before.items() if k != "CURRENT.json"
+    }
+    last = access_log.read(home.settings)[-1]
+    assert (last["who"], last["what"]) == ("op", f"rollback to {names[0]} from {names[2]}")
+    assert rollback(home.settings, names[0], "op").before == names[0], "once is enough"
+    # What is published next follows the release that was gone back to.
+    home.sql("update audiences.segment_summary set action_en = 'Call again'")
+    home.build()
+    assert home.publish(run="next").release == "2024-05-10-r4"
+
+
+def test_going_back_leaves_out_who_has_withdrawn_since(home: Home) -> None:  # noqa: F811
+    names = _published(home, 2)
+    (gone,) = duckdb.sql("select md5('7')").fetchall()[0]
+    home.sql(
+        "create or replace view core.fct_consent_states as select customer_key, purpose, channel, "
+        f"is_granted and customer_key <> '{gone}' as is_granted from (select customer_key, purpose, 'all' as channel, "
+        "true as is_granted from audiences.segment_membership, (values ('marketing'), ('profiling')) t (purpose))"
+    )
+    done = rollback(home.settings, names[0], "op")
+    assert (done.release, done.rows, done.persons) == ("2024-05-10-r3", 1, 1)
+    folder = home.settings.releases / done.release
+    assert verify_folder(folder) == []
+    kept = duckdb.sql(
+        f"select customer_key from read_parquet('{folder}/tables/audiences/segment_membership.parquet')"
+    ).fetchall()
+    assert len(kept) == 39 and (gone,) not in kept
+    with duckdb.connect() as con:
+        con.execute(f"attach '{folder / 'marts.duckdb'}' as marts (read_only)")
+        assert con.execute("select count(*) from marts.audiences.segment_membership").fetchone() == (39,)
+
+
+def test_a_damaged_release_is_not_gone_back_to(home: Home) -> None:  # noqa: F811
+    names = _published(home, 2)
+    path = home.settings.releases / names[0] / "index.html"
+    path.chmod(0o644)
+    path.write_text("other")
+    with pytest.raises(StrataError, match="cannot become current: index.html is not the file"):
+        rollback(home.settings, names[0], "op")
+    assert json.loads(home.settings.pointer.read_text())["release"] == names[1]
