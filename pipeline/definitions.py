@@ -5,6 +5,7 @@ from dagster import Definitions
 import pipeline.event_log  # noqa: F401 (spares a disk flush per event)
 from pipeline.ingest.assets import identity_links, raw_feeds
 from pipeline.publish.assets import release
+from pipeline.publish.audiences.assets import audience_files
 from pipeline.quality.gate import audiences_gate, sources_gate
 from pipeline.resources import RunLock
 from pipeline.schedules import daily_job, every_morning, failed_run_alert
@@ -12,7 +13,7 @@ from pipeline.settings import DBT_PROJECT_DIR
 from pipeline.transform.dbt import LocalDbt, transform
 
 defs = Definitions(
-    assets=[raw_feeds, identity_links, transform, release],
+    assets=[raw_feeds, identity_links, transform, release, audience_files],
     asset_checks=[sources_gate, audiences_gate],
     jobs=[daily_job],
     schedules=[every_morning],

@@ -82,6 +82,12 @@ def test_a_release_stands_downstream_of_everything() -> None:
         assert AssetKey(key) in upstream, key
 
 
+def test_audience_files_are_written_after_the_release() -> None:
+    assert _graph.get(AssetKey(["releases", "audience_files"])).parent_keys == {
+        AssetKey(["releases", "current"])
+    }
+
+
 def test_every_asset_of_the_line_has_owner_and_description() -> None:
     for key in _graph.materializable_asset_keys:
         node = _graph.get(key)
