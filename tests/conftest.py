@@ -13,10 +13,13 @@ TOKEN_KEY = "ab" * 32
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process a file; folders whose tests share a costly home stay together (pytest -n 2 --dist loadgroup)."""
+    """One process a file; folders whose tests share a costly home stay together (pytest -n 2 --dist loadgroup).
+
+    The line's tests share one too, but are so long together that each process makes its own and takes half of them.
+    """
     for item in items:
         folder, _, file = item.nodeid.partition("::")[0].removeprefix("tests/").partition("/")
-        shared = folder if folder in ("job", "sample", "quality") else f"{folder}/{file}"
+        shared = folder if folder in ("sample", "quality") else f"{folder}/{file}"
         item.add_marker(pytest.mark.xdist_group(shared))
 
 
