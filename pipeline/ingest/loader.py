@@ -340,7 +340,15 @@ class Loader:
                 try:
                     self._good_rows_of(con, pending, stream)
                     written, noted = [(entry, delivery)], {entry.delivery: {}}
-                    rows = self.writer.write(con, self.contract, "good", written, streamed=True, noted=noted)
+                    rows = self.writer.write(
+                        con,
+                        self.contract,
+                        "good",
+                        written,
+                        streamed=True,
+                        noted=noted,
+                        as_read=lambda e: replace(e, sha256=stream.records.sha256),
+                    )
                 except NotClean:
                     return False
                 except duckdb.Error:

@@ -4,7 +4,7 @@ Raw is `raw/<source>/<feed>/dt=YYYY-MM-DD/rev=N/<part>.parquet`, each file writt
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -110,6 +110,7 @@ class RawWriter:
         *,
         streamed: bool,
         noted: profile.Noted | None = None,
+        as_read: Callable[[Entry], Entry] = lambda entry: entry,
     ) -> dict[str, int]:
         """Write the rows of one contract feed, one file a delivery, and the profile of each; rows by delivery.
 
@@ -117,6 +118,7 @@ class RawWriter:
             relation: typed rows with the contract's columns, `_delivery` and `_row`.
             streamed: the one delivery is too large to hold in memory, and its order need not be kept.
             noted: what the loader noted of each delivery for its profile; None for rows that a mapping made.
+            as_read: an entry with what is known of it once its rows are written, such as the hash of a stream.
         """
         select = self._tokenised(con, contract, relation, alone=deliveries[0][0] if streamed else None)
         has_tokens = any(name.endswith("_token") for name in contract.raw_schema())
@@ -148,7 +150,8 @@ class RawWriter:
                 path.unlink(missing_ok=True)
         noted = self._with_malformed(con, relation, noted)
         folder = self.settings.raw / "_profile"
-        return profile.write(con, contract, select, [entry for entry, _ in deliveries], folder, noted, whole)
+        entries = [as_read(entry) for entry, _ in deliveries]
+        return profile.write(con, contract, select, entries, folder, noted, whole)
 
     def _with_malformed(
         self, con: duckdb.DuckDBPyConnection, relation: str, noted: profile.Noted | None

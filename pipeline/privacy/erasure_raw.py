@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -112,21 +113,36 @@ def swap(settings: Settings) -> None:
 
 
 def cut_links(settings: Settings, subject: Subject) -> int:
-    """Take the persons out of identity/links.parquet; number of rows."""
-    path = settings.identity / "links.parquet"
-    if not path.exists():
-        return 0
+    """Take the persons out of every table of identity; rows taken out of its links.
+
+    The resumable state goes as a whole: the next run folds the deliveries that are left.
+    """
+    for path in settings.identity.glob("state.*"):
+        path.unlink()
+    cut = {path.stem: _cut_rows(path, subject) for path in sorted(settings.identity.glob("*.parquet"))}
+    return cut.get("links", 0)
+
+
+def _cut_rows(path: Path, subject: Subject) -> int:
+    """Write a table of identity without the rows that name the persons' records or keys; number of rows."""
     table = pq.read_table(path)
-    records = set(subject.records)
-    keys = set(subject.keys)
-    pairs = zip(table["source"].to_pylist(), table["source_customer_id"].to_pylist(), strict=True)
-    keep = [
-        (s, i) not in records and key not in keys
-        for (s, i), key in zip(pairs, table["customer_key"].to_pylist(), strict=True)
+    named = set(table.column_names)
+    pairs = [
+        (source, record)
+        for side in ("", "left_", "right_")
+        for source, record in ((f"{side}source", f"{side}source_customer_id"), (f"{side}source", f"{side}id"))
+        if {source, record} <= named
     ]
-    if not all(keep):
-        write_parquet(table.filter(pa.array(keep)), path)
-    return keep.count(False)
+    records, keys = set(subject.records), set(subject.keys)
+    gone = np.zeros(len(table), bool)
+    for source, record in pairs:
+        found = zip(table[source].to_pylist(), table[record].to_pylist(), strict=True)
+        gone |= np.array([pair in records for pair in found], bool)
+    for name in named & {"customer_key", "merged_into", "split_from"}:
+        gone |= np.array([key in keys for key in table[name].to_pylist()], bool)
+    if gone.any():
+        write_parquet(table.filter(pa.array(~gone)), path)
+    return int(gone.sum())
 
 
 def _stage_vault(settings: Settings, subject: Subject, removed: Removed) -> list[str]:

@@ -19,6 +19,7 @@ from pipeline.identity.links import write_links
 from pipeline.identity.probabilistic import COLUMNS, Policy, candidate_pairs
 from pipeline.ingest import ledger
 from pipeline.ingest.load import sweep
+from pipeline.privacy import access_log
 from pipeline.settings import Settings
 
 DAY = date(2026, 1, 1)
@@ -269,7 +270,7 @@ def test_the_vault_gives_the_clear_columns_and_notes_the_opening(home: Settings)
             assert row["phone"] == wanted["phone"] and row["email"] == wanted["email"]
             assert row["name"].lower() == wanted["name"] and row["address"] == wanted["address"]
             assert row["birth_date"] == wanted["birth_date"].isoformat()
-    assert '"matching"' in (home.vault / "openings.jsonl").read_text().splitlines()[-1]
+    assert access_log.read(home)[-1]["purpose"] == "matching"
     assert not probabilistic.vault_records(home, records.assign(name_token="0" * 32))["name"].notna().any()
 
 

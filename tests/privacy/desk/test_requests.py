@@ -12,7 +12,7 @@ from pipeline.privacy import access_log, consent, persons, requests, subject_exp
 from pipeline.quality.checks import Check
 from pipeline.settings import Settings
 from tests.privacy.desk.conftest import D, Land, take_in
-from tests.privacy.desk.test_consent import raw
+from tests.privacy.desk.test_withdrawals import raw
 
 
 @pytest.fixture
