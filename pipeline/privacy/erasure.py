@@ -32,8 +32,7 @@ from pipeline.ingest.vault.keys import now
 from pipeline.ingest.vault.private import fsync_folder, write_private
 from pipeline.ingest.vault.tombstones import Tombstones
 from pipeline.lock import run_lock
-from pipeline.privacy import desk, erasure_leftovers, erasure_raw
-from pipeline.privacy.delete_requests import open_delete_requests
+from pipeline.privacy import desk, erasure_leftovers, erasure_raw, requests
 from pipeline.privacy.erasure_proof import still_there
 from pipeline.privacy.erasure_subject import People, Subject, resolve
 from pipeline.publish import release as releases
@@ -217,7 +216,7 @@ def _under_way(settings: Settings, records: Collection[tuple[str, str]], keys: C
 
 def of_requests(settings: Settings, as_of: date, log: Log = _silent) -> int:
     """Begin the erasures that delete requests of the feed `dsr` ask for, up to where a run takes over; requests met."""
-    found = open_delete_requests(settings, as_of)
+    found = requests.delete_requests(settings, as_of)
     if not found:
         return 0
     log(f"{len(found)} delete request{'s' if len(found) > 1 else ''} to be met")

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from pipeline.ingest.vault import Vault
 from pipeline.ingest.vault.tombstones import Tombstones
-from pipeline.privacy.delete_requests import open_delete_requests
+from pipeline.privacy.requests import delete_requests
 from pipeline.quality.checks import Check
 from pipeline.settings import Settings
 
@@ -39,7 +39,7 @@ def erasure_checks(settings: Settings, folder: Path, as_of: date) -> list[Check]
             n = _erased_rows(path, names, tombstones)
             target = ".".join(path.relative_to(folder).with_suffix("").parts[-2:])
             checks.append(Check("table", target, "erased_persons_absent", "block", n == 0, n, 0, _ABSENT, gate=GATE))  # fmt: skip
-    overdue = [r for r in open_delete_requests(settings, as_of) if (r.due_on or r.received_on) < as_of]
+    overdue = [r for r in delete_requests(settings, as_of) if r.due_on < as_of]
     by_source = Counter(r.source for r in overdue)
     examples = tuple(f"{n} of source {source}" for source, n in sorted(by_source.items()))
     n = len(overdue)

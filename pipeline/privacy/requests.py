@@ -89,6 +89,11 @@ def open_requests(settings: Settings, as_of: date) -> list[Request]:
     return [request for request in all_requests(settings, as_of) if request.done_on is None]
 
 
+def delete_requests(settings: Settings, as_of: date) -> list[Request]:
+    """Whoever asked to be erased and is still here, also where the source calls the request done: it is done there."""
+    return [request for request in all_requests(settings, as_of) if request.kind == "delete"]
+
+
 def _in_raw(settings: Settings, as_of: date) -> list[dict[str, Any]]:
     entries = [e for e in ledger.in_force(ledger.read(settings), as_of) if e.status == "loaded"]
     files = sorted(str(p) for p in settings.raw.glob("[!_]*/dsr/*/*/*.parquet"))
