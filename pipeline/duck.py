@@ -6,6 +6,8 @@ from pathlib import Path
 
 import duckdb
 
+from pipeline.errors import StrataError
+
 
 def quote(name: str) -> str:
     """An identifier as SQL text."""
@@ -41,7 +43,16 @@ def connect(
         spill: where a query that does not fit in memory goes on; below the first of `folders` where None.
     """
     allowed = list(folders)
-    con = duckdb.connect(str(database) if database else ":memory:", read_only=read_only)
+    try:
+        con = duckdb.connect(str(database) if database else ":memory:", read_only=read_only)
+    except duckdb.IOException as error:
+        if "lock" not in str(error):
+            raise
+        holder = re.search(r"PID (\d+)", str(error))
+        who = f"process {holder[1]}" if holder else "another process"
+        raise StrataError(
+            f"{who} has {database} open: wait for it; where a run was killed, end what it left behind"
+        ) from None
     if spill or allowed:
         con.execute(f"set temp_directory = {literal(str(spill or allowed[0] / '.spill'))}")
     con.execute("set TimeZone = 'UTC'")

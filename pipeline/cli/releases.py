@@ -30,11 +30,12 @@ def list_(home: Path | None, as_json: bool) -> None:
     manifests = [load_manifest(settings, release) for release in list_releases(settings)]
     rows = [
         {k: m[k] for k in ("release", "as_of_date", "created_at", "policy_version")}
-        | {"current": m["release"] == now}
+        | {"current": m["release"] == now, "in_place_of": (m.get("redacts") or {}).get("release")}
         for m in manifests
     ]
     text = "\n".join(
         f"{'*' if r['current'] else ' '} {r['release']:<14} as of {r['as_of_date']}  made {r['created_at']}"
+        + (f"  in place of {r['in_place_of']}, without erased persons" if r["in_place_of"] else "")
         for r in rows
     )
     answer(as_json, rows, text or f"no release in {settings.home} yet: run `strata run`")
@@ -61,7 +62,8 @@ def show(release: str | None, home: Path | None, as_json: bool) -> None:
         f"  page      {folder / 'index.html'}",
         f"  database  {folder / 'marts.duckdb'}",
         f"  checks    {len(manifest['checks'])}, {len(warned)} with warnings",
-        f"  rows      {manifest['accounting']}",
+        "  rows      "
+        + ", ".join(f"{n:,} {k.removeprefix('rows_')}" for k, n in manifest["accounting"].items()),
     ]
     lines += [f"  {name:<32} {t['rows']:>10,} rows  {t['status']}" for name, t in manifest["tables"].items()]
     lines.append("  the UI    make ui   (or: strata ui), then http://127.0.0.1:3000")

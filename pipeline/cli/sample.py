@@ -24,5 +24,9 @@ def sample(out: Path, customers: int, days: int, seed: int, as_json: bool) -> No
         summary = generate(out.expanduser().resolve(), customers, days, seed, say)
     except (FileExistsError, ValueError) as error:
         raise StrataError(str(error)) from error
+    except OSError as error:
+        raise StrataError(
+            f"--out {out}: cannot be written ({error.strerror}); name another folder"
+        ) from error
     text = f"{summary.get('files', 'the')} files of {customers} customers over {days} days are in {out}"
     answer(as_json, summary, text)

@@ -63,6 +63,11 @@ def score(
             f"say which columns are --customer, --date and --amount; {file.name} has "
             f"{', '.join(orders.columns_of(file))}"
         )
+    for option, target in (("--out", out), ("--html", page)):
+        if target and target.resolve() == file.resolve():
+            raise StrataError(f"{option} {target}: that is the order file; name another")
+        if target and (not target.name or target.is_dir()):
+            raise StrataError(f"{option} {target}: that is a folder; name a file in it")
     columns = orders.Columns(customer, day, amount, order, day_first)
     scored = run.score(file, columns, as_of, presets.find(preset), out)
     if page:

@@ -11,7 +11,9 @@ from pipeline.cli.shared import errors_in_one_line, home_option, landing_option,
 
 
 @click.command()
-@click.option("--port", type=int, default=3000, show_default=True)
+@click.option(
+    "--port", type=click.IntRange(1024, 65_535), default=3000, show_default=True, help="Where it listens."
+)
 @landing_option
 @home_option
 @errors_in_one_line

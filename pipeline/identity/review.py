@@ -177,6 +177,8 @@ def _meant(settings: Settings, verdict: str, targets: tuple[str, ...]) -> list[t
 
 def _record(settings: Settings, target: str) -> Name:
     source, _, id_ = target.partition("/")
+    if not (settings.identity / "links.parquet").exists():
+        raise StrataError(f"{settings.home} knows nobody yet: run `strata run` first")
     table = pq.read_table(
         settings.identity / "links.parquet",
         columns=["source"],

@@ -574,6 +574,7 @@ class Loader:
                 return
             self._put_down(con, batch[0].entry)
         self._note_rejects(con, by_delivery, rules, types)
+        self.writer.vault.tombstones.follow(con, rules, self.contract, self.source)
         self._exclude_duplicates(con, by_delivery)
         self._exclude_documents(con, batch)
         declared = self.source.feeds.get(self.feed)

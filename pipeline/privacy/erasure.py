@@ -173,6 +173,8 @@ def begin(
 
     `must_be_known` raises StrataError where the home has nothing of them; `may_return` leaves no tombstone: the time to keep them is over, and a new delivery may name them again.
     """
+    if not settings.raw.exists():
+        raise StrataError(f"{settings.home} knows nobody yet: run `strata run` first")
     with Vault(settings, "erasure") as vault:
         subject = resolve(settings, records, keys, vault.database)
         if must_be_known:

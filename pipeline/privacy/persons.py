@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -51,6 +52,19 @@ def _newest(settings: Settings) -> pa.Table | None:
         return None
     table = pq.read_table(path, columns=["known_at", "source", "source_customer_id", "customer_key"])
     return table.filter(pc.equal(table["known_at"], pc.max(table["known_at"]))) if table.num_rows else None
+
+
+def every_key(settings: Settings, release: Path, keys: Collection[str]) -> frozenset[str]:
+    """The keys, and those under which a release holds the same people: a merge since gives a person another one."""
+    now, then = _newest(settings), release / "tables" / "core" / "dim_identity_links.parquet"
+    if now is None or not keys or not then.exists():
+        return frozenset(keys)
+    asked = set(keys)
+    records = {(r["source"], r["source_customer_id"]) for r in now.to_pylist() if r["customer_key"] in asked}
+    held = pq.read_table(then, columns=["source", "source_customer_id", "customer_key"]).to_pylist()
+    return frozenset(
+        asked | {r["customer_key"] for r in held if (r["source"], r["source_customer_id"]) in records}
+    )
 
 
 def find(settings: Settings, source: str, customer_id: str) -> Person:

@@ -70,10 +70,11 @@ def all_requests(settings: Settings, as_of: date) -> list[Request]:
     for word in desk.words(settings, whole):
         if word.feed == "dsr":
             rows.append(dict(word.row) | {"source": word.source, "zone": None})
-    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    newest: dict[tuple[str, str, str], dict[str, Any]] = {}
     for row in rows:
-        # A row at the desk replaces what it was made of: it stands later in the list.
-        key = (row["source"], row["request_id"])
+        # A row at the desk replaces what it was made of: it stands later in the list. An id that a source gives to two
+        # people makes two requests.
+        key = (row["source"], row["request_id"], row["source_customer_id"])
         before = newest.get(key)
         if before is None or (_time(row.get("updated_at")) or datetime.min) >= (
             _time(before.get("updated_at")) or datetime.min

@@ -29,6 +29,7 @@ from pipeline.publish import withheld
 from pipeline.publish.report import PAGE_TABLES, render_page
 from pipeline.publish.serving import serve
 from pipeline.quality.checks import Check, blocking
+from pipeline.quality.policy import thresholds
 from pipeline.quality.suites import load_suites, run_suite
 from pipeline.settings import Settings
 from pipeline.transform import receipt
@@ -397,6 +398,7 @@ def _manifest(
         "as_of_date": as_of.isoformat(),
         "policy_version": policy_version,
         "currency": reporting_currency(settings, in_force),
+        "k_anon_min": int(thresholds(as_of)["k_anon_min"]),
         "contract_version": 1,
         "previous_release": before["release"] if before else None,
         "fingerprint": proof.fingerprint,

@@ -13,7 +13,8 @@ from pipeline import duck
 from pipeline.duck import literal
 from pipeline.errors import GateStopped, StrataError
 from pipeline.lock import publish_lock
-from pipeline.privacy import access_log, consent
+from pipeline.privacy import access_log, consent, persons
+from pipeline.privacy.consent import Refusals
 from pipeline.privacy.erasure_gate import erasure_checks
 from pipeline.publish import release, withheld
 from pipeline.publish.release import PublishedTable
@@ -73,6 +74,15 @@ def again(
         follows: the current release.
     """
     with publish_lock(settings, log=log):
+        folder = settings.releases / before["release"]
+        problems = release.verify_folder(folder)
+        if problems:
+            raise StrataError(f"release {before['release']} is damaged and is not made again: {problems[0]}")
+        refused = Refusals(
+            persons.every_key(settings, folder, refused.unprofiled),
+            persons.every_key(settings, folder, refused.unmarketed),
+            {c: persons.every_key(settings, folder, keys) for c, keys in refused.channels.items()},
+        )
         release.sweep_leftovers(settings)
         candidate = settings.releases / f".tmp-{secrets.token_hex(8)}"
         candidate.mkdir(parents=True)

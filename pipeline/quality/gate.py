@@ -32,6 +32,7 @@ from pipeline.quality.suites import expectations_of, load_suites, run_suite
 from pipeline.schedule_days import as_of_date
 from pipeline.settings import Settings
 from pipeline.transform.context import fingerprint
+from pipeline.words import counted
 
 LEDGER_KEY = AssetKey(["raw", "ingest_ledger"])
 _checked: dict[tuple[str, str], list[Check]] = {}
@@ -173,7 +174,7 @@ def _tell(checks: Iterable[Check]) -> None:
     failed = [check for check in checks if not check.passed]
     stopped = blocking(failed)
     say(
-        f"{len(stopped)} blocking and {len(failed) - len(stopped)} warning checks failed"
+        f"{counted(len(stopped), 'blocking check')} and {counted(len(failed) - len(stopped), 'warning')} failed"
         if failed
         else "all checks passed"
     )

@@ -7,6 +7,7 @@ from datetime import date
 from functools import cache
 from typing import Literal
 
+from pipeline.errors import StrataError
 from pipeline.transform.context import POLICY_DIR
 
 
@@ -50,8 +51,15 @@ def days_of(seed: str) -> set[date]:
 
 
 def thresholds(as_of: date) -> dict[str, float]:
-    """The policy thresholds in force on `as_of`, by key."""
-    return {row["key"]: float(row["value"]) for row in _in_force("thresholds", as_of)}
+    """The policy thresholds in force on `as_of`, by key. Raises StrataError where two rows of a key are."""
+    found: dict[str, float] = {}
+    for row in _in_force("thresholds", as_of):
+        if row["key"] in found:
+            raise StrataError(
+                f"thresholds.csv has two rows of {row['key']} in force on {as_of}: end the older one (valid_to)"
+            )
+        found[row["key"]] = float(row["value"])
+    return found
 
 
 @dataclass(frozen=True)

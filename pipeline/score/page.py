@@ -49,6 +49,7 @@ def render(scored: Scored, name: str) -> str:
         lstrip_blocks=True,
     )
     environment.globals["say"] = say
+    masked = _hidden_reasons(scored, release)
     upper = "upper" in preset.score_parameters.values()
     if scored.cuts.mode == "absolute":
         drawn = say("score.fixed")
@@ -67,7 +68,7 @@ def render(scored: Scored, name: str) -> str:
         frequency_unit=preset.row["frequency_unit"],
         monetary_unit=preset.row["monetary_unit"],
         segments=_segment_rows(scored, labels, hidden),
-        masked=bool(hidden),
+        masked=bool(hidden or masked),
         k=k,
         heat=_heat(scored, release),
         cuts=[
@@ -86,11 +87,20 @@ def render(scored: Scored, name: str) -> str:
             {
                 "reason": Text(*REASONS[reason]),
                 "label": labels["rfm", segment],
-                "customers": release.people(customers),
+                "customers": masked.get((segment, reason)) or release.people(customers),
             }
             for segment, reason, customers in scored.reasons
         ],
     )
+
+
+def _hidden_reasons(scored: Scored, release: Release) -> dict[tuple[str, str], str]:
+    """Mask of each reason that would tell a small group, also by taking the others from their segment's number."""
+    found: dict[tuple[str, str], str] = {}
+    for segment in {segment for segment, *_ in scored.reasons}:
+        own = [{"class": reason, "customers": n} for s, reason, n in scored.reasons if s == segment]
+        found |= {(segment, reason): mask for reason, mask in hidden_classes(release, own).items()}
+    return found
 
 
 def _sign(measure: str, ties: dict[str, str]) -> str:

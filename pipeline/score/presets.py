@@ -151,7 +151,11 @@ def find(name: str, folder: Path = POLICY_DIR) -> Preset:
 
 
 def policy_on(day: date, folder: Path = POLICY_DIR) -> Policy:
-    """The thresholds in force on a day. Raises StrataError where none is."""
+    """The thresholds in force on a day, of an earlier one those of the first. Raises StrataError where none is.
+
+    Public data sets are older than the first policy.
+    """
+    day = max(day, date.fromisoformat(min(row["valid_from"] for row in _rows(folder, "thresholds"))))
     values = {row["key"]: Decimal(row["value"]) for row in _rows(folder, "thresholds") if _holds(row, day)}
     versions = [row for row in _rows(folder, "policy_versions") if _holds(row, day)]
     if not values or not versions:

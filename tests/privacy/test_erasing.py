@@ -234,6 +234,27 @@ def test_who_registers_after_the_erasure_is_a_new_person(home: Home) -> None:
     assert there == ["w3"]
 
 
+def test_what_comes_of_a_new_id_with_the_erased_phone_is_turned_away_too(home: Home) -> None:
+    """A card migration: the master row says who it is, and the consents of the new id say nothing but the id."""
+    settings = home.settings
+    erase(settings)
+    land(
+        settings,
+        "web/customers/2024-05-10.new.csv",
+        f"source_customer_id,phone\nw7,{PHONE}\nw8,13900001234\n",
+    )
+    land(
+        settings,
+        "web/consents/2024-05-10.new.csv",
+        "consent_id,source_customer_id,purpose,channel,action,at\n"
+        + "".join(f"k{i},{i},marketing,all,grant,2024-05-10 09:00:00\n" for i in ("w7", "w8")),
+    )
+    sweep(settings, LATER, run_id="later", released=AS_OF)
+    for feed in ("customers", "consents"):
+        there = {r["source_customer_id"] for r in rows(settings, feed) if r["_delivery"].startswith("web/")}
+        assert "w7" not in there and "w8" in there, feed
+
+
 def test_a_delete_request_in_the_feed_is_met_by_the_run(home: Home) -> None:
     settings, person = home.settings, home.person
     land(

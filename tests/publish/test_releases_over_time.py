@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.errors import StrataError
 from pipeline.privacy import access_log
-from pipeline.publish import pruning
+from pipeline.publish import pruning, republish
 from pipeline.publish.comparison import compare, told
 from pipeline.publish.release import list_releases, verify_folder
 from pipeline.publish.rollback import rollback
@@ -172,6 +172,17 @@ def test_going_back_leaves_out_who_has_withdrawn_since(home: Home) -> None:  # n
     with duckdb.connect() as con:
         con.execute(f"attach '{folder / 'marts.duckdb'}' as marts (read_only)")
         assert con.execute("select count(*) from marts.audiences.segment_membership").fetchone() == (39,)
+
+
+def test_a_damaged_release_is_not_made_again(home: Home) -> None:  # noqa: F811
+    """An urgent withdrawal would give what is damaged a fresh hash."""
+    (name,) = _published(home, 1)
+    path = home.settings.releases / name / "tables" / "segments" / "customer_small.parquet"
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-9] + b"x" + path.read_bytes()[-8:])
+    with pytest.raises(StrataError, match="is damaged and is not made again: tables/segments/customer_small"):
+        republish.without_refused(home.settings)
+    assert list_releases(home.settings) == [name]
 
 
 def test_a_damaged_release_is_not_gone_back_to(home: Home) -> None:  # noqa: F811

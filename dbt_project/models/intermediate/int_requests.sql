@@ -1,9 +1,10 @@
--- Requests of people about their data, the newest state of each, with the day by which it must be done.
+-- Requests of people about their data, the newest state of each, with the day by which it must be done. An id that a
+-- source gives to two people makes two requests: neither may cancel the other's.
 with ranked as (
     select
         *,
         row_number() over (
-            partition by source, request_id
+            partition by source, request_id, source_customer_id
             order by updated_at desc nulls last, dt desc, rev desc, delivery_row desc, delivery desc
         ) as nth
     from {{ ref('stg_customers__dsr') }}

@@ -165,6 +165,35 @@ class Tombstones:
             return sql, rules
         return f"select * replace ({', '.join(replaced)}) from ({sql})", [*rules, (CODE, None)]
 
+    def follow(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        rules: list[tuple[str, str | None]],
+        contract: Contract,
+        source: Source,
+    ) -> None:
+        """Set up tombstones for the customer ids of the rows of `classified` that were turned away.
+
+        A card that was changed brings the erased phone under a new id: what else comes of that id is the person's too.
+        """
+        if self and (CODE, None) in rules:
+            self._follow(con, "classified", f"_rule = {rules.index((CODE, None))}", contract, source)
+
+    def _follow(
+        self, con: duckdb.DuckDBPyConnection, relation: str, hit: str, contract: Contract, source: Source
+    ) -> None:
+        names = [n for n, c in contract.stored.items() if c.ref == "customer"]
+        contacts = any(c.pii in ("phone", "email") for c in contract.columns.values())
+        if not names or not contacts:
+            return
+        ids = con.execute(
+            f"select distinct cast({quote(names[0])} as varchar) from {relation} where ({hit}) and {quote(names[0])} is not null"
+        ).fetchall()
+        owner = namespace(source.source)
+        new = [("customer", f"{owner}\x1f{i}") for (i,) in ids if not self.has_customer(source.source, i)]
+        if new:
+            self.add(new, max(self._dates.values()))
+
     def _conditions(self, contract: Contract, rule: ErasureRule) -> list[str]:
         """SQL conditions of which one holds for a row that speaks of an erased person; none of them is ever null."""
         came = [quote(n) for n in _CAME if n in contract.columns]
@@ -191,6 +220,7 @@ class Tombstones:
         if not self or not hit:
             return
         self._ask(con, source)
+        self._follow(con, relation, hit, contract, source)
         if rule.as_guest:
             personal = [n for n, c in contract.stored.items() if c.ref == "customer" or c.pii == "id"]
             cut = ", ".join(f"{quote(n)} = null" for n in personal)

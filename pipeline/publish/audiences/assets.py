@@ -85,7 +85,8 @@ def exported_already(settings: Settings) -> bool:
         json.loads(path.read_text(encoding="utf-8"))
         for path in (settings.vault / "outbox").glob("*/manifest.json")
     ]
-    made = [m for m in found if "deliveries" in m]
+    # What an erasure told the destinations lies there too, and is of no release.
+    made = [m for m in found if "deliveries" in m and "release" in m]
     if not manifest or not made:
         return False
     newest = max(made, key=lambda m: m["created_at"])

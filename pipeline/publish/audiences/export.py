@@ -334,6 +334,11 @@ def _plan(
     ]
     sending = {key for one, target in wanted if not _refusal(policy, target) for key in one.active}
     contacts = _clear_contacts(vault, home, sending)
+    if unknown := sending - contacts.keys():
+        raise StrataError(
+            f"{len(unknown)} people of release {home.release} are not among the customers of today: a run was begun and "
+            "not finished; `strata run` first"
+        )
     people = _People(vault, home)
     planned = [
         _plan_one(settings, home, policy, people, one, target, contacts, approved_by)
