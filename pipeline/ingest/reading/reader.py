@@ -394,15 +394,19 @@ def _read_text(
         sink.parser = parser
     pending = b""
     for block, final in _with_last(chain([first], blocks)):
-        pending += block
+        # The lines of a block are copied once, behind what waits; what follows its last line end waits next.
+        whole = 0 if final else line_end(block)
+        waiting = block[whole:] if whole else b""
+        pending = b"".join((pending, memoryview(block)[:whole])) if whole else pending + block
         while pending:
-            end = len(pending) if final else line_end(pending)
+            end = len(pending) if final or whole else line_end(pending)
             took = parser.feed(pending[:end], final=final) if end else 0
             if not took and len(pending) > MAX_RECORD_BYTES:
                 took = parser.skip(pending)
             pending = pending[took:]
             if not took or not final:
                 break
+        pending += waiting
     parser.finish()
     records.header_bytes = mark + parser.header_bytes
     records.blank_bytes, records.record_bytes = parser.blank_bytes, parser.record_bytes
