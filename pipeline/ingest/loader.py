@@ -429,7 +429,7 @@ class Loader:
         status) only the delivery just before can be repeated: A, B and then A again means that things are as they
         were, not that A came twice.
         """
-        if sha in self.without_rows:
+        if not sha or sha in self.without_rows:
             return None
         others = [e for e in self.current.values() if e.stem != delivery.stem and e.status == "loaded"]
         if self.contract.latest_by or self.contract.cadence == "occasional":

@@ -59,12 +59,10 @@ def every_key(settings: Settings, release: Path, keys: Collection[str]) -> froze
     now, then = _newest(settings), release / "tables" / "core" / "dim_identity_links.parquet"
     if now is None or not keys or not then.exists():
         return frozenset(keys)
-    asked = set(keys)
-    records = {(r["source"], r["source_customer_id"]) for r in now.to_pylist() if r["customer_key"] in asked}
-    held = pq.read_table(then, columns=["source", "source_customer_id", "customer_key"]).to_pylist()
-    return frozenset(
-        asked | {r["customer_key"] for r in held if (r["source"], r["source_customer_id"]) in records}
-    )
+    record = ["source", "source_customer_id"]
+    theirs = now.filter(pc.is_in(now["customer_key"], pa.array(sorted(keys), pa.string()))).select(record)
+    held = pq.read_table(then, columns=[*record, "customer_key"]).join(theirs, record, join_type="left semi")
+    return frozenset({*keys, *held["customer_key"].to_pylist()})
 
 
 def find(settings: Settings, source: str, customer_id: str) -> Person:

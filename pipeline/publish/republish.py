@@ -87,13 +87,13 @@ def again(
         candidate = settings.releases / f".tmp-{secrets.token_hex(8)}"
         candidate.mkdir(parents=True)
         try:
-            rows, changed = _copy(settings, candidate, before, refused)
+            rows, met = _copy(settings, candidate, before, refused)
             day = date.fromisoformat(before["as_of_date"])
             checks = _audit(settings, candidate, refused, before, day)
             stopped = blocking(checks)
             if stopped:
                 raise GateStopped("nothing was published: " + "\n".join(str(check) for check in stopped))
-            if not changed:
+            if not met:
                 release.remove(candidate)
                 if before["release"] != follows:
                     release.point(settings, before["release"])
@@ -104,7 +104,7 @@ def again(
                 "previous_release": follows,
                 "run_id": f"withdrawal-{secrets.token_hex(8)}",
                 "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-                "withheld": {"persons": len(refused.persons), "rows": rows},
+                "withheld": {"persons": len(met), "rows": rows},
                 "access_log": vars(access_log.head(settings)),
             }
             manifest["checks"] = [check.as_dict() for check in checks]
@@ -113,15 +113,15 @@ def again(
             release.remove(candidate)
             raise
     log(f"release {name} is current: {rows} rows were left out")
-    return Republished(name, before["release"], rows, len(refused.persons))
+    return Republished(name, before["release"], rows, len(met))
 
 
 def _copy(
     settings: Settings, candidate: Path, before: dict[str, Any], refused: consent.Refusals
-) -> tuple[int, bool]:
-    """Copy each table's Parquet without the refused; (rows left out, whether anything is another)."""
+) -> tuple[int, set[str]]:
+    """Copy each table's Parquet without the refused; (rows left out, keys of those who were in it or addressed)."""
     folder = settings.releases / before["release"]
-    left_out, changed = 0, False
+    left_out, met = 0, set()
     con = duck.connect([folder, candidate], spill=settings.build / ".spill")
     try:
         withheld.register(con, refused)
@@ -135,16 +135,17 @@ def _copy(
                 f"copy (select {withheld.columns(schema, names)} from {rows} where {withheld.condition(schema, names)}) "
                 f"to {literal(str(target))} (format parquet, compression zstd)"
             )
+            if "customer_key" not in names:
+                continue
             kept = f"read_parquet({literal(str(target))}, hive_partitioning = false)"
-            gone, other = con.execute(
-                f"select (select count(*) from {rows}) - (select count(*) from {kept}), "
-                f"exists (select * from {rows} except all select * from {kept})"
-            ).fetchone()  # type: ignore[misc]
-            left_out += gone
-            changed |= other
+            changed = con.execute(
+                f"select customer_key from (select * from {rows} except all select * from {kept})"
+            ).fetchall()
+            met.update(row[0] for row in changed)
+            left_out += entry["rows"] - pq.read_metadata(target).num_rows
     finally:
         con.close()
-    return left_out, changed
+    return left_out, met
 
 
 def _write(settings: Settings, candidate: Path, manifest: dict[str, Any]) -> None:
