@@ -59,6 +59,7 @@ class Settings:
     token_key = property(lambda self: self.home / "token.key")
     identity = property(lambda self: self.home / "identity")
     decisions = property(lambda self: self.home / "decisions" / "identity.jsonl")
+    approvals = property(lambda self: self.home / "decisions" / "gates.jsonl")
     build = property(lambda self: self.home / "build")
     warehouse = property(lambda self: self.home / "warehouse" / "warehouse.duckdb")
     dbt = property(lambda self: self.home / "dbt")

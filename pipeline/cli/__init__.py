@@ -17,6 +17,7 @@ _MODULES = {
     "run": "runs",
     "backfill": "runs",
     "releases": "releases",
+    "gate": "gate",
     "quarantine": "quarantine",
     "trace": "trace",
     "tables": "tables",

@@ -22,9 +22,9 @@ from pipeline.errors import GateStopped, StrataError
 from pipeline.ingest.contracts import load_contracts
 from pipeline.privacy import requests
 from pipeline.progress import say
-from pipeline.quality.checks import Check, blocking
+from pipeline.quality.checks import Check, blocking, save_checks
 from pipeline.quality.failing_rows import failing_rows
-from pipeline.quality.gate import save_checks, source_checks
+from pipeline.quality.gate import source_checks
 from pipeline.quality.gates import gates_named
 from pipeline.resources import RunLock
 from pipeline.schedule_days import as_of_date, daily_partitions
