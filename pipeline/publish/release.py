@@ -28,7 +28,7 @@ from pipeline.privacy.erasure_gate import erasure_checks
 from pipeline.publish import drift, withheld
 from pipeline.publish.report import PAGE_TABLES, render_page
 from pipeline.publish.serving import serve
-from pipeline.quality import approvals
+from pipeline.quality import approvals, leaving
 from pipeline.quality.checks import Check, blocking, save_checks
 from pipeline.quality.policy import thresholds
 from pipeline.quality.suites import load_suites, run_suite
@@ -177,6 +177,7 @@ def publish(
         checks = [Check.from_dict(dict(c)) for c in proof.checks] + audit(candidate)
         checks += [*withheld.recheck(settings, candidate, refused), retention.check(settings, as_of)]
         checks += erasure_checks(settings, candidate, as_of)
+        checks += leaving.check(candidate, tables, as_of)
         checks += drift.check(settings, candidate, as_of, before, tables)
         checks = approvals.applied(settings, checks, as_of, proof.fingerprint)
         save_checks(settings, "release", run_id, checks)
@@ -390,6 +391,7 @@ def _manifest(
             "bytes": file.stat().st_size,
             "status": "not_enabled" if missing else "published",
             "columns": {c[0]: c[1] for c in columns},
+            "grain": list(table.grain),
             **({"schemes": table.schemes} if table.schemes else {}),
             **({"missing_feeds": missing} if missing else {}),
         }
