@@ -9,6 +9,7 @@
 | STRATA_TOKEN_KEY | `$STRATA_HOME/token.key`, made on first use | key of the tokens, 64 hex characters |
 | STRATA_TOKEN_KEY_NEW | none | the key that `strata vault rotate` goes over to |
 | STRATA_FIRST_DAY | earliest delivery day in landing | first daily partition that Dagster shows |
+| STRATA_BACKUP | none | folder of the weekly backup, on another disk |
 | STRATA_ALERT_WEBHOOK | none | address that a run-failure alert is posted to |
 """
 
@@ -51,6 +52,7 @@ class Settings:
     timezone: str
     first_day: date | None
     alert_webhook: str | None
+    backup: Path | None = None
 
     raw = property(lambda self: self.home / "raw")
     ledger = property(lambda self: self.home / "raw" / "_ledger")
@@ -87,6 +89,7 @@ def load() -> Settings:
         first = date.fromisoformat(first_day) if first_day else None
     except ValueError as error:
         raise StrataError(f"STRATA_FIRST_DAY={first_day!r} is no date such as 2026-01-31") from error
+    backup = os.environ.get("STRATA_BACKUP")
     return Settings(
         home=Path(os.environ.get("STRATA_HOME") or "var").expanduser().resolve(),
         landing=Path(os.environ.get("STRATA_LANDING") or "landing").expanduser().resolve(),
@@ -94,4 +97,5 @@ def load() -> Settings:
         timezone=timezone,
         first_day=first,
         alert_webhook=os.environ.get("STRATA_ALERT_WEBHOOK") or None,
+        backup=Path(backup).expanduser().resolve() if backup else None,
     )

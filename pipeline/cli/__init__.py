@@ -33,6 +33,9 @@ _MODULES = {
     "score": "score",
     "policy": "policy",
     "audiences": "audiences",
+    "backup": "home",
+    "restore": "home",
+    "doctor": "home",
     "ui": "ui",
 }
 
