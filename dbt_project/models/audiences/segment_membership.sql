@@ -47,7 +47,7 @@ select
 from reasons
 inner join people using (customer_key)
 cross join policy
-left join {{ ref('class_reasons') }} as templates
+left join {{ ref('int_class_templates') }} as templates
     on reasons.scheme = templates.scheme and reasons.reason_code = templates.reason_code
-left join {{ ref('segment_labels') }} as labels on reasons.scheme = labels.scheme and reasons.class = labels.class
-left join {{ ref('playbook') }} as playbook on reasons.scheme = playbook.scheme and reasons.class = playbook.class
+left join {{ ref('int_segment_labels') }} as labels on reasons.scheme = labels.scheme and reasons.class = labels.class
+left join {{ ref('int_playbook') }} as playbook on reasons.scheme = playbook.scheme and reasons.class = playbook.class

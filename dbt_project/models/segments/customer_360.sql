@@ -10,7 +10,7 @@ actions as (
         playbook.*,
         steps.step,
         row_number() over (order by playbook.priority, playbook.scheme, playbook.class) as place
-    from {{ ref('playbook') }} as playbook
+    from {{ ref('int_playbook') }} as playbook
     inner join {{ ref('action_steps') }} as steps
         on playbook.priority between steps.priority_from and steps.priority_to
 ),
@@ -40,7 +40,7 @@ conflict_sides as (
     {%- for side in [1, 2] %}
     select conflicts.conflict, {{ side }} as side, labels.scheme, labels.class
     from {{ ref('class_conflicts') }} as conflicts
-    inner join {{ ref('segment_labels') }} as labels
+    inner join {{ ref('int_segment_labels') }} as labels
         on conflicts.scheme_{{ side }} = labels.scheme
         and '|' || conflicts.classes_{{ side }} || '|' like '%|' || labels.class || '|%'
     {{ 'union all' if not loop.last }}
@@ -58,6 +58,13 @@ conflicting as (
 conflicts as (
     select customer_key, {{ dbt.listagg('conflict', "'|'", 'order by conflict') }} as conflict_flags
     from conflicting
+    group by customer_key
+),
+
+custom as (
+    select customer_key, {{ dbt.listagg('segment', "'|'", 'order by segment') }} as custom_segments
+    from {{ ref('int_custom_segment_members') }}
+    where class = 'member'
     group by customer_key
 ),
 
@@ -121,6 +128,7 @@ joined as (
         facts.profit_abc,
         lifecycle.expected_gap,
         lifecycle.churn_days,
+        custom.custom_segments,
         conflicts.conflict_flags,
         coalesce(complaints.open_complaints_n, 0) as open_complaints_n,
         coalesce(consents.has_marketing, false) as has_marketing,
@@ -153,6 +161,7 @@ joined as (
     cross join care_log
     inner join classes using (customer_key)
     inner join {{ ref('customer_lifecycle') }} as lifecycle using (customer_key)
+    left join custom using (customer_key)
     left join conflicts using (customer_key)
     left join complaints using (customer_key)
     left join {{ ref('int_customer_consents') }} as consents using (customer_key)
@@ -168,6 +177,7 @@ select
     {%- for scheme in class_columns() %}
     joined.{{ scheme }}_class,
     {%- endfor %}
+    joined.custom_segments,
     joined.conflict_flags,
     actions.step as action_step,
     actions.scheme as action_scheme,
