@@ -98,12 +98,8 @@ select
     run_context.reporting_currency,
     run_context.currency_digits,
     versions.policy_version,
-    {{ date_minus('run_context.as_of_date', 'wide.rfm_window_days') }} as rfm_window_start,
+    {{ window_starts('run_context.as_of_date', 'wide') }},
     {{ date_minus('run_context.refresh_date', 'wide.rfm_window_days') }} as rfm_window_start_at_refresh,
-    {{ date_minus('run_context.as_of_date', 'wide.abc_window_days') }} as abc_window_start,
-    {{ date_minus('run_context.as_of_date', 'wide.lifecycle_year_window_days') }} as year_start,
-    {{ date_minus('run_context.as_of_date', 'wide.lifecycle_half_window_days') }} as half_start,
-    {{ date_minus('run_context.as_of_date', '2 * wide.lifecycle_half_window_days') }} as previous_half_start,
     {{ date_minus('run_context.as_of_date', 'wide.channel_window_days') }} as channel_window_start,
     wide.*
 from run_context

@@ -14,8 +14,7 @@ grown as (
 tiered as (
     select
         abc.*,
-        case abc.abc_class when 'A' then 'high' when 'B' then 'mid' when 'C' then 'low' else abc.abc_class end
-            as value_tier,
+        {{ value_tier('abc.abc_class') }} as value_tier,
         grown.has_grown and abc.abc_class in ('B', 'C') as potential_flag
     from {{ ref('customer_abc') }} as abc
     inner join grown using (customer_key)
