@@ -3,58 +3,9 @@ with policy as (
     select * from {{ ref('int_run_policy') }}
 ),
 
-common as (
-    select
-        coalesce({{ quantile('facts.own_gap_days', 0.5) }}, max(policy.lifecycle_default_gap_days)) as gap_days
-    from policy
-    left join {{ ref('int_customer_facts') }} as facts on facts.purchase_days_n >= 2
+common as ({{ common_gap(ref('int_customer_facts')) }}
 ),
-
-rhythm as (
-    select
-        facts.*,
-        {{ shrunk_gap('facts.purchase_days_n - 1', 'facts.own_gap_days') }} as expected_gap,
-        -- The same as it stood before the last purchase.
-        {{ shrunk_gap('facts.purchase_days_n - 2', 'facts.earlier_gap_days') }} as earlier_expected_gap
-    from {{ ref('int_customer_facts') }} as facts
-    cross join common
-    cross join policy
-),
-
-limits as (
-    select
-        rhythm.*,
-        {{ clamp('policy.lifecycle_decline_factor * expected_gap', 'policy.lifecycle_decline_min_days',
-                 'policy.lifecycle_decline_max_days') }} as decline_days,
-        {{ clamp('policy.lifecycle_churn_factor * expected_gap', 'policy.lifecycle_churn_min_days',
-                 'policy.lifecycle_churn_max_days') }} as churn_days,
-        {{ clamp('policy.lifecycle_churn_factor * earlier_expected_gap', 'policy.lifecycle_churn_min_days',
-                 'policy.lifecycle_churn_max_days') }} as earlier_churn_days
-    from rhythm
-    cross join policy
-),
-
-staged as (
-    select
-        limits.*,
-        case
-            when purchase_days_n = 0 then 'prospect'
-            when recency_days > churn_days then 'churned'
-            when purchase_days_n = 1 and recency_days <= greatest(policy.lifecycle_new_min_days, decline_days) then 'new'
-            when recency_days > decline_days then 'declining'
-            when f180 <= policy.lifecycle_decline_frequency_ratio * f_prev180
-                and f_prev180 >= policy.lifecycle_decline_frequency_previous_min
-                and m180 <= policy.lifecycle_decline_monetary_ratio * m_prev180 then 'declining'
-            when tenure_days >= policy.lifecycle_mature_tenure_days
-                and f365 >= policy.lifecycle_mature_frequency_min
-                and f180 >= policy.lifecycle_mature_recent_frequency_min then 'mature'
-            else 'growing'
-        end as stage,
-        purchase_days_n >= 2 and last_gap_days > earlier_churn_days
-            and recency_days <= policy.lifecycle_reactivated_recency_days as is_reactivated
-    from limits
-    cross join policy
-)
+{{ lifecycle_stages(ref('int_customer_facts')) }}
 
 select
     staged.customer_key,
