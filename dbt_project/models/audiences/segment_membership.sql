@@ -33,24 +33,24 @@ people as (
         and not customers.is_minor and not customers.is_test and not customers.is_employee
 ),
 
-classes as (
+reasons as (
     select * from {{ ref('int_class_reasons') }}
 )
 
 select
-    classes.customer_key,
-    classes.scheme,
+    reasons.customer_key,
+    reasons.scheme,
     policy.as_of_date,
-    classes.class,
+    reasons.class,
     labels.label_zh as class_label_zh,
     labels.label_en as class_label_en,
-    classes.is_inferred,
+    reasons.is_inferred,
     playbook.service_level,
     playbook.pricing_use_allowed,
     playbook.priority,
-    classes.reason_zh,
-    classes.reason_en,
-    classes.reason_codes,
+    {{ reason_text('zh') }} as reason_zh,
+    {{ reason_text('en') }} as reason_en,
+    {{ reason_codes() }} as reason_codes,
     playbook.action_zh as recommended_action_zh,
     playbook.action_en as recommended_action_en,
     playbook.channel_hint,
@@ -58,8 +58,10 @@ select
     people.consent_sms,
     people.consent_ads,
     policy.policy_version
-from classes
+from reasons
 inner join people using (customer_key)
 cross join policy
-left join {{ ref('segment_labels') }} as labels on classes.scheme = labels.scheme and classes.class = labels.class
-left join {{ ref('playbook') }} as playbook on classes.scheme = playbook.scheme and classes.class = playbook.class
+left join {{ ref('class_reasons') }} as templates
+    on reasons.scheme = templates.scheme and reasons.reason_code = templates.reason_code
+left join {{ ref('segment_labels') }} as labels on reasons.scheme = labels.scheme and reasons.class = labels.class
+left join {{ ref('playbook') }} as playbook on reasons.scheme = playbook.scheme and reasons.class = playbook.class

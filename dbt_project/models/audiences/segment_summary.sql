@@ -4,19 +4,11 @@ with policy as (
 ),
 
 classes as (
-    select rfm.customer_key, schemes.scheme,
-        case schemes.scheme
-            when 'rfm' then rfm.rfm_segment
-            when 'abc' then abc.abc_class
-            when 'value' then value.value_tier
-            else lifecycle.stage
-        end as class,
-        rfm.frequency_days, abc.revenue_365, abc.profit_365
-    from {{ ref('customer_rfm') }} as rfm
+    select
+        reasons.scheme, reasons.class, rfm.frequency_days, abc.revenue_365, abc.profit_365
+    from {{ ref('int_class_reasons') }} as reasons
+    inner join {{ ref('customer_rfm') }} as rfm using (customer_key)
     inner join {{ ref('customer_abc') }} as abc using (customer_key)
-    inner join {{ ref('customer_value') }} as value using (customer_key)
-    inner join {{ ref('customer_lifecycle') }} as lifecycle using (customer_key)
-    cross join (select distinct scheme from {{ ref('segment_labels') }}) as schemes
 ),
 
 counted as (

@@ -1,0 +1,18 @@
+{#
+  The sentence of a reason: the template of class_reasons with {1} to {5} replaced by value_1 to value_5. A figure that is
+  missing leaves its mark standing, which a test finds.
+#}
+{% macro reason_text(language, templates='templates', reasons='reasons') -%}
+    {%- set text = namespace(sql=templates ~ '.template_' ~ language) -%}
+    {%- for k in range(1, 6) -%}
+        {%- set mark = "'{" ~ k ~ "}'" -%}
+        {%- set text.sql = 'replace(' ~ text.sql ~ ', ' ~ mark ~ ', coalesce(' ~ reasons ~ '.value_' ~ k ~ ', ' ~ mark ~ '))' -%}
+    {%- endfor -%}
+    {{ text.sql }}
+{%- endmacro %}
+
+{# The same for machines: the code and its figures, separated by |. #}
+{% macro reason_codes(reasons='reasons') -%}
+    concat_ws('|', upper({{ reasons }}.reason_code)
+        {%- for k in range(1, 6) %}, {{ reasons }}.value_{{ k }}{% endfor %})
+{%- endmacro %}
