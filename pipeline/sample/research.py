@@ -201,4 +201,4 @@ def _regions(year: int, day: int) -> Table:
         Column("year", "i", np.full(len(rows), year, dtype=np.int64)),
     ]
     when = np.full(len(rows), day, dtype=np.int64)
-    return Table(SOURCE, "regions", "csv", columns, when, daily=False, stem=f"_{year}")
+    return Table(SOURCE, "regions", "csv", columns, when, daily=False, stem=f".{year}")

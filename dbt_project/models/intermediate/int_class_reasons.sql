@@ -2,6 +2,7 @@
 -- schemes is one view of this shape and one line here.
 {% set families = [
     'int_class_reasons_core',
+    'int_class_reasons_declared',
 ] -%}
 
 {% for family in families -%}
