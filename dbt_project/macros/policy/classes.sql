@@ -3,7 +3,7 @@
   segments are rules over these, so they stand outside.
 #}
 {% macro class_families() -%}
-    {{ return(['int_class_reasons_core', 'int_class_reasons_behaviour']) }}
+    {{ return(['int_class_reasons_core', 'int_class_reasons_behaviour', 'int_class_reasons_declared']) }}
 {%- endmacro %}
 
 {# Schemes with a column of their own in customer_360, in its order; a test finds a scheme that is missing here. #}
