@@ -58,6 +58,8 @@ wide as (
         {{ threshold('lifecycle_mature_recent_frequency_min', 'integer') }},
         {{ threshold('lifecycle_reactivated_recency_days', 'integer') }},
         {{ threshold('value_growth_min', 'decimal(9, 6)') }},
+        {{ threshold('class_dwell_days', 'integer') }},
+        {{ threshold('class_share_min', 'decimal(9, 6)') }},
         {{ threshold('k_anon_min', 'integer') }},
         {{ threshold('low_n', 'integer') }},
         {{ threshold('adult_age', 'integer') }},
