@@ -21,15 +21,34 @@ people as (
 
 reasons as (
     select * from {{ ref('int_class_reasons') }}
+),
+
+-- P-16: the class that is shown may lag behind the one that the figures give.
+shown as (
+    select
+        customer_key,
+        scheme,
+        case when published_from is null then previous_class else class end as class,
+        case when published_from is null or class = previous_class then previous_since else published_from end
+            as since_date,
+        case when published_from is not null and class <> previous_class then previous_class end as previous_class,
+        case when published_from is not null then cause end as change_cause,
+        case when published_from is null then class end as pending_class
+    from {{ ref('class_history') }}
+    where valid_to is null
 )
 
 select
     reasons.customer_key,
     reasons.scheme,
     policy.as_of_date,
-    reasons.class,
+    shown.class,
     labels.label_zh as class_label_zh,
     labels.label_en as class_label_en,
+    shown.since_date,
+    shown.previous_class,
+    shown.change_cause,
+    shown.pending_class,
     reasons.is_inferred,
     playbook.service_level,
     playbook.pricing_use_allowed,
@@ -46,8 +65,9 @@ select
     policy.policy_version
 from reasons
 inner join people using (customer_key)
+inner join shown on reasons.customer_key = shown.customer_key and reasons.scheme = shown.scheme
 cross join policy
 left join {{ ref('int_class_templates') }} as templates
     on reasons.scheme = templates.scheme and reasons.reason_code = templates.reason_code
-left join {{ ref('int_segment_labels') }} as labels on reasons.scheme = labels.scheme and reasons.class = labels.class
-left join {{ ref('int_playbook') }} as playbook on reasons.scheme = playbook.scheme and reasons.class = playbook.class
+left join {{ ref('int_segment_labels') }} as labels on reasons.scheme = labels.scheme and shown.class = labels.class
+left join {{ ref('int_playbook') }} as playbook on reasons.scheme = playbook.scheme and shown.class = playbook.class

@@ -106,6 +106,8 @@ wide as (
         {{ threshold('income_median_months', 'integer') }},
         {{ threshold('account_group_min_subsidiaries', 'integer') }},
         {{ threshold('account_window_days', 'integer') }},
+        {{ threshold('class_dwell_days', 'integer') }},
+        {{ threshold('class_share_min', 'decimal(9, 6)') }},
         {{ threshold('k_anon_min', 'integer') }},
         {{ threshold('low_n', 'integer') }},
         {{ threshold('adult_age', 'integer') }},
