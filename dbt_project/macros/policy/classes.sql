@@ -8,7 +8,10 @@
 
 {# Schemes with a column of their own in customer_360, in its order; a test finds a scheme that is missing here. #}
 {% macro class_columns() -%}
-    {{ return(['rfm', 'abc', 'value', 'lifecycle']) }}
+    {{ return([
+        'rfm', 'abc', 'value', 'lifecycle', 'loyalty', 'behaviour', 'frequency', 'power', 'income', 'channel', 'need',
+        'motive', 'willingness', 'demographics', 'household', 'price_sensitivity',
+    ]) }}
 {%- endmacro %}
 
 {# Every class of every customer, custom segments apart. #}

@@ -23,17 +23,24 @@ cases as (
     where scheme = 'case'
 ),
 
+-- As they are shown: the class that the figures give today may have to hold first (P-16).
+shown as (
+    select customer_key, scheme, case when published_from is null then previous_class else class end as class
+    from {{ ref('class_history') }}
+    where valid_to is null
+),
+
 classes as (
     select
-        reasons.customer_key,
+        shown.customer_key,
         {%- for scheme in class_columns() %}
-        max(case when reasons.scheme = '{{ scheme }}' then reasons.class end) as {{ scheme }}_class,
+        max(case when shown.scheme = '{{ scheme }}' then shown.class end) as {{ scheme }}_class,
         {%- endfor %}
         min(actions.place) as class_place,
-        max(case when reasons.scheme = 'value' then actions.service_level end) as service_level
-    from {{ ref('int_class_reasons') }} as reasons
-    left join actions on reasons.scheme = actions.scheme and reasons.class = actions.class
-    group by reasons.customer_key
+        max(case when shown.scheme = 'value' then actions.service_level end) as service_level
+    from shown
+    left join actions on shown.scheme = actions.scheme and shown.class = actions.class
+    group by shown.customer_key
 ),
 
 conflict_sides as (
@@ -48,10 +55,10 @@ conflict_sides as (
 ),
 
 conflicting as (
-    select reasons.customer_key, sides.conflict
-    from {{ ref('int_class_reasons') }} as reasons
-    inner join conflict_sides as sides on reasons.scheme = sides.scheme and reasons.class = sides.class
-    group by reasons.customer_key, sides.conflict
+    select shown.customer_key, sides.conflict
+    from shown
+    inner join conflict_sides as sides on shown.scheme = sides.scheme and shown.class = sides.class
+    group by shown.customer_key, sides.conflict
     having count(distinct sides.side) = 2
 ),
 
@@ -126,6 +133,10 @@ joined as (
         facts.frequency_abc,
         facts.revenue_abc,
         facts.profit_abc,
+        loyalty.attitude_class,
+        clv.clv_12m,
+        affinity.top_category,
+        affinity.next_category,
         lifecycle.expected_gap,
         lifecycle.churn_days,
         custom.custom_segments,
@@ -161,6 +172,9 @@ joined as (
     cross join care_log
     inner join classes using (customer_key)
     inner join {{ ref('customer_lifecycle') }} as lifecycle using (customer_key)
+    inner join {{ ref('customer_loyalty') }} as loyalty using (customer_key)
+    inner join {{ ref('customer_clv') }} as clv using (customer_key)
+    inner join {{ ref('customer_affinity') }} as affinity using (customer_key)
     left join custom using (customer_key)
     left join conflicts using (customer_key)
     left join complaints using (customer_key)
@@ -194,6 +208,10 @@ select
     joined.profit_abc as behaviour_profit_365,
     joined.expected_gap as behaviour_expected_gap,
     joined.churn_days as behaviour_churn_days,
+    joined.clv_12m as behaviour_clv_12m,
+    joined.attitude_class as preference_attitude,
+    joined.top_category as preference_top_category,
+    joined.next_category as preference_next_category,
     cast(joined.open_complaints_n as integer) as open_complaints_n,
     joined.has_marketing,
     joined.has_profiling,
