@@ -9,7 +9,6 @@ from pipeline.publish.audiences.assets import audience_files
 from pipeline.quality.gate import audiences_gate, sources_gate
 from pipeline.resources import RunLock
 from pipeline.schedules import daily_job, every_morning, failed_run_alert
-from pipeline.settings import DBT_PROJECT_DIR
 from pipeline.transform.dbt import LocalDbt, transform
 
 defs = Definitions(
@@ -19,7 +18,7 @@ defs = Definitions(
     schedules=[every_morning],
     sensors=[failed_run_alert],
     resources={
-        "dbt": LocalDbt(project_dir=str(DBT_PROJECT_DIR), profiles_dir=str(DBT_PROJECT_DIR)),
+        "dbt": LocalDbt(),
         "run_lock": RunLock(),
     },
 )
