@@ -3,16 +3,19 @@
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from dagster import RunRequest, SkipReason, build_schedule_context
 
 from pipeline.errors import StrataError
 from pipeline.home import backup, doctor
 from pipeline.publish import pruning, release
+from pipeline.schedules import every_sunday, weekly_backup
 from pipeline.settings import Settings
 from tests.privacy.conftest import AS_OF, SHOP_ID, Home, built, daily, erase, home, key_of, writable  # noqa: F401
 
@@ -184,3 +187,23 @@ def test_doctor_counts_what_pruning_would_free(home: Home, monkeypatch: pytest.M
     assert list(found.prunable) == [oldest]
     assert found.prunable[oldest] > 0
     assert f"would remove 1: {oldest}" in doctor.told(found)
+
+
+def test_the_weekly_job_proves_its_backup_and_fails_where_it_cannot(
+    home: Home,  # noqa: F811
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sunday = build_schedule_context(scheduled_execution_time=AT)
+    monkeypatch.delenv("STRATA_BACKUP", raising=False)
+    assert isinstance(every_sunday(sunday), SkipReason)
+    assert not weekly_backup.execute_in_process(raise_on_error=False).success
+    monkeypatch.setenv("STRATA_BACKUP", str(place))
+    assert isinstance(every_sunday(sunday), RunRequest)
+    assert weekly_backup.execute_in_process().success
+    assert len(backup.backups(place)) == 1
+    monkeypatch.setattr(backup, "_counted", lambda *_: ["raw holds 1 rows, and 2 were backed up"])
+    time.sleep(1)
+    result = weekly_backup.execute_in_process(raise_on_error=False)
+    assert not result.success
+    assert "raw holds 1 rows" in str(result.failure_data_for_node("back_up"))
