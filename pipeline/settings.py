@@ -30,6 +30,8 @@ MAPPINGS_DIR = PROJECT_ROOT / "pipeline" / "ingest" / "mappings"
 # Great Expectations would otherwise report its use to its makers.
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")
+# The SQL of a build may open the seeds, wherever the command is called from (macros/dialect/file_access.sql).
+os.environ["STRATA_DBT_PROJECT"] = str(DBT_PROJECT_DIR)
 
 
 def _add_interpreter_to_path() -> None:
