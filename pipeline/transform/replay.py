@@ -154,5 +154,3 @@ def _order(nodes: dict[str, Any], wanted: Sequence[str]) -> list[dict[str, Any]]
         if node["resource_type"] == "model" and f"{node['schema']}.{node['name']}" in wanted:
             add(name)
     return list(found.values())
-
-
