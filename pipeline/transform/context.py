@@ -64,7 +64,11 @@ def reporting_currency(settings: Settings, in_force: Iterable[ledger.Entry]) -> 
 
 
 def write_context(settings: Settings, as_of: date) -> RunContext:
-    """Decide and write `build/run_context.parquet`."""
+    """Decide and write `build/run_context.parquet` and the custom segments beside it. Raises StrataError."""
+    # The readers of the seeds ask this module for their folder.
+    from pipeline.segments import custom
+
+    custom.write(settings, as_of)
     in_force = ledger.in_force(ledger.read(settings), as_of)
     currency = reporting_currency(settings, in_force)
     context = RunContext(

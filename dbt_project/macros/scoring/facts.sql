@@ -95,7 +95,15 @@ bought as (
             as f_prev180,
         sum(net_revenue) filter (where day >= policy.half_start) as sales_180,
         sum(net_revenue) filter (where day >= policy.previous_half_start and day < policy.half_start)
-            as sales_prev180
+            as sales_prev180,
+        bit_count(bit_or({{ bit_of('(4 * extract(year from day) + extract(quarter from day)) % 62') }})
+            filter (where is_purchase_day and day >= policy.year_start)) as quarters_365,
+        count(gap_days) as gaps_n,
+        sum(gap_days) as gaps_sum,
+        sum(gap_days * gap_days) as gaps_square_sum,
+        sum(profit) as profit_ever,
+        bool_or(is_profit_unknown) as is_profit_ever_unknown,
+        bool_or(profit_is_estimated) as is_profit_ever_estimated
     from {{ days }} as days
     {{ with_policy }}
     group by days.customer_key{{ also }}
@@ -111,7 +119,10 @@ brought_back as (
         bool_or(profit_is_estimated) filter (where day >= policy.abc_window_start) as profit_is_estimated,
         sum(refund_net) filter (where day >= policy.half_start) as refunds_180,
         sum(refund_net) filter (where day >= policy.previous_half_start and day < policy.half_start)
-            as refunds_prev180
+            as refunds_prev180,
+        sum(profit_reversed) as profit_reversed_ever,
+        bool_or(is_profit_unknown) as is_profit_ever_unknown,
+        bool_or(profit_is_estimated) as is_profit_ever_estimated
     from {{ returns }} as returns
     {{ with_policy }}
     group by returns.customer_key{{ also | replace('days.', 'returns.') }}

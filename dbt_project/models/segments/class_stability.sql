@@ -71,4 +71,4 @@ select
     playbook.class is not null as has_action
 from shared
 cross join policy
-left join {{ ref('playbook') }} as playbook on shared.scheme = playbook.scheme and shared.class = playbook.class
+left join {{ ref('int_playbook') }} as playbook on shared.scheme = playbook.scheme and shared.class = playbook.class
