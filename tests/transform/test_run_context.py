@@ -87,6 +87,7 @@ def test_the_context_is_one_row_with_the_currency_s_minor_unit(settings: Setting
                 "refresh_date": date(2024, 5, 1),
                 "reporting_currency": currency,
                 "currency_digits": digits,
+                "rules": project_hash(suffixes=(".sql", ".csv")),
             }
         ]
 
