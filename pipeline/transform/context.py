@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.clv.evaluated import keep_template, known_before
 from pipeline.errors import StrataError
 from pipeline.ingest import ledger
 from pipeline.ingest.files import write_parquet
@@ -60,7 +61,8 @@ def reporting_currency(settings: Settings, in_force: Iterable[ledger.Entry]) -> 
 
 
 def write_context(settings: Settings, as_of: date) -> RunContext:
-    """Decide and write `build/run_context.parquet`."""
+    """Decide and write `build/run_context.parquet`; see to it that the evaluations are a table, be it an empty one."""
+    keep_template(settings)
     in_force = ledger.in_force(ledger.read(settings), as_of)
     currency = reporting_currency(settings, in_force)
     context = RunContext(
@@ -92,7 +94,7 @@ def project_hash(folders: Iterable[Path] = (DBT_PROJECT_DIR,)) -> str:
 
 def fingerprint(settings: Settings, as_of: date) -> str:
     """SHA-256 of everything that decides a build for `as_of`: deliveries and their revisions, what people
-    decided about suspect merges, policy, SQL, currency.
+    decided about suspect merges, what back-tests found, policy, SQL, currency.
 
     Files that were refused count too: a release shows them in its ledger.
     """
@@ -102,6 +104,8 @@ def fingerprint(settings: Settings, as_of: date) -> str:
     for entry in sorted(entries, key=lambda e: (e.delivery, e.sha256)):
         if entry.dt is None or (entry.dt < as_of and entry.known_from and entry.known_from <= as_of):
             digest.update(f"{entry.delivery}|{entry.sha256}|{entry.status}\n".encode())
+    for path in known_before(settings, as_of):
+        digest.update(path.read_bytes())
     if settings.decisions.exists():
         digest.update(settings.decisions.read_bytes())
     return digest.hexdigest()
