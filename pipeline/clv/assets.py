@@ -19,13 +19,16 @@ from pipeline.schedule_days import as_of_date, daily_partitions
 )
 def model_backtest(context: AssetExecutionContext, run_lock: RunLock) -> MaterializeResult:
     """What forecasts and limits would have said on past days, beside what came (E-09). Due once in
-    `evaluation_every_days`; the next build shows it."""
-    # SciPy is needed on the days on which it is due.
+    `evaluation_every_days`; a model that has won foretells every day. The next build shows both."""
     from pipeline.clv import evaluation
 
-    written = evaluation.evaluate(settings_module.load(), as_of_date(context.partition_key))
-    if written:
-        say(f"forecasts and limits were tested on past days: {written.name}")
+    settings, day = settings_module.load(), as_of_date(context.partition_key)
+    evaluated, foretold = evaluation.evaluate(settings, day), evaluation.forecast(settings, day)
+    if evaluated:
+        say(f"forecasts and limits were tested on past days: {evaluated.name}")
     return MaterializeResult(
-        metadata={"written": MetadataValue.path(str(written)) if written else MetadataValue.text("not due")}
+        metadata={
+            "evaluation": MetadataValue.path(str(evaluated)) if evaluated else "not due",
+            "forecast": MetadataValue.path(str(foretold)) if foretold else "the formula stands",
+        }
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.clv.evaluated import keep_template, known_before
+from pipeline.clv.evaluated import keep_template, read_by
 from pipeline.errors import StrataError
 from pipeline.ingest import ledger
 from pipeline.ingest.files import write_parquet
@@ -104,7 +104,7 @@ def fingerprint(settings: Settings, as_of: date) -> str:
     for entry in sorted(entries, key=lambda e: (e.delivery, e.sha256)):
         if entry.dt is None or (entry.dt < as_of and entry.known_from and entry.known_from <= as_of):
             digest.update(f"{entry.delivery}|{entry.sha256}|{entry.status}\n".encode())
-    for path in known_before(settings, as_of):
+    for path in read_by(settings, as_of):
         digest.update(path.read_bytes())
     if settings.decisions.exists():
         digest.update(settings.decisions.read_bytes())

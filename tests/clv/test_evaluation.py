@@ -125,3 +125,42 @@ def test_a_model_is_chosen_only_where_it_won_at_every_horizon(
         monkeypatch.setattr(backtest, "run_all", lambda *a, won=won_year, **k: tested(won))
         verdict = next(row for row in _measured(shop) if row["subject"] == "clv" and row.get("is_chosen"))
         assert (verdict["method"], verdict["reason"]) == (method, reason)
+
+
+@pytest.mark.parametrize(
+    ("changes", "wins"),
+    [
+        ({}, True),
+        ({("clv", "money"): "formula"}, False),
+        ({("clv", "purchases"): "formula"}, False),
+        ({("basis", "money"): "net_revenue"}, False),
+    ],
+)
+def test_the_model_foretells_where_it_won_for_purchases_and_for_profit(
+    changes: dict[tuple[str, str], str], wins: bool
+) -> None:
+    methods = {
+        ("basis", "money"): "profit",
+        ("clv", "purchases"): "model",
+        ("clv", "money"): "model",
+    } | changes
+    rows = [
+        {"subject": subject, "measure": measure, "method": method, "is_chosen": subject == "clv"}
+        for (subject, measure), method in methods.items()
+    ]
+    # The model's errors stand in the table whoever has won.
+    rows.append({"subject": "clv", "measure": "money", "method": "model", "is_chosen": None})
+    assert evaluation.earned(rows) is wins
+
+
+def test_three_forecasts_are_kept_and_the_newest_before_the_day_decides_a_build(home: Settings) -> None:
+    evaluated.keep_template(home)
+    for day in range(1, 6):
+        evaluated.keep_forecast(home, evaluated.FORECASTS.empty_table(), date(2026, 1, day))
+    assert sorted(p.stem for p in evaluated.forecasts(home).iterdir()) == [
+        "2026-01-03",
+        "2026-01-04",
+        "2026-01-05",
+        "none",
+    ]
+    assert [p.stem for p in evaluated.read_by(home, date(2026, 1, 5))] == ["2026-01-04"]
