@@ -51,6 +51,7 @@ class Settings:
     timezone: str
     first_day: date | None
     alert_webhook: str | None
+    policy_preset: str | None = None
 
     raw = property(lambda self: self.home / "raw")
     ledger = property(lambda self: self.home / "raw" / "_ledger")
@@ -93,4 +94,5 @@ def load() -> Settings:
         timezone=timezone,
         first_day=first,
         alert_webhook=os.environ.get("STRATA_ALERT_WEBHOOK") or None,
+        policy_preset=os.environ.get("STRATA_POLICY_PRESET") or None,
     )

@@ -19,6 +19,7 @@ _MODULES = {
     "releases": "releases",
     "quarantine": "quarantine",
     "trace": "trace",
+    "explain": "explain",
     "tables": "tables",
     "vault": "vault",
     "erase": "erase",

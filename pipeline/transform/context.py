@@ -23,12 +23,17 @@ _NO_MINOR_UNIT = {"JPY", "KRW", "VND"}
 
 @dataclass(frozen=True)
 class RunContext:
-    """One row for dbt. `refresh_date` is the day whose RFM cut points are in force on `as_of_date` (M-01)."""
+    """One row for dbt. `refresh_date` is the day whose RFM cut points are in force on `as_of_date` (M-01).
+
+    `rules` is the hash of SQL and seeds: where it differs from that of the build before, a class may have moved by it.
+    """
 
     as_of_date: date
     refresh_date: date
     reporting_currency: str
     currency_digits: int
+    policy_preset: str | None
+    rules: str
 
 
 def refresh_date(as_of: date, extra: Iterable[date]) -> date:
@@ -59,12 +64,38 @@ def reporting_currency(settings: Settings, in_force: Iterable[ledger.Entry]) -> 
     return declared.pop() if declared else "CNY"
 
 
+def policy_preset(name: str | None) -> str | None:
+    """The preset of that name. Raises StrataError where there is none."""
+    known = policy_presets()
+    if name and name not in known:
+        raise StrataError(f"there is no policy preset {name!r}: set one of {', '.join(known)}, or none")
+    return name
+
+
+def policy_presets() -> dict[str, list[dict[str, str]]]:
+    """Rows of policy_presets.csv by preset."""
+    found: dict[str, list[dict[str, str]]] = {}
+    with (POLICY_DIR / "policy_presets.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            found.setdefault(row["preset"], []).append(row)
+    return found
+
+
 def write_context(settings: Settings, as_of: date) -> RunContext:
-    """Decide and write `build/run_context.parquet`."""
+    """Decide and write `build/run_context.parquet` and the custom segments beside it. Raises StrataError."""
+    # The readers of the seeds ask this module for their folder.
+    from pipeline.segments import custom
+
+    custom.write(settings, as_of)
     in_force = ledger.in_force(ledger.read(settings), as_of)
     currency = reporting_currency(settings, in_force)
     context = RunContext(
-        as_of, refresh_date(as_of, policy_refreshes()), currency, 0 if currency in _NO_MINOR_UNIT else 2
+        as_of,
+        refresh_date(as_of, policy_refreshes()),
+        currency,
+        0 if currency in _NO_MINOR_UNIT else 2,
+        policy_preset(settings.policy_preset),
+        project_hash(suffixes=(".sql", ".csv")),
     )
     schema = pa.schema(
         [
@@ -72,19 +103,23 @@ def write_context(settings: Settings, as_of: date) -> RunContext:
             ("refresh_date", pa.date32()),
             ("reporting_currency", pa.string()),
             ("currency_digits", pa.int32()),
+            ("policy_preset", pa.string()),
+            ("rules", pa.string()),
         ]
     )
     write_parquet(pa.Table.from_pylist([vars(context)], schema), settings.build / "run_context.parquet")
     return context
 
 
-def project_hash(folders: Iterable[Path] = (DBT_PROJECT_DIR,)) -> str:
+def project_hash(
+    folders: Iterable[Path] = (DBT_PROJECT_DIR,), suffixes: tuple[str, ...] = (".sql", ".yml", ".csv")
+) -> str:
     """SHA-256 over the SQL, YAML and seeds of the dbt project: what a build is made by."""
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted(folder.rglob("*")):
             parts = path.relative_to(folder).parts
-            if path.suffix in (".sql", ".yml", ".csv") and parts[0] not in ("target", "logs"):
+            if path.suffix in suffixes and parts[0] not in ("target", "logs"):
                 digest.update("/".join(parts).encode())
                 digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -98,7 +133,8 @@ def fingerprint(settings: Settings, as_of: date) -> str:
     """
     entries = ledger.read(settings)
     digest = hashlib.sha256(project_hash().encode())
-    digest.update(f"{as_of}|{reporting_currency(settings, ledger.in_force(entries, as_of))}".encode())
+    preset = f"|{settings.policy_preset}" if settings.policy_preset else ""
+    digest.update(f"{as_of}|{reporting_currency(settings, ledger.in_force(entries, as_of))}{preset}".encode())
     for entry in sorted(entries, key=lambda e: (e.delivery, e.sha256)):
         if entry.dt is None or (entry.dt < as_of and entry.known_from and entry.known_from <= as_of):
             digest.update(f"{entry.delivery}|{entry.sha256}|{entry.status}\n".encode())

@@ -29,7 +29,7 @@ from pipeline.quality.gates import gates_named
 from pipeline.resources import RunLock
 from pipeline.schedule_days import as_of_date, daily_partitions
 from pipeline.settings import DBT_PROJECT_DIR, Settings
-from pipeline.transform import receipt
+from pipeline.transform import history, receipt
 from pipeline.transform.context import fingerprint, write_context
 
 MANIFEST = DBT_PROJECT_DIR / "target" / "manifest.json"
@@ -209,6 +209,7 @@ def transform(context: AssetExecutionContext, dbt: LocalDbt, run_lock: RunLock) 
     if stopped:
         raise GateStopped("the sources' gate is shut: " + "\n".join(str(check) for check in stopped))
     write_context(settings, day)
+    history.prepare(settings, day, _nodes())
     built_from = fingerprint(settings, day)
     settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
     target = settings.dbt / "target"

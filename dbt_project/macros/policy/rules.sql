@@ -43,3 +43,11 @@
     (greatest({{ gaps }}, 0) * coalesce({{ own_gap }}, 0) + policy.lifecycle_shrink_weight * common.gap_days)
     / (greatest({{ gaps }}, 0) + policy.lifecycle_shrink_weight)
 {%- endmacro %}
+
+{# 1 … 5 by how long ago the last purchase was, at the limits that score recency in a home with few buyers. #}
+{% macro recency_bucket(recency_days, policy) -%}
+    1
+    {%- for k in range(1, 5) %}
+    + case when {{ recency_days }} > {{ policy }}.rfm_absolute_recency_{{ k }} then 1 else 0 end
+    {%- endfor %}
+{%- endmacro %}

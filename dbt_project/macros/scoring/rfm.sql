@@ -116,9 +116,9 @@ cross join policy
 {#
   Customers with their three scores. `facts` has recency_days, frequency_rfm, monetary_rfm and purchase_days_n;
   `cut_points` is what rfm_cut_points gives. Scores come from cut points, never from the order of rows, so equal values
-  score alike. Money of 0 or less scores 1 whatever the cut points.
+  score alike. Money of 0 or less scores 1 whatever the cut points. `step`: a column by which both have several versions.
 #}
-{% macro rfm_scores(facts, cut_points, recency_at_cut='lower', amount_at_cut='lower') %}
+{% macro rfm_scores(facts, cut_points, recency_at_cut='lower', amount_at_cut='lower', step=none) %}
     select
         facts.*,
         recency.scoring_mode,
@@ -131,8 +131,11 @@ cross join policy
         end as monetary_score
     from {{ facts }} as facts
     inner join {{ cut_points }} as recency on recency.measure = 'recency'
+        {%- if step %} and recency.{{ step }} = facts.{{ step }}{% endif %}
     inner join {{ cut_points }} as frequency on frequency.measure = 'frequency'
+        {%- if step %} and frequency.{{ step }} = facts.{{ step }}{% endif %}
     inner join {{ cut_points }} as monetary on monetary.measure = 'monetary'
+        {%- if step %} and monetary.{{ step }} = facts.{{ step }}{% endif %}
 {% endmacro %}
 
 {#

@@ -5,9 +5,11 @@ with run_context as (
 ),
 
 in_force as (
-    select thresholds.*
+    select thresholds.key, coalesce(presets.value, thresholds.value) as value
     from {{ ref('thresholds') }} as thresholds
     inner join run_context on {{ is_in_force('thresholds', 'run_context.as_of_date') }}
+    left join {{ ref('policy_presets') }} as presets
+        on run_context.policy_preset = presets.preset and thresholds.key = presets.key
 ),
 
 versions as (
@@ -57,6 +59,33 @@ wide as (
         {{ threshold('lifecycle_mature_frequency_min', 'integer') }},
         {{ threshold('lifecycle_mature_recent_frequency_min', 'integer') }},
         {{ threshold('lifecycle_reactivated_recency_days', 'integer') }},
+        {{ threshold('loyalty_frequency_min', 'integer') }},
+        {{ threshold('loyalty_quarters_min', 'integer') }},
+        {{ threshold('loyalty_recency_factor', 'double') }},
+        {{ threshold('attitude_valid_days', 'integer') }},
+        {{ threshold('attitude_csat_top_boxes', 'integer') }},
+        {{ threshold('tier_high_score_min', 'integer') }},
+        {{ threshold('tier_mid_score_min', 'integer') }},
+        {{ threshold('behaviour_window_days', 'integer') }},
+        {{ threshold('channel_mixed_share_min', 'decimal(9, 6)') }},
+        {{ threshold('channel_known_share_min', 'decimal(9, 6)') }},
+        {{ threshold('price_sensitive_share_min', 'decimal(9, 6)') }},
+        {{ threshold('price_insensitive_share_max', 'decimal(9, 6)') }},
+        {{ threshold('price_purchase_days_min', 'integer') }},
+        {{ threshold('price_known_share_min', 'decimal(9, 6)') }},
+        {{ threshold('affinity_window_days', 'integer') }},
+        {{ threshold('affinity_purchase_days_min', 'integer') }},
+        {{ threshold('affinity_index_min', 'decimal(9, 6)') }},
+        {{ threshold('affinity_shrink_weight', 'integer') }},
+        {{ threshold('affinity_pair_support_min', 'integer') }},
+        {{ threshold('clv_horizon_days', 'integer') }},
+        {{ threshold('clv_discount_rate', 'decimal(9, 6)') }},
+        {{ threshold('clv_return_window_days', 'integer') }},
+        {{ threshold('clv_min_history_days', 'integer') }},
+        {{ threshold('clv_min_buyers', 'integer') }},
+        {{ threshold('clv_min_repeat_buyers', 'integer') }},
+        {{ threshold('clv_recent_days', 'integer') }},
+        {{ threshold('clv_min_recent_purchases', 'integer') }},
         {{ threshold('value_growth_min', 'decimal(9, 6)') }},
         {{ threshold('need_high_score_min', 'integer') }},
         {{ threshold('need_signal_days', 'integer') }},
@@ -79,6 +108,8 @@ wide as (
         {{ threshold('income_median_months', 'integer') }},
         {{ threshold('account_group_min_subsidiaries', 'integer') }},
         {{ threshold('account_window_days', 'integer') }},
+        {{ threshold('class_dwell_days', 'integer') }},
+        {{ threshold('class_share_min', 'decimal(9, 6)') }},
         {{ threshold('k_anon_min', 'integer') }},
         {{ threshold('low_n', 'integer') }},
         {{ threshold('adult_age', 'integer') }},
@@ -92,6 +123,10 @@ wide as (
         {{ threshold('survey_confidence_z', 'double') }},
         {{ threshold('survey_read_from_n', 'integer') }},
         {{ threshold('contact_fresh_days', 'integer') }},
+        {{ threshold('pressure_7d_max', 'integer') }},
+        {{ threshold('pressure_30d_max', 'integer') }},
+        {{ threshold('care_high_days', 'integer') }},
+        {{ threshold('care_mid_days', 'integer') }},
         {{ threshold('identity_unresolved_share_max', 'decimal(9, 6)') }},
         {{ threshold('channel_window_days', 'integer') }},
         {{ threshold('session_engaged_seconds', 'integer') }},
@@ -118,14 +153,14 @@ select
     run_context.refresh_date,
     run_context.reporting_currency,
     run_context.currency_digits,
-    versions.policy_version,
-    {{ date_minus('run_context.as_of_date', 'wide.rfm_window_days') }} as rfm_window_start,
+    versions.policy_version || coalesce('+' || run_context.policy_preset, '') as policy_version,
+    {{ window_starts('run_context.as_of_date', 'wide') }},
     {{ date_minus('run_context.refresh_date', 'wide.rfm_window_days') }} as rfm_window_start_at_refresh,
-    {{ date_minus('run_context.as_of_date', 'wide.abc_window_days') }} as abc_window_start,
-    {{ date_minus('run_context.as_of_date', 'wide.lifecycle_year_window_days') }} as year_start,
-    {{ date_minus('run_context.as_of_date', 'wide.lifecycle_half_window_days') }} as half_start,
-    {{ date_minus('run_context.as_of_date', '2 * wide.lifecycle_half_window_days') }} as previous_half_start,
     {{ date_minus('run_context.as_of_date', 'wide.channel_window_days') }} as channel_window_start,
+    {{ date_minus('run_context.as_of_date', 'wide.behaviour_window_days') }} as behaviour_window_start,
+    {{ date_minus('run_context.as_of_date', 'wide.affinity_window_days') }} as affinity_window_start,
+    {{ date_minus('run_context.as_of_date', 'wide.attitude_valid_days') }} as attitude_window_start,
+    {{ date_minus('run_context.as_of_date', 'wide.clv_recent_days') }} as clv_recent_start,
     wide.*
 from run_context
 cross join versions

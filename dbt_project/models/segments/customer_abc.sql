@@ -27,17 +27,21 @@ ranked as (
     )
 ),
 
+-- The profits at which A and B end, so that a class is a comparison and can be asked for any other profit.
+cuts as (
+    select
+        min(profit_abc) filter (where worst_rank <= ceil(policy.abc_a_share * totals.n)) as cut_a,
+        min(profit_abc) filter (where worst_rank <= ceil(policy.abc_b_share * totals.n)) as cut_b
+    from ranked
+    cross join totals
+    cross join {{ ref('int_run_policy') }} as policy
+),
+
 classed as (
     select
         ranked.customer_key,
         ranked.worst_rank,
         {{ rate('ranked.cumulative_profit', 'totals.positive_profit') }} as cum_profit_share,
-        case
-            when ranked.profit_abc <= 0 then 'C'
-            when ranked.worst_rank <= ceil(policy.abc_a_share * totals.n) then 'A'
-            when ranked.worst_rank <= ceil(policy.abc_b_share * totals.n) then 'B'
-            else 'C'
-        end as abc_class,
         -- The share reached before this customer, were it the last of its tied group.
         case
             when ranked.profit_abc <= 0 then 'C'
@@ -59,11 +63,7 @@ select
     facts.revenue_abc as revenue_365,
     cast(classed.worst_rank as bigint) as worst_rank,
     cast(totals.n as bigint) as n,
-    case
-        when facts.frequency_abc = 0 then 'no_purchase_in_window'
-        when facts.profit_abc is null then 'unclassified'
-        else classed.abc_class
-    end as abc_class,
+    {{ abc_class('facts.frequency_abc', 'facts.profit_abc', 'cuts.cut_a', 'cuts.cut_b') }} as abc_class,
     classed.cum_profit_share,
     classed.abc_cum_class,
     coalesce(facts.is_classified and facts.profit_abc <= 0, false) as is_unprofitable,
@@ -77,4 +77,5 @@ select
     facts.policy_version
 from facts
 cross join totals
+cross join cuts
 left join classed using (customer_key)

@@ -1,4 +1,5 @@
--- M-04: the ABC ranking in its second vocabulary, with the customer's share of revenue and the potential of mid and low.
+-- M-04: the ABC ranking in its second vocabulary, with the customer's share of revenue, the potential of mid and low, and
+-- apart from it the tier of what the next twelve months may bring (M-09), cut at the same shares of customers.
 with totals as (
     select sum(revenue_365) as revenue from {{ ref('customer_abc') }}
 ),
@@ -11,14 +12,34 @@ grown as (
     cross join {{ ref('int_run_policy') }} as policy
 ),
 
+looked_ahead as (
+    select
+        customer_key,
+        clv_12m,
+        count(*) over (order by clv_12m desc nulls last range between unbounded preceding and current row)
+            as worst_rank,
+        count(*) over () as n
+    from {{ ref('customer_clv') }}
+    where clv_12m is not null
+),
+
 tiered as (
     select
         abc.*,
-        case abc.abc_class when 'A' then 'high' when 'B' then 'mid' when 'C' then 'low' else abc.abc_class end
-            as value_tier,
+        looked_ahead.clv_12m,
+        case
+            when looked_ahead.clv_12m is null then 'unclassified'
+            when looked_ahead.clv_12m <= 0 then 'low'
+            when looked_ahead.worst_rank <= ceil(policy.abc_a_share * looked_ahead.n) then 'high'
+            when looked_ahead.worst_rank <= ceil(policy.abc_b_share * looked_ahead.n) then 'mid'
+            else 'low'
+        end as clv_tier,
+        {{ value_tier('abc.abc_class') }} as value_tier,
         grown.has_grown and abc.abc_class in ('B', 'C') as potential_flag
     from {{ ref('customer_abc') }} as abc
     inner join grown using (customer_key)
+    cross join {{ ref('int_run_policy') }} as policy
+    left join looked_ahead using (customer_key)
 )
 
 select
@@ -26,6 +47,8 @@ select
     tiered.as_of_date,
     tiered.value_tier,
     {{ rate('tiered.revenue_365', 'totals.revenue') }} as revenue_share,
+    tiered.clv_12m,
+    tiered.clv_tier,
     tiered.potential_flag,
     case when tiered.potential_flag then 'spend_growth' end as potential_reasons,
     tiered.is_unprofitable,

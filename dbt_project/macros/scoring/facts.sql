@@ -1,0 +1,159 @@
+{#
+  What the class models need of a customer, written once: int_customer_facts takes it as of D, and the re-scoring behind
+  class_history takes it again under the steps that lie between two builds.
+#}
+
+{# Thresholds by which a customer's class is computed from facts: (key, SQL type). #}
+{% macro scoring_thresholds() -%}
+    {{ return([
+        ('rfm_window_days', 'integer'),
+        ('abc_window_days', 'integer'),
+        ('lifecycle_new_min_days', 'integer'),
+        ('lifecycle_decline_factor', 'double'),
+        ('lifecycle_decline_min_days', 'integer'),
+        ('lifecycle_decline_max_days', 'integer'),
+        ('lifecycle_churn_factor', 'double'),
+        ('lifecycle_churn_min_days', 'integer'),
+        ('lifecycle_churn_max_days', 'integer'),
+        ('lifecycle_shrink_weight', 'integer'),
+        ('lifecycle_half_window_days', 'integer'),
+        ('lifecycle_year_window_days', 'integer'),
+        ('lifecycle_decline_frequency_ratio', 'decimal(9, 6)'),
+        ('lifecycle_decline_frequency_previous_min', 'integer'),
+        ('lifecycle_decline_monetary_ratio', 'decimal(9, 6)'),
+        ('lifecycle_mature_tenure_days', 'integer'),
+        ('lifecycle_mature_frequency_min', 'integer'),
+        ('lifecycle_mature_recent_frequency_min', 'integer'),
+        ('lifecycle_reactivated_recency_days', 'integer'),
+    ]) }}
+{%- endmacro %}
+
+{# First days of the windows that end before `day`; `wide` has the thresholds. #}
+{% macro window_starts(day, wide) -%}
+    {{ date_minus(day, wide ~ '.rfm_window_days') }} as rfm_window_start,
+    {{ date_minus(day, wide ~ '.abc_window_days') }} as abc_window_start,
+    {{ date_minus(day, wide ~ '.lifecycle_year_window_days') }} as year_start,
+    {{ date_minus(day, wide ~ '.lifecycle_half_window_days') }} as half_start,
+    {{ date_minus(day, '2 * ' ~ wide ~ '.lifecycle_half_window_days') }} as previous_half_start
+{%- endmacro %}
+
+{# A customer's days, from orders; a gap is that to the purchase day before. #}
+{% macro customer_days(orders) %}
+with days as (
+    select
+        customer_key,
+        paid_date as day,
+        count(*) filter (where makes_purchase_day) as orders_n,
+        sum(net_revenue) as net_revenue,
+        sum(profit) as profit,
+        bool_or(profit is null) as is_profit_unknown,
+        bool_or(profit_is_estimated) as profit_is_estimated,
+        bool_and(not profit_uses_default_margin) as is_profit_category_based
+    from {{ orders }}
+    where is_valid
+    group by customer_key, paid_date
+)
+
+select
+    *,
+    orders_n > 0 as is_purchase_day,
+    case when orders_n > 0 then {{ days_between('lag(day) over by_customer', 'day') }} end as gap_days,
+    lead(day) over by_customer is null as is_last
+from days
+window by_customer as (partition by customer_key, orders_n > 0 order by day)
+{% endmacro %}
+
+{#
+  CTEs `bought` and `brought_back`: sums of a customer's days. `policy` (a CTE before) has the window starts; with `step`,
+  the name of a column that policy, days and returns share, there is one row per customer and step.
+#}
+{% macro customer_sums(days, returns, step=none) %}
+{%- set with_policy = 'inner join policy using (' ~ step ~ ')' if step else 'cross join policy' -%}
+{%- set also = ', days.' ~ step if step else '' -%}
+bought as (
+    select
+        days.customer_key{{ also }},
+        count(*) filter (where is_purchase_day) as purchase_days_n,
+        min(day) filter (where is_purchase_day) as first_purchase_date,
+        max(day) filter (where is_purchase_day) as last_purchase_date,
+        {{ quantile('gap_days', 0.5) }} filter (where is_purchase_day and gap_days is not null) as own_gap_days,
+        {{ quantile('gap_days', 0.5) }} filter (where is_purchase_day and gap_days is not null and not is_last)
+            as earlier_gap_days,
+        max(gap_days) filter (where is_purchase_day and is_last) as last_gap_days,
+        count(*) filter (where is_purchase_day and day >= policy.rfm_window_start) as frequency_rfm,
+        sum(orders_n) filter (where day >= policy.rfm_window_start) as orders_rfm,
+        sum(net_revenue) filter (where day >= policy.rfm_window_start) as sales_rfm,
+        count(*) filter (where is_purchase_day and day >= policy.abc_window_start) as frequency_abc,
+        sum(net_revenue) filter (where day >= policy.abc_window_start) as sales_abc,
+        sum(profit) filter (where day >= policy.abc_window_start) as profit_abc,
+        bool_or(is_profit_unknown) filter (where day >= policy.abc_window_start) as is_profit_unknown,
+        bool_or(profit_is_estimated) filter (where day >= policy.abc_window_start) as profit_is_estimated,
+        bool_or(is_profit_category_based) filter (where day >= policy.abc_window_start) as has_better_than_default,
+        count(*) filter (where is_purchase_day and day >= policy.year_start) as f365,
+        count(*) filter (where is_purchase_day and day >= policy.half_start) as f180,
+        count(*) filter (where is_purchase_day and day >= policy.previous_half_start and day < policy.half_start)
+            as f_prev180,
+        sum(net_revenue) filter (where day >= policy.half_start) as sales_180,
+        sum(net_revenue) filter (where day >= policy.previous_half_start and day < policy.half_start)
+            as sales_prev180,
+        bit_count(bit_or({{ bit_of('(4 * extract(year from day) + extract(quarter from day)) % 62') }})
+            filter (where is_purchase_day and day >= policy.year_start)) as quarters_365,
+        count(gap_days) as gaps_n,
+        sum(gap_days) as gaps_sum,
+        sum(gap_days * gap_days) as gaps_square_sum,
+        sum(profit) as profit_ever,
+        bool_or(is_profit_unknown) as is_profit_ever_unknown,
+        bool_or(profit_is_estimated) as is_profit_ever_estimated
+    from {{ days }} as days
+    {{ with_policy }}
+    group by days.customer_key{{ also }}
+),
+
+brought_back as (
+    select
+        returns.customer_key{{ also | replace('days.', 'returns.') }},
+        sum(refund_net) filter (where day >= policy.rfm_window_start) as refunds_rfm,
+        sum(refund_net) filter (where day >= policy.abc_window_start) as refunds_abc,
+        sum(profit_reversed) filter (where day >= policy.abc_window_start) as profit_reversed_abc,
+        bool_or(is_profit_unknown) filter (where day >= policy.abc_window_start) as is_profit_unknown,
+        bool_or(profit_is_estimated) filter (where day >= policy.abc_window_start) as profit_is_estimated,
+        sum(refund_net) filter (where day >= policy.half_start) as refunds_180,
+        sum(refund_net) filter (where day >= policy.previous_half_start and day < policy.half_start)
+            as refunds_prev180,
+        sum(profit_reversed) as profit_reversed_ever,
+        bool_or(is_profit_unknown) as is_profit_ever_unknown,
+        bool_or(profit_is_estimated) as is_profit_ever_estimated
+    from {{ returns }} as returns
+    {{ with_policy }}
+    group by returns.customer_key{{ also | replace('days.', 'returns.') }}
+)
+{% endmacro %}
+
+{# The select list of a customer's facts, after `bought`, `brought_back` and `policy` have been joined. #}
+{% macro customer_facts_columns() %}
+    policy.as_of_date,
+    coalesce(bought.purchase_days_n, 0) as purchase_days_n,
+    bought.first_purchase_date,
+    bought.last_purchase_date,
+    {{ days_between('bought.last_purchase_date', 'policy.as_of_date') }} as recency_days,
+    {{ days_between('bought.first_purchase_date', 'policy.as_of_date') }} as tenure_days,
+    bought.own_gap_days,
+    bought.earlier_gap_days,
+    bought.last_gap_days,
+    coalesce(bought.frequency_rfm, 0) as frequency_rfm,
+    cast(coalesce(bought.orders_rfm, 0) as bigint) as orders_rfm,
+    {{ money('coalesce(bought.sales_rfm, 0) - coalesce(brought_back.refunds_rfm, 0)') }} as monetary_rfm,
+    coalesce(bought.frequency_abc, 0) as frequency_abc,
+    {{ money('coalesce(bought.sales_abc, 0) - coalesce(brought_back.refunds_abc, 0)') }} as revenue_abc,
+    case when not coalesce(bought.is_profit_unknown, false) and not coalesce(brought_back.is_profit_unknown, false)
+        then {{ money('coalesce(bought.profit_abc, 0) - coalesce(brought_back.profit_reversed_abc, 0)') }}
+    end as profit_abc,
+    coalesce(bought.profit_is_estimated, false) or coalesce(brought_back.profit_is_estimated, false)
+        as profit_is_estimated,
+    coalesce(bought.has_better_than_default, false) as has_better_than_default,
+    coalesce(bought.f365, 0) as f365,
+    coalesce(bought.f180, 0) as f180,
+    coalesce(bought.f_prev180, 0) as f_prev180,
+    {{ money('coalesce(bought.sales_180, 0) - coalesce(brought_back.refunds_180, 0)') }} as m180,
+    {{ money('coalesce(bought.sales_prev180, 0) - coalesce(brought_back.refunds_prev180, 0)') }} as m_prev180
+{%- endmacro %}

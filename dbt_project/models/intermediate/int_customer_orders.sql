@@ -1,0 +1,15 @@
+-- Orders of the behaviour window that count for a customer: valid, with merchandise, not come back whole. A table,
+-- because three models read it and the order facts behind it are wide.
+{{ config(materialized='table') }}
+select
+    orders.source, orders.order_id, orders.customer_key, orders.channel_id, orders.paid_date
+from {{ ref('int_orders') }} as orders
+inner join {{ ref('int_run_policy') }} as policy
+    on orders.paid_date >= least(policy.behaviour_window_start, policy.affinity_window_start)
+    and orders.paid_date < policy.as_of_date
+left join {{ ref('int_orders_fully_returned') }} as returned
+    on orders.source = returned.source and orders.order_id = returned.order_id and returned.is_current
+anti join (select customer_key from {{ ref('int_internal_customers') }} where is_current) as internal
+    on orders.customer_key = internal.customer_key
+where orders.is_current and orders.is_paid and orders.customer_key is not null
+    and orders.has_merchandise and returned.order_id is null
