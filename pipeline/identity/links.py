@@ -11,10 +11,12 @@ All files of `identity/` follow from raw and the decisions of people (review.py)
 | state.parquet, state.json | where the last run ended, so that the next one only adds its days |
 """
 
+import gc
 import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
@@ -126,7 +128,24 @@ def write_links(settings: Settings, known_at: Sequence[date]) -> dict[date, int]
     Returns:
         Persons (distinct keys) per date.
     """
-    days, as_of = sorted(set(known_at)), max(known_at)
+    with _without_collector():
+        return _write_links(settings, sorted(set(known_at)), max(known_at))
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """No search for cycles meanwhile: it walks through millions of living tuples again and again, a third of the
+    whole cost at half a million records, and none of them is in a cycle."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _write_links(settings: Settings, days: Sequence[date], as_of: date) -> dict[date, int]:
     entries = ledger.read(settings)
     vault = Vault(settings)
     _find_likely(settings, entries, as_of)
