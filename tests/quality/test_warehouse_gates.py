@@ -3,9 +3,6 @@
 dbt compiles each singular test once; its SQL then runs on a few hand-made rows under the names of the real tables.
 """
 
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -16,7 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipeline.settings import DBT_PROJECT_DIR
+from pipeline.transform.invoke import invoke
 
 D = date(2024, 5, 7)
 BEFORE = date(2024, 5, 6)
@@ -75,28 +72,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compiled")
     home = folder / "home"
     (home / "warehouse").mkdir(parents=True)
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).with_name("dbt")),
-            "compile",
-            "--select",
-            *TESTS,
-            "int_control_totals",
-            "--project-dir",
-            str(DBT_PROJECT_DIR),
-            "--profiles-dir",
-            str(DBT_PROJECT_DIR),
-            "--target-path",
-            str(folder / "target"),
-            "--log-path",
-            str(folder / "logs"),
-        ],
-        env={**os.environ, "STRATA_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
+    invoke(["compile", "--select", *TESTS, "int_control_totals"], home, folder / "target")
     return folder / "target" / "compiled" / "strata"
 
 
