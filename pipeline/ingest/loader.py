@@ -34,7 +34,7 @@ from pipeline.ingest.landing import Delivery, read_manifest
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.mapping import check_conserved, check_origins, mapped, targets
 from pipeline.ingest.reading.content import FileRejected, check_kind, open_regular, sha256_of
-from pipeline.ingest.reading.csv_chunks import NOTHING_KNOWN, NotClean
+from pipeline.ingest.reading.csv_chunks import NOTHING_KNOWN, NotClean, type_of_typed
 from pipeline.ingest.reading.reader import (
     SPOOL_BYTES,
     Records,
@@ -45,6 +45,7 @@ from pipeline.ingest.reading.reader import (
     small_text_records,
 )
 from pipeline.ingest.rules import rules_of
+from pipeline.ingest.take_over import columns_to_copy, known_of_good, texts_as_they_are
 from pipeline.ingest.vault import Vault
 from pipeline.ingest.vault.tombstones import CODE as ERASED
 from pipeline.ingest.writing import RawWriter
@@ -359,7 +360,7 @@ class Loader:
             if stream.failure or rows.get(entry.delivery, 0) != stream.records.rows_read:
                 return False
             self._check_records(pending, stream.records)
-            if self.contract.key and self._repeats_in_raw(con, pending):
+            if self.contract.key and not stream.has_each_key_once and self._repeats_in_raw(con, pending):
                 return False
         finally:
             con.close()
@@ -374,7 +375,7 @@ class Loader:
         sql, rules = classified_sql(
             self.contract,
             f"(select *, {literal(pending.entry.delivery)} as _delivery from as_streamed)",
-            dict.fromkeys((n for n in table.schema.names if n != "_row"), "VARCHAR"),
+            {f.name: type_of_typed(f.type) for f in table.schema if f.name != "_row"},
             "deliveries",
             self.zone,
             pending.delivery.dt.year + 1,
@@ -570,7 +571,7 @@ class Loader:
         con.execute("create temp table excluded (_delivery varchar, _row bigint)")
         con.execute("create temp view good as select * from classified where _rule is null")
         if streamed:
-            if self._all_good(con, batch[0]):
+            if self._all_good(con, batch[0], relation, types):
                 return
             self._put_down(con, batch[0].entry)
         self._note_rejects(con, by_delivery, rules, types)
@@ -600,7 +601,9 @@ class Loader:
                 if not (declared and declared.maps_to):
                     by_delivery[delivery].loaded = n
 
-    def _all_good(self, con: duckdb.DuckDBPyConnection, pending: Pending) -> bool:
+    def _all_good(
+        self, con: duckdb.DuckDBPyConnection, pending: Pending, relation: str, types: Mapping[str, str]
+    ) -> bool:
         """Write the rows of `good` at once; whether that were all, with no key twice.
 
         Most deliveries have nothing to reject, and typing a large one costs more than anything else that is done with
@@ -609,6 +612,8 @@ class Loader:
         declared = self.source.feeds.get(self.feed)
         if (declared and declared.maps_to) or self._begins_with_dirt(con):
             return False
+        if pending.records is None and self._take_over(con, pending, relation, types):
+            return True
         entry, delivery = pending.entry, pending.delivery
         given = pending.records.rows if pending.records else pq.read_metadata(delivery.path).num_rows
         noted: profile.Noted = {entry.delivery: {}}
@@ -616,6 +621,31 @@ class Loader:
         if rows.get(entry.delivery, 0) != given or (self.contract.key and self._repeats_in_raw(con, pending)):
             return False
         pending.loaded = pending.feed_rows[self.contract.feed] = given
+        return True
+
+    def _take_over(
+        self, con: duckdb.DuckDBPyConnection, pending: Pending, relation: str, types: Mapping[str, str]
+    ) -> bool:
+        """Let the chunks of a Parquet file that has raw's own values be raw; whether that is so, with no key twice."""
+        entry, delivery = pending.entry, pending.delivery
+        columns = columns_to_copy(delivery.path, self.contract, types)
+        if columns is None or self.writer.vault.tombstones:
+            return False
+        looked = texts_as_they_are(delivery.path, self.contract, columns)
+        if looked is None:
+            return False
+        facts, is_each_key_once = looked
+        until_year = delivery.dt.year + 1
+        sql, _ = classified_sql(
+            self.contract, relation, types, "deliveries", self.zone, until_year, facts=facts, alone=True
+        )
+        known = known_of_good(con, self.contract, sql)
+        if known is None:
+            return False
+        rows = self.writer.take_over(con, self.contract, entry, delivery, columns, known, self.spill)
+        if self.contract.key and not is_each_key_once and self._repeats_in_raw(con, pending):
+            return False
+        pending.loaded = pending.feed_rows[self.contract.feed] = rows[entry.delivery]
         return True
 
     def _put_down(self, con: duckdb.DuckDBPyConnection, entry: Entry) -> None:
