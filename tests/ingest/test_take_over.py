@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.ingest import loader, parquet_copy, take_over
+from pipeline.ingest import large_files, parquet_copy, pending, take_over
 from pipeline.ingest.reading.content import FileRejected
 from pipeline.settings import Settings
 from tests.ingest.bad_inputs import DAY
@@ -26,7 +26,7 @@ FILE = f"shop/order_lines/{DAY}.parquet"
 
 @pytest.fixture
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loader, "_STREAM_ROWS", 20)
+    monkeypatch.setattr(pending, "_STREAM_ROWS", 20)
     monkeypatch.setattr(take_over, "_FEWEST_ROWS", 10)
     monkeypatch.setattr(take_over, "_BATCH_ROWS", 16)
 
@@ -35,13 +35,14 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 def taken_over(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """What each large file came to that was asked."""
     seen: list[bool] = []
-    real = loader.Loader._take_over
+    real = large_files.LargeFiles._take_over
 
-    def watched(self: loader.Loader, *given: Any) -> bool:
-        seen.append(real(self, *given))
+    def watched(self: large_files.LargeFiles, *given: Any) -> bool:
+        seen.append(False)
+        seen[-1] = real(self, *given)
         return seen[-1]
 
-    monkeypatch.setattr(loader.Loader, "_take_over", watched)
+    monkeypatch.setattr(large_files.LargeFiles, "_take_over", watched)
     return seen
 
 
@@ -87,6 +88,7 @@ def shuffled() -> pa.Table:
         (written(lines(order_id=lines()["order_id"].cast(pa.large_string()))), True),
         (written(with_text("product_id", 7, "a b")), True),
         (written(shuffled()), True),
+        (written(lines().append_column("tags", pa.array([["a", "b"]] * ROWS))), False),
         (written(lines(), compression="gzip"), False),
         (written(lines(), row_group_size=5), False),
         (written(with_text("product_id", 41, " SKU-1")), False),
@@ -107,6 +109,7 @@ def shuffled() -> pa.Table:
         "large texts",
         "blank inside",
         "in no order",
+        "nested column",
         "gzip",
         "small groups",
         "padded",
@@ -133,7 +136,7 @@ def test_chunks_are_copied_where_they_are_what_raw_holds(
     ((ledger_row, rows, *rest),) = taken_in(settings).values()
     assert taken_over == [True] if is_taken else not any(taken_over)
     monkeypatch.setattr(take_over, "_CODECS", ())
-    monkeypatch.setattr(loader, "columns_to_copy", lambda *_: None)
+    monkeypatch.setattr(large_files, "columns_to_copy", lambda *_: None)
     other = Settings(**{**vars(settings), "home": tmp_path / "other"})
     ((other_row, other_rows, *other_rest),) = taken_in(other).values()
     assert (ledger_row, rows, rest) == (other_row, other_rows, other_rest)

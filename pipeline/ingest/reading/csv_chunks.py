@@ -470,9 +470,8 @@ def _is_plain(column: pa.ChunkedArray, kind: str) -> bool:
     text, ends = texts_of(column)
     if text.translate(None, _DIGITS if kind == "i" else _DIGITS + b"."):
         return False
-    return (
-        kind not in EXACT_DECIMALS or not max(_behind_points(text, ends)[1], default=0) > EXACT_DECIMALS[kind]
-    )
+    finest = _behind_points(text, ends)[1].max(initial=0) if kind in EXACT_DECIMALS else 0
+    return bool(finest <= EXACT_DECIMALS.get(kind, 0))
 
 
 def _behind_points(text: bytes, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
