@@ -30,6 +30,7 @@ _MODULES = {
     "export-subject": "subject",
     "sample": "sample",
     "score": "score",
+    "segments": "segments",
     "policy": "policy",
     "audiences": "audiences",
     "ui": "ui",

@@ -25,6 +25,7 @@ _NO_MINOR_UNIT = {"JPY", "KRW", "VND"}
 class RunContext:
     """One row for dbt. `refresh_date` is the day whose RFM cut points are in force on `as_of_date` (M-01).
 
+    Deliveries known by `known_at` count: by `as_of_date` itself but where a past day is looked at again.
     `rules` is the hash of SQL and seeds: where it differs from that of the build before, a class may have moved by it.
     """
 
@@ -33,6 +34,7 @@ class RunContext:
     reporting_currency: str
     currency_digits: int
     rules: str
+    known_at: date
 
 
 def refresh_date(as_of: date, extra: Iterable[date]) -> date:
@@ -63,7 +65,7 @@ def reporting_currency(settings: Settings, in_force: Iterable[ledger.Entry]) -> 
     return declared.pop() if declared else "CNY"
 
 
-def write_context(settings: Settings, as_of: date) -> RunContext:
+def write_context(settings: Settings, as_of: date, known_at: date | None = None) -> RunContext:
     """Decide and write `build/run_context.parquet` and the custom segments beside it. Raises StrataError."""
     # The readers of the seeds ask this module for their folder.
     from pipeline.segments import custom
@@ -77,6 +79,7 @@ def write_context(settings: Settings, as_of: date) -> RunContext:
         currency,
         0 if currency in _NO_MINOR_UNIT else 2,
         project_hash(suffixes=(".sql", ".csv")),
+        known_at or as_of,
     )
     schema = pa.schema(
         [
@@ -85,6 +88,7 @@ def write_context(settings: Settings, as_of: date) -> RunContext:
             ("reporting_currency", pa.string()),
             ("currency_digits", pa.int32()),
             ("rules", pa.string()),
+            ("known_at", pa.date32()),
         ]
     )
     write_parquet(pa.Table.from_pylist([vars(context)], schema), settings.build / "run_context.parquet")

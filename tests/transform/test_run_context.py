@@ -88,6 +88,7 @@ def test_the_context_is_one_row_with_the_currency_s_minor_unit(settings: Setting
                 "reporting_currency": currency,
                 "currency_digits": digits,
                 "rules": project_hash(suffixes=(".sql", ".csv")),
+                "known_at": AS_OF,
             }
         ]
 
