@@ -17,6 +17,7 @@ _MODULES = {
     "run": "runs",
     "backfill": "runs",
     "releases": "releases",
+    "gate": "gate",
     "quarantine": "quarantine",
     "trace": "trace",
     "tables": "tables",
@@ -33,6 +34,9 @@ _MODULES = {
     "segments": "segments",
     "policy": "policy",
     "audiences": "audiences",
+    "backup": "home",
+    "restore": "home",
+    "doctor": "home",
     "ui": "ui",
 }
 

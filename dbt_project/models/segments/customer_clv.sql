@@ -44,7 +44,7 @@ select
     case when expected.purchase_days_n > 0 then expected.profit_per_order end as profit_per_order,
     -- A loss of the past is no forecast of a loss.
     case
-        when expected.purchase_days_n > 0
+        when expected.purchase_days_n > 0 and expected.profit_ever is not null
             then {{ money('round(expected.expected_orders * cast(greatest(expected.profit_per_order, 0) as double)'
                 ~ ' * expected.discount, 2)') }}
     end as clv_12m,
