@@ -55,6 +55,7 @@ class Settings:
     first_day: date | None
     alert_webhook: str | None
     backup: Path | None = None
+    policy_preset: str | None = None
 
     raw = property(lambda self: self.home / "raw")
     ledger = property(lambda self: self.home / "raw" / "_ledger")
@@ -100,4 +101,5 @@ def load() -> Settings:
         first_day=first,
         alert_webhook=os.environ.get("STRATA_ALERT_WEBHOOK") or None,
         backup=Path(backup).expanduser().resolve() if backup else None,
+        policy_preset=os.environ.get("STRATA_POLICY_PRESET") or None,
     )

@@ -20,6 +20,7 @@ _MODULES = {
     "gate": "gate",
     "quarantine": "quarantine",
     "trace": "trace",
+    "explain": "explain",
     "tables": "tables",
     "vault": "vault",
     "erase": "erase",

@@ -27,7 +27,7 @@ REASONS = ("doubt", "price", "no_need")
 # A reason is asked of those who score below the middle of the scale, or on it.
 REASON_GIVEN = 0.8
 # Yuan per head and year of the first city in 2021; every city has its own share of it, every year its growth.
-MEDIAN_2021, MEDIAN_GROWTH = 56_000, 0.05
+MEDIAN_2021, MEDIAN_GROWTH = 84_000, 0.05
 CITY_LEVEL = (1.0, 0.97, 0.93, 0.86, 0.84, 1.02, 0.96, 0.88)
 CITY_CODES = ("330100", "330200", "330600", "330400", "330500", "320500", "320200", "320400")
 PROVINCE_CODES = {"浙江省": "330000", "江苏省": "320000"}

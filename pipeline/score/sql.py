@@ -13,6 +13,7 @@ _MACROS = (
     "dialect/dates.sql",
     "policy/rules.sql",
     "policy/money.sql",
+    "policy/reasons.sql",
     "scoring/rfm.sql",
 )
 

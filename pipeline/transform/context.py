@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.clv.evaluated import keep_template, read_by
 from pipeline.errors import StrataError
 from pipeline.ingest import ledger
 from pipeline.ingest.files import write_parquet
@@ -33,6 +34,7 @@ class RunContext:
     refresh_date: date
     reporting_currency: str
     currency_digits: int
+    policy_preset: str | None
     rules: str
     known_at: date
 
@@ -65,8 +67,27 @@ def reporting_currency(settings: Settings, in_force: Iterable[ledger.Entry]) -> 
     return declared.pop() if declared else "CNY"
 
 
+def policy_preset(name: str | None) -> str | None:
+    """The preset of that name. Raises StrataError where there is none."""
+    known = policy_presets()
+    if name and name not in known:
+        raise StrataError(f"there is no policy preset {name!r}: set one of {', '.join(known)}, or none")
+    return name
+
+
+def policy_presets() -> dict[str, list[dict[str, str]]]:
+    """Rows of policy_presets.csv by preset."""
+    found: dict[str, list[dict[str, str]]] = {}
+    with (POLICY_DIR / "policy_presets.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            found.setdefault(row["preset"], []).append(row)
+    return found
+
+
 def write_context(settings: Settings, as_of: date, known_at: date | None = None) -> RunContext:
-    """Decide and write `build/run_context.parquet` and the custom segments beside it. Raises StrataError."""
+    """Decide and write `build/run_context.parquet` and the custom segments beside it; see to it that the
+    evaluations are a table, be it an empty one. Raises StrataError."""
+    keep_template(settings)
     # The readers of the seeds ask this module for their folder.
     from pipeline.segments import custom
 
@@ -78,6 +99,7 @@ def write_context(settings: Settings, as_of: date, known_at: date | None = None)
         refresh_date(as_of, policy_refreshes()),
         currency,
         0 if currency in _NO_MINOR_UNIT else 2,
+        policy_preset(settings.policy_preset),
         project_hash(suffixes=(".sql", ".csv")),
         known_at or as_of,
     )
@@ -87,6 +109,7 @@ def write_context(settings: Settings, as_of: date, known_at: date | None = None)
             ("refresh_date", pa.date32()),
             ("reporting_currency", pa.string()),
             ("currency_digits", pa.int32()),
+            ("policy_preset", pa.string()),
             ("rules", pa.string()),
             ("known_at", pa.date32()),
         ]
@@ -111,16 +134,19 @@ def project_hash(
 
 def fingerprint(settings: Settings, as_of: date) -> str:
     """SHA-256 of everything that decides a build for `as_of`: deliveries and their revisions, what people
-    decided about suspect merges, policy, SQL, currency.
+    decided about suspect merges, what back-tests found, policy, SQL, currency.
 
     Files that were refused count too: a release shows them in its ledger.
     """
     entries = ledger.read(settings)
     digest = hashlib.sha256(project_hash().encode())
-    digest.update(f"{as_of}|{reporting_currency(settings, ledger.in_force(entries, as_of))}".encode())
+    preset = f"|{settings.policy_preset}" if settings.policy_preset else ""
+    digest.update(f"{as_of}|{reporting_currency(settings, ledger.in_force(entries, as_of))}{preset}".encode())
     for entry in sorted(entries, key=lambda e: (e.delivery, e.sha256)):
         if entry.dt is None or (entry.dt < as_of and entry.known_from and entry.known_from <= as_of):
             digest.update(f"{entry.delivery}|{entry.sha256}|{entry.status}\n".encode())
+    for path in read_by(settings, as_of):
+        digest.update(path.read_bytes())
     if settings.decisions.exists():
         digest.update(settings.decisions.read_bytes())
     return digest.hexdigest()

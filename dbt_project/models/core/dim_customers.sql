@@ -1,7 +1,6 @@
 -- People with at least one source id. Attributes survive from the latest row of any of their ids that states them.
 {% set attributes = ['gender', 'occupation', 'income_band', 'education', 'household_size', 'has_children', 'province',
                      'city', 'language', 'registered_date'] %}
-{% set dated = ['gender', 'occupation', 'education', 'household_size'] %}
 with links as (
     select * from {{ ref('int_customer_links') }}
     where is_current
@@ -60,9 +59,7 @@ profiles as (
         min_by(age, place) filter (where age is not null) as age,
         min_by(age, place) filter (where age between 0 and age_max) as plausible_age,
         min_by(stated_on, place) filter (where age between 0 and age_max) as age_stated_on,
-        {%- for column in dated %}
-        min_by(stated_on, place) filter (where {{ column }} is not null) as {{ column }}_stated_on,
-        {%- endfor %}
+        min_by(stated_on, place) filter (where household_size is not null) as household_size_stated_on,
         -- One statement of income: amount, band, home and day are those of one row, so none of them may be null here.
         min_by(coalesce(income_declared_month, -1), place) filter (where states_income) as income_month,
         min_by(coalesce(income_band, ''), place) filter (where states_income) as income_month_band,
@@ -84,9 +81,7 @@ select
     {%- for column in attributes %}
     profiles.{{ column }},
     {%- endfor %}
-    {%- for column in dated %}
-    profiles.{{ column }}_stated_on,
-    {%- endfor %}
+    profiles.household_size_stated_on,
     nullif(profiles.income_month, -1) as income_month,
     nullif(profiles.income_month_band, '') as income_month_band,
     nullif(profiles.income_province, '') as income_province,

@@ -5,9 +5,11 @@ with run_context as (
 ),
 
 in_force as (
-    select thresholds.*
+    select thresholds.key, coalesce(presets.value, thresholds.value) as value
     from {{ ref('thresholds') }} as thresholds
     inner join run_context on {{ is_in_force('thresholds', 'run_context.as_of_date') }}
+    left join {{ ref('policy_presets') }} as presets
+        on run_context.policy_preset = presets.preset and thresholds.key = presets.key
 ),
 
 versions as (
@@ -151,7 +153,7 @@ select
     run_context.refresh_date,
     run_context.reporting_currency,
     run_context.currency_digits,
-    versions.policy_version,
+    versions.policy_version || coalesce('+' || run_context.policy_preset, '') as policy_version,
     {{ window_starts('run_context.as_of_date', 'wide') }},
     {{ date_minus('run_context.refresh_date', 'wide.rfm_window_days') }} as rfm_window_start_at_refresh,
     {{ date_minus('run_context.as_of_date', 'wide.channel_window_days') }} as channel_window_start,

@@ -3,9 +3,30 @@ with policy as (
     select * from {{ ref('int_run_policy') }}
 ),
 
+-- Looked up once per age and per wording: a range, or a text that must be trimmed, is dear to compare for every person.
 bands as (
-    select age_bands.* from {{ ref('age_bands') }} as age_bands
-    inner join policy on {{ is_in_force('age_bands', 'policy.as_of_date') }}
+    select ages.age, age_bands.age_band
+    from (select distinct plausible_age as age from {{ ref('dim_customers') }}) as ages
+    cross join policy
+    inner join {{ ref('age_bands') }} as age_bands
+        on ages.age between age_bands.age_from and age_bands.age_to
+        and {{ is_in_force('age_bands', 'policy.as_of_date') }}
+),
+
+occupations as (
+    select wordings.occupation, groups.occupation_group
+    from (select distinct occupation from {{ ref('dim_customers') }}) as wordings
+    cross join policy
+    inner join {{ ref('occupation_groups') }} as groups
+        on lower(trim(wordings.occupation)) = groups.stated and {{ is_in_force('groups', 'policy.as_of_date') }}
+),
+
+educations as (
+    select wordings.education, levels.education_level
+    from (select distinct education from {{ ref('dim_customers') }}) as wordings
+    cross join policy
+    inner join {{ ref('education_levels') }} as levels
+        on lower(trim(wordings.education)) = levels.stated and {{ is_in_force('levels', 'policy.as_of_date') }}
 ),
 
 stated as (
@@ -16,11 +37,8 @@ stated as (
         customers.age_stated_on,
         customers.is_minor,
         coalesce(customers.gender, 'undisclosed') as gender,
-        customers.gender_stated_on,
         customers.occupation,
-        customers.occupation_stated_on,
         customers.education,
-        customers.education_stated_on,
         case
             when customers.is_minor then 'under_age'
             when customers.plausible_age is not null then 'stated'
@@ -48,9 +66,6 @@ select
         as reason_code,
     case when stated.reason_code in ('stated', 'under_age') then 'declared' end as class_source,
     stated.age_stated_on as observed_at,
-    stated.gender_stated_on as gender_observed_at,
-    stated.occupation_stated_on as occupation_observed_at,
-    stated.education_stated_on as education_observed_at,
     false as is_inferred,
     case
         when stated.is_minor or bands.age_band is not null then null
@@ -59,9 +74,6 @@ select
     end as unclassified_reason,
     stated.policy_version
 from stated
-cross join policy
-left join bands on stated.age between bands.age_from and bands.age_to
-left join {{ ref('occupation_groups') }} as occupations
-    on lower(trim(stated.occupation)) = occupations.stated and {{ is_in_force('occupations', 'policy.as_of_date') }}
-left join {{ ref('education_levels') }} as educations
-    on lower(trim(stated.education)) = educations.stated and {{ is_in_force('educations', 'policy.as_of_date') }}
+left join bands on stated.age = bands.age
+left join occupations on stated.occupation = occupations.occupation
+left join educations on stated.education = educations.education

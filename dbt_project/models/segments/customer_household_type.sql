@@ -5,8 +5,8 @@ with policy as (
 
 found as (
     select
-        facts.customer_key,
-        facts.as_of_date,
+        rfm.customer_key,
+        rfm.as_of_date,
         cast(customers.household_size as integer) as household_size,
         customers.household_size_stated_on,
         baskets.last_basket_date,
@@ -26,12 +26,11 @@ found as (
         policy.household_family_min_size,
         policy.household_single_min_share,
         coverage.states_household,
-        facts.policy_version
-    from {{ ref('int_customer_facts') }} as facts
+        rfm.policy_version
+    from {{ ref('customer_rfm') }} as rfm
     cross join policy
     cross join {{ ref('int_declared_coverage') }} as coverage
     inner join {{ ref('dim_customers') }} as customers using (customer_key)
-    inner join {{ ref('customer_rfm') }} as rfm using (customer_key)
     inner join {{ ref('customer_abc') }} as abc using (customer_key)
     left join {{ ref('int_customer_baskets') }} as baskets using (customer_key)
 ),

@@ -1,0 +1,243 @@
+"""What a changed policy would do, before it is published: the classes of the last build beside those under the new rows.
+
+The warehouse of the last build is copied, and dbt builds in the copy whatever hangs on a changed file between the seeds and
+the classes, with the same D and the same deliveries. So the answer is that of the next run, not an estimate. Nothing that
+readers see is touched, and the copy is removed.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import duck
+from pipeline.duck import literal, quote
+from pipeline.errors import StrataError
+from pipeline.ingest.files import write_parquet
+from pipeline.lock import run_lock
+from pipeline.publish import release as releases
+from pipeline.segments import custom
+from pipeline.settings import DBT_PROJECT_DIR, Settings
+from pipeline.transform.context import policy_preset, policy_refreshes, refresh_date
+from pipeline.words import counted
+
+_TRIAL = "policy-diff"
+_CLASSES = "int_class_reasons"
+# Files of `build/` that a build reads beside the run context, and the dbt source of each.
+_RULES = ("custom_segments", "custom_tests", "custom_values")
+
+
+def diff(settings: Settings, preset: str | None = None) -> dict[str, Any]:
+    """Customers who would be in another class under the seeds as they lie here, or under a preset.
+
+    Args:
+        preset: of policy_presets.csv; the home's own setting where None, and `none` for no preset at all.
+
+    Returns as_of_date, release, preset, changed_seeds {seed: {removed, added} rows as text}, customers, moved (customers
+    with another class in any scheme), schemes [{scheme, customers, moved, share, moves [{from, to, customers}]}]. A class
+    of None: the scheme is there on one side only. Raises StrataError: no build, or the rows do not build.
+    """
+    state = settings.dbt / "target"
+    context = settings.build / "run_context.parquet"
+    if not settings.warehouse.exists() or not context.exists() or not (state / "manifest.json").exists():
+        raise StrataError(f"{settings.home} has no build to compare with: run `strata run` first")
+    wanted = None if preset == "none" else policy_preset(preset or settings.policy_preset)
+    folder = settings.build / _TRIAL
+    # A run would write what is read here, and two trials would share the folder.
+    with run_lock(settings):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700, parents=True)
+        try:
+            return _diff(settings, wanted, folder, context, state)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _diff(settings: Settings, preset: str | None, folder: Path, context: Path, state: Path) -> dict[str, Any]:
+    trial = replace(settings, home=folder, policy_preset=preset)
+    row = pq.read_table(context).to_pylist()[0]
+    as_of: date = row["as_of_date"]
+    schema = pq.read_schema(context)
+    new = row | {"refresh_date": refresh_date(as_of, policy_refreshes()), "policy_preset": preset}
+    trial.build.mkdir(parents=True)
+    write_parquet(pa.Table.from_pylist([new], schema), trial.build / context.name)
+    custom.write(trial, as_of)
+    trial.warehouse.parent.mkdir()
+    shutil.copyfile(settings.warehouse, trial.warehouse)
+    selected = [f"state:modified+,+{_CLASSES}"]
+    if new != row:
+        selected.append(f"source:strata.run.run_context+,+{_CLASSES}")
+    for name in _RULES:
+        before = settings.build / f"{name}.parquet"
+        if not before.exists() or not pq.read_table(before).equals(pq.read_table(trial.build / before.name)):
+            selected.append(f"source:strata.run.{name}+,+{_CLASSES}")
+    _build(settings, trial, state, selected)
+    old = _read(settings, settings.warehouse, folder / "before.parquet")
+    now = _read(settings, trial.warehouse, folder / "after.parquet")
+    manifest = releases.current(settings)
+    return {
+        "as_of_date": as_of,
+        "release": manifest["release"] if manifest else None,
+        "preset": preset,
+        "changed_seeds": _changed(old, now),
+        **_moves(folder),
+    }
+
+
+def _build(settings: Settings, trial: Settings, state: Path, selected: list[str]) -> None:
+    """Build in the copy. Raises StrataError with dbt's own words."""
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("dbt")),
+            "--quiet",
+            "build",
+            "--resource-type",
+            "seed",
+            "--resource-type",
+            "model",
+            "--select",
+            *selected,
+            "--state",
+            str(state),
+            "--project-dir",
+            str(DBT_PROJECT_DIR),
+            "--profiles-dir",
+            str(DBT_PROJECT_DIR),
+            "--target-path",
+            str(trial.home / "target"),
+            "--log-path",
+            str(trial.home / "logs"),
+        ],
+        env={
+            **os.environ,
+            "STRATA_HOME": str(settings.home),
+            "STRATA_WAREHOUSE": str(trial.warehouse),
+            "STRATA_BUILD": str(trial.build),
+            "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = " ".join((done.stdout + done.stderr).split())
+        raise StrataError(f"the policy as it lies here does not build: {said[:600]}")
+
+
+def _read(settings: Settings, warehouse: Path, classes: Path) -> dict[str, set[tuple[str, ...]]]:
+    """Write customer_key, scheme and class of a warehouse to `classes`; rows of its seeds as text, by seed.
+
+    Raises StrataError where the warehouse is no complete build.
+    """
+    con = duck.connect(
+        [settings.raw, settings.identity, settings.build],
+        database=warehouse,
+        read_only=True,
+        spill=classes.parent / ".spill",
+    )
+    try:
+        con.execute(
+            f"copy (select customer_key, scheme, class from intermediate.{_CLASSES}) to {literal(str(classes))} "
+            "(format parquet)"
+        )
+        found = {}
+        for (name,) in con.execute(
+            "select table_name from information_schema.tables where table_schema = 'policy' order by 1"
+        ).fetchall():
+            columns = [column for column, *_ in con.execute(f"describe policy.{quote(name)}").fetchall()]
+            texts = ", ".join(f"coalesce(cast({quote(c)} as varchar), '')" for c in columns)
+            found[name] = {
+                tuple(r) for r in con.execute(f"select {texts} from policy.{quote(name)}").fetchall()
+            }
+        return found
+    finally:
+        con.close()
+
+
+def _changed(
+    old: dict[str, set[tuple[str, ...]]], now: dict[str, set[tuple[str, ...]]]
+) -> dict[str, dict[str, list[str]]]:
+    return {
+        name: {
+            "removed": sorted(",".join(row) for row in old.get(name, set()) - now.get(name, set())),
+            "added": sorted(",".join(row) for row in now.get(name, set()) - old.get(name, set())),
+        }
+        for name in sorted(old.keys() | now.keys())
+        if old.get(name, set()) != now.get(name, set())
+    }
+
+
+def _moves(folder: Path) -> dict[str, Any]:
+    before, after = (literal(str(folder / f"{name}.parquet")) for name in ("before", "after"))
+    con = duck.connect([folder])
+    try:
+        con.execute(
+            f"""
+            create temp table pairs as
+            select customer_key, scheme, old.class as from_class, new.class as to_class
+            from read_parquet({before}) as old
+            full join read_parquet({after}) as new using (customer_key, scheme)
+            """
+        )
+        total, moved = con.execute(
+            "select count(distinct customer_key), "
+            "count(distinct customer_key) filter (where from_class is distinct from to_class) from pairs"
+        ).fetchone() or (0, 0)
+        schemes = con.execute(
+            "select scheme, count(*), count(*) filter (where from_class is distinct from to_class) from pairs "
+            "group by scheme order by 3 desc, 1"
+        ).fetchall()
+        moves = con.execute(
+            "select scheme, from_class, to_class, count(*) from pairs "
+            "where from_class is distinct from to_class group by all order by 1, 4 desc, 2, 3"
+        ).fetchall()
+    finally:
+        con.close()
+    return {
+        "customers": total,
+        "moved": moved,
+        "schemes": [
+            {
+                "scheme": scheme,
+                "customers": n,
+                "moved": changed,
+                "share": changed / n,
+                "moves": [{"from": f, "to": t, "customers": k} for s, f, t, k in moves if s == scheme],
+            }
+            for scheme, n, changed in schemes
+        ],
+    }
+
+
+def told(found: dict[str, Any]) -> str:
+    """The answer as text."""
+    lines = [
+        f"policy as it lies here"
+        f"{' with preset ' + found['preset'] if found['preset'] else ''} against the last build · as of "
+        f"{found['as_of_date']} · release {found['release'] or '(none yet)'}"
+    ]
+    for seed, rows in found["changed_seeds"].items():
+        lines.append(f"{seed}.csv")
+        lines += [f"  - {row}" for row in rows["removed"]] + [f"  + {row}" for row in rows["added"]]
+    if not found["moved"]:
+        return "\n".join([*lines, f"nobody moves ({counted(found['customers'], 'customer')})"])
+    share = 100 * found["moved"] / found["customers"]
+    lines.append(
+        f"{found['moved']:,} of {counted(found['customers'], 'customer')} ({share:.1f} %) get another class"
+    )
+    for scheme in found["schemes"]:
+        if not scheme["moved"]:
+            continue
+        lines.append(f"{scheme['scheme']}: {scheme['moved']:,} move ({100 * scheme['share']:.1f} %)")
+        lines += [
+            f"  {move['from'] or '(new scheme)'} → {move['to'] or '(gone)'}: {move['customers']:,}"
+            for move in scheme["moves"]
+        ]
+    return "\n".join(lines)
