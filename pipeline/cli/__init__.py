@@ -33,6 +33,7 @@ _MODULES = {
     "export-subject": "subject",
     "sample": "sample",
     "score": "score",
+    "segments": "segments",
     "policy": "policy",
     "audiences": "audiences",
     "backup": "home",
