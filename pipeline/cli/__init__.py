@@ -17,6 +17,7 @@ _MODULES = {
     "run": "runs",
     "backfill": "runs",
     "releases": "releases",
+    "gate": "gate",
     "quarantine": "quarantine",
     "trace": "trace",
     "tables": "tables",
@@ -32,6 +33,9 @@ _MODULES = {
     "score": "score",
     "policy": "policy",
     "audiences": "audiences",
+    "backup": "home",
+    "restore": "home",
+    "doctor": "home",
     "ui": "ui",
 }
 

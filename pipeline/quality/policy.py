@@ -21,8 +21,9 @@ def _column(seed: str, column: str) -> list[str]:
 
 
 def schemes() -> list[str]:
-    """Schemes with labels, sorted."""
-    return _column("segment_labels", "scheme")
+    """Schemes with labels, sorted; custom segments each as their own."""
+    custom = {f"custom:{name}" for name in _column("custom_segments", "segment")}
+    return sorted({*_column("segment_labels", "scheme"), *custom} - {"custom"})
 
 
 def classes() -> list[str]:

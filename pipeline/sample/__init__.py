@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from . import accounts, masters, orders, research, trade, truth, voice, web
 from . import company as co
-from . import masters, orders, trade, truth, voice, web
 from .dirt import Dirt
 from .draws import Draws
 from .files import Encoder, Table, day_name, parquet_bytes
@@ -81,6 +81,8 @@ def _simulate(
     history = voice.make_history(o, lives, cal)
     answers = voice.make_answers(o, lives, tickets, history, people, stopped, cal, draws)
     sessions = web.make_sessions(people, o, visits, cal, draws)
+    study = research.make_study(people, stopped, cal, draws)
+    firms, contacts = accounts.make_accounts(customers, cal, draws)
     said: list[Said] = []
     tables = [
         masters.store_table(),
@@ -98,6 +100,10 @@ def _simulate(
         voice.survey_table(cal),
         voice.answer_table(answers, people, draws, said),
         voice.ticket_table(tickets, o, people, products, cal, draws, said),
+        research.study_table(cal),
+        research.response_table(study, people),
+        *research.region_tables(cal),
+        *accounts.account_tables(firms, contacts, cal, draws),
     ]
     tables = [add_monitor(t, cal, products) for t in tables]
     company = truth.Company(
@@ -113,6 +119,9 @@ def _simulate(
         answers,
         voice.felt_day(o, lives, cal),
         said,
+        study,
+        firms,
+        contacts,
     )
     return company, tables
 
@@ -159,7 +168,7 @@ def _write_files(
                 if table.daily:
                     records, bad = dirt.plant(table, encoder, records, d, end)
                 content, n = encoder.file([c.header for c in table.columns], records), len(records)
-            path = f"{table.source}/{table.feed}/{day_name(cal.start, d)}.{encoder.suffix}"
+            path = f"{table.source}/{table.feed}/{day_name(cal.start, d)}{table.stem}.{encoder.suffix}"
             (out / path).write_bytes(content)
             size += len(content)
             log.add(path, content, n, bad)

@@ -54,7 +54,7 @@ class Column:
 
 @dataclass
 class Table:
-    """Rows of one source and feed; `day` is the delivery day of each row."""
+    """Rows of one source and feed; `day` is the delivery day of each row, `stem` what a file name has after it."""
 
     source: str
     feed: str
@@ -62,6 +62,7 @@ class Table:
     columns: list[Column]
     day: np.ndarray
     daily: bool = True
+    stem: str = ""
 
     def sorted(self, *keys: np.ndarray) -> Table:
         """Rows by delivery day, then by the given keys (last key first, as np.lexsort)."""

@@ -14,12 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from . import labels, monitor
+from .accounts import INDUSTRIES, PAIN_GROUPS, Account, Contact
 from .company import DAY, DEALER, SOURCES, STORE, Calendar, Products
 from .dirt import DUPLICATE, LOAD, REJECT, Defect
 from .files import NULL, Table, dates, decimal_text
 from .orders import CANCELLED, COMPLETED, PAID, SHIPPED, STATES, Lives, Returns, shipping_fee
 from .people import People
 from .personal import Said
+from .research import SOURCE as RESEARCH
+from .research import Study
 from .trade import ADJUSTMENT, SALE, STOCK_MOVEMENT, Lines, Orders, local_day
 
 
@@ -39,6 +42,9 @@ class Company:
     answers: dict[str, np.ndarray]
     felt: np.ndarray
     said: list[Said]
+    study: Study
+    accounts: list[Account]
+    contacts: list[Contact]
 
 
 @dataclass
@@ -85,6 +91,8 @@ def write_truth(out: Path, company: Company, log: FileLog, tables: list[Table], 
     _write(folder / "returns.parquet", returns)
     answers = _answers(c)
     _write(folder / "answers.parquet", answers)
+    _write(folder / "study.parquet", _study(c))
+    _write(folder / "accounts.parquet", _accounts(c))
     consents = _consents(tables)
     _write(folder / "consent_states.parquet", consents)
     totals = {
@@ -126,6 +134,9 @@ def _persons(c: Company) -> dict:
     seen = zip(c.orders.channel.tolist(), c.orders.person.tolist(), c.orders.customer.tolist(), strict=True)
     rows += sorted(
         {(c.people.person_id[p], SOURCES[ch], i) for ch, p, i in seen if i and ch in (STORE, DEALER)}
+    )
+    rows += sorted(
+        {(c.people.person_id[a.person], RESEARCH, c.people.account_id[1][a.person]) for a in c.study.answers}
     )
     rows.append((monitor.PERSON, "app", monitor.ACCOUNT))
     rows.sort(key=lambda r: (r[1], r[2]))
@@ -252,6 +263,41 @@ def _answers(c: Company) -> dict:
         "score": pa.array(a["score"].tolist(), pa.int64()),
         "bad_events_n": pa.array(a["bad"].tolist(), pa.int64()),
         "answered_on": _day(a["answered"] // DAY),
+    }
+
+
+def _study(c: Company) -> dict:
+    a = c.study.answers
+    return {
+        "response_id": _text(x.response for x in a),
+        "question_id": _text(x.question for x in a),
+        "person_id": _text(c.people.person_id[x.person] for x in a),
+        "answered_on": _day(np.array([x.answered // DAY for x in a], dtype=np.int64)),
+        "score": pa.array([x.score for x in a], pa.int64()),
+        "option": _text(x.option for x in a),
+    }
+
+
+def _accounts(c: Company) -> dict:
+    """What a correct profile of each business customer says on the day after the last one."""
+    days = c.cal.days
+    here = [a for a in c.accounts if a.since < days]
+    live: dict[str, set[str]] = {a.id: set() for a in here}
+    for contact in c.contacts:
+        # The last day is the first on which the person is not there any more.
+        if contact.account in live and (contact.left is None or contact.left >= days):
+            live[contact.account].add(contact.role)
+    children = Counter(a.parent for a in here if a.parent)
+    pains = [a.pains_later if a.changed >= 0 else a.pains for a in here]
+    return {
+        "source_account_id": _text(a.id for a in here),
+        "industry": _text(INDUSTRIES[a.industry][2] for a in here),
+        "employees": pa.array([a.employees for a in here], pa.int64()),
+        "parent_account_id": _text(a.parent for a in here),
+        "subsidiaries_n": pa.array([children[a.id] for a in here], pa.int64()),
+        "live_roles": _text("|".join(sorted(live[a.id] - {"other"})) for a in here),
+        "pain_points": _text("|".join(sorted(PAIN_GROUPS[p] for p in some)) for some in pains),
+        "owner": _text(a.owner for a in here),
     }
 
 

@@ -24,12 +24,16 @@ _NO_MINOR_UNIT = {"JPY", "KRW", "VND"}
 
 @dataclass(frozen=True)
 class RunContext:
-    """One row for dbt. `refresh_date` is the day whose RFM cut points are in force on `as_of_date` (M-01)."""
+    """One row for dbt. `refresh_date` is the day whose RFM cut points are in force on `as_of_date` (M-01).
+
+    `rules` is the hash of SQL and seeds: where it differs from that of the build before, a class may have moved by it.
+    """
 
     as_of_date: date
     refresh_date: date
     reporting_currency: str
     currency_digits: int
+    rules: str
 
 
 def refresh_date(as_of: date, extra: Iterable[date]) -> date:
@@ -61,12 +65,21 @@ def reporting_currency(settings: Settings, in_force: Iterable[ledger.Entry]) -> 
 
 
 def write_context(settings: Settings, as_of: date) -> RunContext:
-    """Decide and write `build/run_context.parquet`; see to it that the evaluations are a table, be it an empty one."""
+    """Decide and write `build/run_context.parquet`, the custom segments beside it and, where there is no evaluation yet, an
+    empty one. Raises StrataError."""
+    # The readers of the seeds ask this module for their folder.
+    from pipeline.segments import custom
+
+    custom.write(settings, as_of)
     keep_template(settings)
     in_force = ledger.in_force(ledger.read(settings), as_of)
     currency = reporting_currency(settings, in_force)
     context = RunContext(
-        as_of, refresh_date(as_of, policy_refreshes()), currency, 0 if currency in _NO_MINOR_UNIT else 2
+        as_of,
+        refresh_date(as_of, policy_refreshes()),
+        currency,
+        0 if currency in _NO_MINOR_UNIT else 2,
+        project_hash(suffixes=(".sql", ".csv")),
     )
     schema = pa.schema(
         [
@@ -74,19 +87,22 @@ def write_context(settings: Settings, as_of: date) -> RunContext:
             ("refresh_date", pa.date32()),
             ("reporting_currency", pa.string()),
             ("currency_digits", pa.int32()),
+            ("rules", pa.string()),
         ]
     )
     write_parquet(pa.Table.from_pylist([vars(context)], schema), settings.build / "run_context.parquet")
     return context
 
 
-def project_hash(folders: Iterable[Path] = (DBT_PROJECT_DIR,)) -> str:
+def project_hash(
+    folders: Iterable[Path] = (DBT_PROJECT_DIR,), suffixes: tuple[str, ...] = (".sql", ".yml", ".csv")
+) -> str:
     """SHA-256 over the SQL, YAML and seeds of the dbt project: what a build is made by."""
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted(folder.rglob("*")):
             parts = path.relative_to(folder).parts
-            if path.suffix in (".sql", ".yml", ".csv") and parts[0] not in ("target", "logs"):
+            if path.suffix in suffixes and parts[0] not in ("target", "logs"):
                 digest.update("/".join(parts).encode())
                 digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -36,7 +36,7 @@ _HEADER = (
 def policy(folder: Path, *audiences: str, bases: str = "", **minimum: int) -> Path:
     """The project's policy with other audiences: `name|rule|channel|destination|priority|holdout`."""
     folder.mkdir(exist_ok=True)
-    for name in ("destinations", "transfer_bases", "thresholds", "segment_labels"):
+    for name in ("destinations", "transfer_bases", "thresholds", "segment_labels", "custom_segments"):
         (folder / f"{name}.csv").write_bytes((POLICY_DIR / f"{name}.csv").read_bytes())
     lines = []
     for line in audiences:

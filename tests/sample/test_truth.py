@@ -240,3 +240,60 @@ def test_nps_totals_are_the_answers_that_load(deliveries, totals):
             found[row["survey_id"].removeprefix("NPS-")][kind] += 1
     for wave, counts in totals["nps"].items():
         assert {k: found[wave][k] for k in counts} == counts
+
+
+def test_the_study_says_in_its_files_what_its_books_say(deliveries, truth):
+    """Every answer once, of the person who gave it, on the scale of its quarter."""
+    person = {
+        r["source_customer_id"]: r["person_id"]
+        for r in truth("persons").to_pylist()
+        if r["source"] == "research"
+    }
+    scale = {
+        (row["survey_id"], row["question_id"]): (row["scale_min"], row["scale_max"])
+        for _, row in accepted(deliveries, "surveys", "research")
+    }
+    found = []
+    for _, row in accepted(deliveries, "survey_responses", "research"):
+        low, high = scale[row["survey_id"], row["question_id"]]
+        score = row["score"] and int(row["score"])
+        assert (score is None) == (low is None)
+        assert score is None or int(low) <= score <= int(high)
+        answered = convert("ts", row["answered_at"]).date()
+        found.append(
+            (
+                row["response_id"],
+                row["question_id"],
+                person[row["source_customer_id"]],
+                answered,
+                score,
+                row["option"],
+            )
+        )
+    books = [tuple(r.values()) for r in truth("study").to_pylist()]
+    assert sorted(found, key=str) == sorted(books, key=str)
+    assert len(scale) == len({key[0] for key in scale}) * 2 >= 4
+    assert {row[5] for row in found if row[1].startswith("INTENT")} == {None, "doubt", "price", "no_need"}
+    assert any("|" in (row[5] or "") for row in found), "somebody has two motives"
+
+
+def test_business_customers_are_delivered_as_their_books_have_them(deliveries, truth):
+    latest = {}
+    for d in deliveries:
+        if d.feed == "accounts":
+            latest |= {row["source_account_id"]: row for row in d.accepted()}
+    books = {r["source_account_id"]: r for r in truth("accounts").to_pylist()}
+    assert set(latest) == set(books)
+    roles = defaultdict(set)
+    last = {}
+    for d in deliveries:
+        if d.feed == "account_contacts":
+            last |= {row["contact_id"]: row for row in d.accepted()}
+    for row in last.values():
+        if row["valid_to"] is None:
+            roles[row["source_account_id"]].add(row["role"])
+    for account, book in books.items():
+        assert latest[account]["owner_employee_id"] == book["owner"]
+        assert "|".join(sorted(roles[account] - {"other"})) == book["live_roles"]
+    assert any(book["subsidiaries_n"] > 0 for book in books.values())
+    assert any(row["valid_to"] for row in last.values()), "somebody left"

@@ -4,20 +4,6 @@ with policy as (
     select * from {{ ref('int_run_policy') }}
 ),
 
-consents as (
-    select
-        customer_key,
-        bool_or(purpose = 'marketing' and is_granted) as has_marketing,
-        bool_or(purpose = 'profiling' and is_granted) as has_profiling,
-        {%- for channel in ['email', 'sms', 'ads'] %}
-        bool_or(purpose = 'marketing' and channel in ('{{ channel }}', 'all') and is_granted)
-            and not bool_or(purpose = 'marketing' and channel = '{{ channel }}' and not is_granted)
-            as consent_{{ channel }}{{ ',' if not loop.last }}
-        {%- endfor %}
-    from {{ ref('fct_consent_states') }}
-    group by customer_key
-),
-
 people as (
     select
         customers.customer_key,
@@ -27,7 +13,7 @@ people as (
             {{- ',' if not loop.last }}
         {%- endfor %}
     from {{ ref('dim_customers') }} as customers
-    inner join consents using (customer_key)
+    inner join {{ ref('int_customer_consents') }} as consents using (customer_key)
     anti join {{ ref('int_persons_excluded') }} as excluded using (customer_key)
     where consents.has_marketing and consents.has_profiling
         and not customers.is_minor and not customers.is_test and not customers.is_employee
@@ -35,15 +21,34 @@ people as (
 
 reasons as (
     select * from {{ ref('int_class_reasons') }}
+),
+
+-- P-16: the class that is shown may lag behind the one that the figures give.
+shown as (
+    select
+        customer_key,
+        scheme,
+        case when published_from is null then previous_class else class end as class,
+        case when published_from is null or class = previous_class then previous_since else published_from end
+            as since_date,
+        case when published_from is not null and class <> previous_class then previous_class end as previous_class,
+        case when published_from is not null then cause end as change_cause,
+        case when published_from is null then class end as pending_class
+    from {{ ref('class_history') }}
+    where valid_to is null
 )
 
 select
     reasons.customer_key,
     reasons.scheme,
     policy.as_of_date,
-    reasons.class,
+    shown.class,
     labels.label_zh as class_label_zh,
     labels.label_en as class_label_en,
+    shown.since_date,
+    shown.previous_class,
+    shown.change_cause,
+    shown.pending_class,
     reasons.is_inferred,
     playbook.service_level,
     playbook.pricing_use_allowed,
@@ -60,8 +65,9 @@ select
     policy.policy_version
 from reasons
 inner join people using (customer_key)
+inner join shown on reasons.customer_key = shown.customer_key and reasons.scheme = shown.scheme
 cross join policy
-left join {{ ref('class_reasons') }} as templates
+left join {{ ref('int_class_templates') }} as templates
     on reasons.scheme = templates.scheme and reasons.reason_code = templates.reason_code
-left join {{ ref('segment_labels') }} as labels on reasons.scheme = labels.scheme and reasons.class = labels.class
-left join {{ ref('playbook') }} as playbook on reasons.scheme = playbook.scheme and reasons.class = playbook.class
+left join {{ ref('int_segment_labels') }} as labels on reasons.scheme = labels.scheme and shown.class = labels.class
+left join {{ ref('int_playbook') }} as playbook on reasons.scheme = playbook.scheme and shown.class = playbook.class

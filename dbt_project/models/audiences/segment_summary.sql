@@ -33,7 +33,7 @@ labelled as (
         coalesce(counted.repurchase_den, 0) as repurchase_den,
         sum(coalesce(counted.customers, 0)) over (partition by labels.scheme) as all_customers,
         sum(coalesce(counted.revenue, 0)) over (partition by labels.scheme) as all_revenue
-    from {{ ref('segment_labels') }} as labels
+    from {{ ref('int_segment_labels') }} as labels
     left join counted on labels.scheme = counted.scheme and labels.class = counted.class
 ),
 
@@ -70,4 +70,4 @@ select
     playbook.service_level,
     cells.policy_version
 from cells
-left join {{ ref('playbook') }} as playbook on cells.scheme = playbook.scheme and cells.class = playbook.class
+left join {{ ref('int_playbook') }} as playbook on cells.scheme = playbook.scheme and cells.class = playbook.class

@@ -1,6 +1,7 @@
 -- People with at least one source id. Attributes survive from the latest row of any of their ids that states them.
 {% set attributes = ['gender', 'occupation', 'income_band', 'education', 'household_size', 'has_children', 'province',
                      'city', 'language', 'registered_date'] %}
+{% set dated = ['gender', 'occupation', 'education', 'household_size'] %}
 with links as (
     select * from {{ ref('int_customer_links') }}
     where is_current
@@ -29,7 +30,10 @@ aged as (
         -- Without the day of birth the person counts as the younger of the two possible ages.
         extract(year from policy.as_of_date) - latest.birth_year - case
             when latest.birth_month_day <= {{ month_day('policy.as_of_date') }} then 0 else 1
-        end as age
+        end as age,
+        policy.age_max,
+        coalesce(latest.updated_date, latest.dt) as stated_on,
+        latest.income_declared_month is not null or latest.income_band is not null as states_income
     from latest
     cross join {{ ref('int_run_policy') }} as policy
     where latest.nth = 1
@@ -54,6 +58,17 @@ profiles as (
         min_by({{ column }}, place) filter (where {{ column }} is not null) as {{ column }},
         {%- endfor %}
         min_by(age, place) filter (where age is not null) as age,
+        min_by(age, place) filter (where age between 0 and age_max) as plausible_age,
+        min_by(stated_on, place) filter (where age between 0 and age_max) as age_stated_on,
+        {%- for column in dated %}
+        min_by(stated_on, place) filter (where {{ column }} is not null) as {{ column }}_stated_on,
+        {%- endfor %}
+        -- One statement of income: amount, band, home and day are those of one row, so none of them may be null here.
+        min_by(coalesce(income_declared_month, -1), place) filter (where states_income) as income_month,
+        min_by(coalesce(income_band, ''), place) filter (where states_income) as income_month_band,
+        min_by(coalesce(province, ''), place) filter (where states_income) as income_province,
+        min_by(coalesce(city, ''), place) filter (where states_income) as income_city,
+        min_by(stated_on, place) filter (where states_income) as income_stated_on,
         min(age) as youngest_age,
         bool_or(is_test) as is_test,
         bool_or(is_employee) as is_employee
@@ -69,7 +84,17 @@ select
     {%- for column in attributes %}
     profiles.{{ column }},
     {%- endfor %}
+    {%- for column in dated %}
+    profiles.{{ column }}_stated_on,
+    {%- endfor %}
+    nullif(profiles.income_month, -1) as income_month,
+    nullif(profiles.income_month_band, '') as income_month_band,
+    nullif(profiles.income_province, '') as income_province,
+    nullif(profiles.income_city, '') as income_city,
+    profiles.income_stated_on,
     cast(profiles.age as integer) as age,
+    cast(profiles.plausible_age as integer) as plausible_age,
+    profiles.age_stated_on,
     -- One source that says "under age" is enough.
     coalesce(profiles.youngest_age < policy.adult_age, false) as is_minor,
     coalesce(profiles.is_test, false) as is_test,

@@ -26,13 +26,19 @@ select
     staged.m180,
     staged.m_prev180,
     staged.is_reactivated,
-    -- Known from today's facts alone for three stages; the others need the class history.
+    -- Facts alone tell it for some stages; for the others it is counted from the move, or from where history begins.
     cast(case
         when staged.stage = 'prospect' then {{ days_between('staged.first_seen', 'staged.as_of_date') }}
         when staged.stage = 'new' then staged.recency_days
         when staged.stage = 'churned' then staged.recency_days - floor(staged.churn_days) - 1
+        when history.class = staged.stage then {{ days_between('history.valid_from', 'staged.as_of_date') }}
+        else 0
     end as integer) as days_in_stage,
+    staged.stage in ('prospect', 'new', 'churned')
+        or coalesce(history.class <> staged.stage or history.cause <> 'first_build', false) as is_stage_since_known,
     staged.policy_version
 from staged
 inner join {{ ref('lifecycle_stages') }} as crosswalk on staged.stage = crosswalk.stage
 left join {{ ref('int_prospect_steps') }} as steps on staged.customer_key = steps.customer_key
+left join {{ source('history', 'class_history') }} as history
+    on staged.customer_key = history.customer_key and history.scheme = 'lifecycle' and history.valid_to is null

@@ -26,13 +26,13 @@ judged as (
             else 0
         end as told_n
     from counted
-    left join {{ ref('segment_labels') }} as labels on counted.scheme = labels.scheme and counted.class = labels.class
-    left join {{ ref('class_reasons') }} as templates
+    left join {{ ref('int_segment_labels') }} as labels on counted.scheme = labels.scheme and counted.class = labels.class
+    left join {{ ref('int_class_templates') }} as templates
         on counted.scheme = templates.scheme and counted.reason_code = templates.reason_code
 ),
 
 schemes as (
-    select distinct scheme from {{ ref('segment_labels') }}
+    select distinct scheme from {{ ref('int_segment_labels') }}
 ),
 
 per_scheme as (

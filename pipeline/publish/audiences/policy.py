@@ -88,6 +88,9 @@ def load(as_of: date, folder: Path = POLICY_DIR) -> Policy:
     classes: dict[str, set[str]] = defaultdict(set)
     for line in _lines(folder, "segment_labels"):
         classes[line["scheme"]].add(line["class"])
+    shared = classes.pop("custom", set())
+    for line in _in_force(folder, "custom_segments", as_of) if shared else ():
+        classes[f"custom:{line['segment']}"] = shared
     schemes = {scheme: frozenset(found) for scheme, found in classes.items()}
     destinations = _unique(_in_force(folder, "destinations", as_of), "destination", _destination)
     bases = _unique(

@@ -114,7 +114,14 @@ def test_sql_and_python_agree_on_everybody(rule) -> None:  # type: ignore[no-unt
 
 def written(tmp_path: Path, seed: str, change) -> Path:  # type: ignore[no-untyped-def]
     """The project's policy with one seed changed by `change(rows)`."""
-    for name in ("audiences", "destinations", "transfer_bases", "thresholds", "segment_labels"):
+    for name in (
+        "audiences",
+        "destinations",
+        "transfer_bases",
+        "thresholds",
+        "segment_labels",
+        "custom_segments",
+    ):
         (tmp_path / f"{name}.csv").write_bytes((POLICY_DIR / f"{name}.csv").read_bytes())
     with (tmp_path / f"{seed}.csv").open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)

@@ -1,0 +1,260 @@
+{{ config(materialized='table') }}
+-- Whose computed class differs from that of the build before, and why: of movers alone the class is computed again under
+-- the steps between the two builds, by the macros of the class models. The cause is the step after which the class stays.
+{%- set steps = rescoring_steps() %}
+with today as (
+    select * from {{ ref('int_run_policy') }}
+),
+
+bounds as (
+    select * from {{ ref('class_bounds') }}
+),
+
+before as (
+    select bounds.*
+    from bounds
+    where bounds.as_of_date = (select max(earlier.as_of_date) from {{ source('history', 'class_bounds') }} as earlier)
+),
+
+open_rows as (
+    select * from {{ source('history', 'class_history') }}
+    where valid_to is null
+),
+
+moves as (
+    select
+        coalesce(reasons.customer_key, open_rows.customer_key) as customer_key,
+        coalesce(reasons.scheme, open_rows.scheme) as scheme,
+        open_rows.class as from_class,
+        reasons.class as to_class,
+        case when open_rows.published_from is null then open_rows.previous_class else open_rows.class end
+            as published_class,
+        case
+            when open_rows.published_from is null or open_rows.class = open_rows.previous_class
+                then open_rows.previous_since
+            else open_rows.published_from
+        end as published_since
+    from open_rows
+    full join {{ ref('int_class_reasons') }} as reasons
+        on open_rows.customer_key = reasons.customer_key and open_rows.scheme = reasons.scheme
+    where open_rows.class is distinct from reasons.class
+),
+
+moved as (
+    select distinct customer_key
+    from moves
+    where from_class is not null and to_class is not null
+        and scheme in ('{{ rescored_schemes() | join("', '") }}')
+),
+
+stepped as (
+    {%- for step in steps %}
+    select
+        {{ loop.index }} as step,
+        {{ 'today' if step.aged else 'before' }}.as_of_date,
+        {{ 'today' if step.bought else 'before' }}.as_of_date as bought_before,
+        {{ 'today' if step.returned else 'before' }}.as_of_date as returned_before,
+        {%- for key, type in scoring_thresholds() %}
+        {{ 'today.' ~ key if step.policy else 'coalesce(before.' ~ key ~ ', today.' ~ key ~ ')' }} as {{ key }},
+        {%- endfor %}
+        {%- for name, group in class_cut_points() %}
+        {% if step.policy -%} bounds.{{ name }}
+        {%- elif step.bounds -%}
+        case when bounds.{{ group }}_drawn_by = before.{{ group }}_drawn_by then bounds.{{ name }} else before.{{ name }} end
+        {%- else -%} before.{{ name }}
+        {%- endif %} as {{ name }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from before
+    cross join today
+    inner join bounds on bounds.as_of_date = today.as_of_date
+    {{ 'union all' if not loop.last }}
+    {%- endfor %}
+),
+
+policy as (
+    select stepped.*, {{ window_starts('stepped.as_of_date', 'stepped') }}
+    from stepped
+),
+
+own_orders as (
+    select orders.*
+    from {{ ref('fct_orders') }} as orders
+    semi join moved using (customer_key)
+),
+
+own_days as ({{ customer_days('own_orders') }}),
+
+days as (
+    select
+        policy.step,
+        own_days.customer_key,
+        own_days.day,
+        own_days.orders_n,
+        own_days.net_revenue,
+        own_days.profit,
+        own_days.is_profit_unknown,
+        own_days.profit_is_estimated,
+        own_days.is_profit_category_based,
+        own_days.is_purchase_day,
+        own_days.gap_days,
+        lead(own_days.day) over (
+            partition by policy.step, own_days.customer_key, own_days.is_purchase_day order by own_days.day
+        ) is null as is_last
+    from own_days
+    inner join policy on own_days.day < policy.bought_before
+),
+
+returned as (
+    select policy.step, own_returns.*
+    from {{ ref('int_customer_returns') }} as own_returns
+    inner join policy on own_returns.day < policy.returned_before
+    semi join moved using (customer_key)
+),
+
+{{ customer_sums('days', 'returned', step='step') }},
+
+facts as (
+    select moved.customer_key, policy.step, {{ customer_facts_columns() }}
+    from moved
+    cross join policy
+    left join bought on moved.customer_key = bought.customer_key and policy.step = bought.step
+    left join brought_back on moved.customer_key = brought_back.customer_key and policy.step = brought_back.step
+),
+
+cut_points as (
+    {%- for measure in ['recency', 'frequency', 'monetary'] %}
+    select
+        step, '{{ measure }}' as measure, cast(null as varchar) as scoring_mode
+        {%- for k in range(1, 5) %}, {{ measure }}_cut_{{ k }} as cut_{{ k }}{% endfor %}
+    from policy
+    {{ 'union all' if not loop.last }}
+    {%- endfor %}
+),
+
+cells as (
+    {{ rfm_cells(ref('rfm_grids'), "'rf25'") }}
+),
+
+scored as (
+    {{ rfm_scores('facts', 'cut_points', step='step') }}
+),
+
+common as (
+    select step, common_gap_days as gap_days from policy
+),
+
+{{ lifecycle_stages('facts', step='step') }},
+
+ranked as (
+    select
+        facts.customer_key,
+        facts.step,
+        {{ abc_class('facts.frequency_abc', 'facts.profit_abc', 'policy.abc_cut_a', 'policy.abc_cut_b') }} as class
+    from facts
+    inner join policy using (step)
+),
+
+rescored as (
+    select scored.customer_key, scored.step, 'rfm' as scheme, {{ rfm_segment('scored', 'cells') }} as class
+    from scored
+    left join cells on {{ rfm_in_cell('scored', 'cells') }}
+    union all
+    select customer_key, step, 'abc' as scheme, class from ranked
+    union all
+    select customer_key, step, 'value' as scheme, {{ value_tier('class') }} as class from ranked
+    union all
+    select customer_key, step, 'lifecycle' as scheme, stage as class from staged
+),
+
+by_step as (
+    select
+        customer_key,
+        scheme
+        {%- for step in steps %},
+        max(case when step = {{ loop.index }} then class end) as class_{{ loop.index }}
+        {%- endfor %}
+    from rescored
+    group by customer_key, scheme
+),
+
+relinked as (
+    select customer_key from {{ ref('dim_identity_links') }} as links
+    inner join before on links.valid_to > before.as_of_date
+    union
+    select merged_into from {{ ref('dim_identity_links') }} as links
+    inner join before on links.valid_to > before.as_of_date
+    where merged_into is not null
+    union
+    select customer_key from {{ ref('dim_identity_links') }} as links
+    inner join before on links.valid_from > before.as_of_date
+    where split_from is not null
+),
+
+active as ({{ customers_active_since('before') }}),
+
+schemes_before as (
+    select distinct scheme from open_rows
+),
+
+caused as (
+    select
+        moves.*,
+        by_step.customer_key is not null as is_rescored,
+        case
+            when moves.from_class is null and schemes_before.scheme is null then 'first_build'
+            when moves.from_class is null and relinked.customer_key is not null then 'merge_split'
+            when moves.from_class is null then 'entered'
+            when moves.to_class is null and relinked.customer_key is not null then 'merge_split'
+            when moves.to_class is null then 'left'
+            when by_step.customer_key is null then
+                case
+                    when relinked.customer_key is not null then 'merge_split'
+                    when active.has_bought then 'own_order'
+                    when active.has_returned then 'refund_or_correction'
+                    when before.rules <> bounds.rules or before.policy_version <> bounds.policy_version
+                        then 'policy_change'
+                    else 'ageing'
+                end
+            when by_step.class_{{ steps | length }} is distinct from moves.to_class then 'unexplained'
+            {%- for step in steps[1:] | reverse %}
+            when by_step.class_{{ steps | length - loop.index }} is distinct from moves.to_class then '{{ step.cause }}'
+            {%- endfor %}
+            when relinked.customer_key is not null then 'merge_split'
+            when before.rules <> bounds.rules then 'policy_change'
+            else '{{ steps[0].cause }}'
+        end as cause,
+        concat_ws(
+            ','
+            {%- for step in steps %},
+            case
+                when {{ 'by_step.class_' ~ (loop.index - 1) if not loop.first else 'moves.from_class' }}
+                    is distinct from by_step.class_{{ loop.index }} then '{{ step.factor }}'
+            end
+            {%- endfor %}
+        ) as factors,
+        active.customer_key is not null as is_active
+    from moves
+    cross join today
+    inner join bounds on bounds.as_of_date = today.as_of_date
+    left join before on true
+    left join by_step on moves.customer_key = by_step.customer_key and moves.scheme = by_step.scheme
+        and moves.from_class is not null and moves.to_class is not null
+    left join relinked on moves.customer_key = relinked.customer_key
+    left join active on moves.customer_key = active.customer_key
+    left join schemes_before on moves.scheme = schemes_before.scheme
+)
+
+select
+    customer_key,
+    scheme,
+    from_class,
+    to_class,
+    cause,
+    case when is_rescored then factors end as factors,
+    is_rescored,
+    -- P-16: what people do is followed at once; what time and others do has to last.
+    to_class is not null
+        and (cause not in ('ageing', 'cut_points') or is_active or to_class = published_class) as is_published_at_once,
+    published_class,
+    published_since
+from caused

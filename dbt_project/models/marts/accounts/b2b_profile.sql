@@ -1,0 +1,149 @@
+-- S0-01. A business customer on one row: industry, size, who of the deciders is known, what hurts, worth, and who minds it.
+with policy as (
+    select *, {{ date_minus('as_of_date', 'account_window_days') }} as window_start from {{ ref('int_run_policy') }}
+),
+
+roles as (
+    select
+        account_key,
+        bool_or(role = 'purchasing') as has_purchasing,
+        bool_or(role = 'technical') as has_technical,
+        bool_or(role = 'management') as has_management,
+        count(*) as live_contacts_n
+    from {{ ref('fct_account_roles') }}
+    where is_live
+    group by account_key
+),
+
+-- Every state of an account that was delivered, with the pain points of its text.
+told as (
+    select
+        accounts.account_key,
+        words.pain_point,
+        words.sort,
+        coalesce(cast(states.updated_at as date), states.dt) as told_on
+    from {{ ref('stg_accounts__accounts') }} as states
+    cross join policy
+    inner join {{ ref('dim_accounts') }} as accounts using (source, source_account_id)
+    inner join {{ ref('pain_points') }} as words
+        on lower(states.pain_points) like '%' || words.word || '%' and {{ is_in_force('words', 'policy.as_of_date') }}
+),
+
+newest as (
+    select accounts.account_key, max(coalesce(cast(states.updated_at as date), states.dt)) as told_on
+    from {{ ref('stg_accounts__accounts') }} as states
+    inner join {{ ref('dim_accounts') }} as accounts using (source, source_account_id)
+    group by accounts.account_key
+),
+
+-- Those of the newest state. The one that came up last goes first.
+pains as (
+    select told.account_key, told.pain_point, min(told.sort) as sort, min(told.told_on) as first_told_on
+    from told
+    inner join newest using (account_key)
+    group by told.account_key, told.pain_point
+    having max(told.told_on) = max(newest.told_on)
+),
+
+ordered as (
+    select
+        *,
+        row_number() over (partition by account_key order by first_told_on desc, sort) as place
+    from pains
+),
+
+pained as (
+    select
+        account_key,
+        {{ dbt.listagg('pain_point', "'|'", 'order by place') }} as pain_points,
+        max(case when place = 1 then pain_point end) as main_pain_point
+    from ordered
+    group by account_key
+),
+
+-- An order names the account by its number. Where two sources give out the same one, only that of the order's own counts.
+numbers as (
+    select *, count(*) over (partition by source_account_id) as sources_n from {{ ref('dim_accounts') }}
+),
+
+named as (
+    select distinct source, order_id, account_id from {{ ref('stg_sales__orders') }}
+    where account_id is not null and is_in_force
+),
+
+sold as (
+    select
+        numbers.account_key,
+        count(*) as orders_n,
+        {{ money('sum(orders.net_revenue)') }} as revenue,
+        case when bool_and(orders.profit is not null) then {{ money('sum(orders.profit)') }} end as profit
+    from {{ ref('fct_orders') }} as orders
+    cross join policy
+    inner join named on orders.source = named.source and orders.order_id = named.order_id
+    inner join numbers
+        on named.account_id = numbers.source_account_id and (named.source = numbers.source or numbers.sources_n = 1)
+    where orders.is_paid and orders.paid_date >= policy.window_start
+    group by numbers.account_key
+),
+
+-- As of people (M-03): the rank of the worst of the tie.
+ranked as (
+    select
+        account_key,
+        count(*) over (order by profit desc range between unbounded preceding and current row) as worst_rank,
+        count(*) over () as n
+    from sold
+    where profit is not null
+),
+
+tiered as (
+    select
+        sold.*,
+        case
+            when sold.profit is null then null
+            when sold.profit <= 0 then 'low'
+            when ranked.worst_rank <= ceil(policy.abc_a_share * ranked.n) then 'high'
+            when ranked.worst_rank <= ceil(policy.abc_b_share * ranked.n) then 'mid'
+            else 'low'
+        end as value_tier
+    from sold
+    cross join policy
+    left join ranked on sold.account_key = ranked.account_key
+)
+
+select
+    accounts.account_key,
+    accounts.as_of_date,
+    accounts.industry,
+    accounts.industry_section,
+    accounts.industry_reason,
+    accounts.size_band,
+    accounts.is_group,
+    accounts.subsidiaries_n,
+    accounts.parent_account_key,
+    accounts.region,
+    accounts.since_date,
+    cast(coalesce(roles.live_contacts_n, 0) as integer) as live_contacts_n,
+    coalesce(roles.has_purchasing, false) as has_purchasing,
+    coalesce(roles.has_technical, false) as has_technical,
+    coalesce(roles.has_management, false) as has_management,
+    case when coalesce(roles.has_purchasing, false) then 1 else 0 end
+        + case when coalesce(roles.has_technical, false) then 1 else 0 end
+        + case when coalesce(roles.has_management, false) then 1 else 0 end as role_coverage,
+    pained.pain_points,
+    coalesce(pained.main_pain_point, 'unknown') as main_pain_point,
+    cast(coalesce(tiered.orders_n, 0) as integer) as orders_n,
+    coalesce(tiered.revenue, {{ money('0') }}) as revenue_365,
+    tiered.profit as profit_365,
+    coalesce(tiered.value_tier, 'unclassified') as value_tier,
+    case
+        when tiered.value_tier is not null then null
+        when tiered.account_key is null then 'no_orders'
+        else 'profit_unknown'
+    end as value_reason,
+    accounts.owner_employee_id as owner,
+    accounts.policy_version
+from {{ ref('dim_accounts') }} as accounts
+left join roles on accounts.account_key = roles.account_key
+left join pained on accounts.account_key = pained.account_key
+left join tiered on accounts.account_key = tiered.account_key

@@ -1,0 +1,72 @@
+-- The class of every customer in every scheme since the first build, as computed, with the day from which it was shown.
+-- What stood before D comes from the release before (docs/decisions/017-class-history.md); today's moves are added to it.
+with policy as (
+    select * from {{ ref('int_run_policy') }}
+),
+
+before as (
+    select max(as_of_date) as as_of_date from {{ source('history', 'class_bounds') }}
+),
+
+kept as (
+    select history.*
+    from {{ source('history', 'class_history') }} as history
+    anti join {{ ref('int_persons_excluded') }} as excluded using (customer_key)
+),
+
+moves as (
+    select * from {{ ref('int_class_moves') }}
+),
+
+active as ({{ customers_active_since('before') }}),
+
+continued as (
+    select
+        kept.customer_key,
+        kept.scheme,
+        kept.class,
+        kept.valid_from,
+        case when moves.scheme is null then kept.valid_to else policy.as_of_date end as valid_to,
+        kept.from_class,
+        kept.cause,
+        kept.factors,
+        kept.is_rescored,
+        case
+            when kept.published_from is null and kept.valid_to is null and moves.scheme is null
+                and (active.customer_key is not null
+                     or {{ days_between('kept.valid_from', 'policy.as_of_date') }} >= policy.class_dwell_days)
+                then policy.as_of_date
+            else kept.published_from
+        end as published_from,
+        kept.previous_class,
+        kept.previous_since,
+        case when moves.to_class is null then moves.cause else kept.left_cause end as left_cause
+    from kept
+    cross join policy
+    left join moves on kept.customer_key = moves.customer_key and kept.scheme = moves.scheme and kept.valid_to is null
+    left join active on kept.customer_key = active.customer_key and kept.published_from is null and kept.valid_to is null
+),
+
+begun as (
+    select
+        moves.customer_key,
+        moves.scheme,
+        moves.to_class as class,
+        policy.as_of_date as valid_from,
+        cast(null as date) as valid_to,
+        moves.from_class,
+        moves.cause,
+        moves.factors,
+        moves.is_rescored,
+        case when moves.is_published_at_once then policy.as_of_date end as published_from,
+        moves.published_class as previous_class,
+        moves.published_since as previous_since,
+        cast(null as varchar) as left_cause
+    from moves
+    cross join policy
+    where moves.to_class is not null
+)
+
+select * from continued
+union all
+select * from begun

@@ -1,0 +1,133 @@
+"""What a build goes on from: classes, cut points and memberships as they stood before D, taken from the releases.
+
+A release is the only thing that is committed, kept, redacted and rolled back as a whole, so the history lives in it and
+nowhere else (docs/decisions/017-class-history.md). Before dbt runs, `build/history/` is written anew:
+
+| file | rows | from |
+|---|---|---|
+| class_history.parquet | what was known before D; what D or a later day added is taken back | the current release |
+| class_bounds.parquet | one per day before D that was built | the current release |
+| segment_membership.parquet | customer_key, scheme, class, as_of_date | the last release of a day before D |
+"""
+
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from pipeline import duck
+from pipeline.duck import literal, quote
+from pipeline.progress import say
+from pipeline.publish import release
+from pipeline.settings import Settings
+
+# Columns of each table that are read, all of them where None, and the condition under which a row stood before D. Both
+# are SQL over the columns of the release's file; $day is D.
+_MEMBERSHIP = ("customer_key", "scheme", "class", "as_of_date")
+_UNDONE = {
+    # What D closed or showed is open and not shown again.
+    "valid_to": "case when valid_to < $day then valid_to end",
+    "left_cause": "case when valid_to < $day then left_cause end",
+    "published_from": "case when published_from < $day then published_from end",
+}
+
+
+def prepare(settings: Settings, as_of: date, nodes: Mapping[str, Any]) -> str | None:
+    """Write `build/history/` for a build of `as_of`; the release that it goes on from, None where history begins.
+
+    Args:
+        nodes: of the dbt manifest; the tables' own columns give the files their types, whatever an old release has.
+    """
+    base = _base(settings)
+    before = _before(settings, as_of)
+    folder = settings.build / "history"
+    folder.mkdir(parents=True, exist_ok=True)
+    people = settings.identity / "history.parquet"
+    with duck.connect(
+        [folder, settings.releases, people.parent], spill=settings.build / ".spill"
+    ) as con:
+        for table, source, where, undone in (
+            ("segments.class_history", base, "valid_from < $day and {known}", _UNDONE),
+            ("segments.class_bounds", base, "as_of_date < $day", {}),
+            ("audiences.segment_membership", before, "{known}", {}),
+        ):
+            schema, name = table.split(".")
+            columns = {
+                column: c["data_type"]
+                for column, c in nodes[f"model.strata.{name}"]["columns"].items()
+                if name != "segment_membership" or column in _MEMBERSHIP
+            }
+            file = settings.releases / source / "tables" / schema / f"{name}.parquet" if source else None
+            have = _columns(con, file)
+            picked = ", ".join(
+                f"cast({undone.get(c, quote(c)) if c in have else 'null'} as {kind}) as {quote(c)}"
+                for c, kind in columns.items()
+            )
+            # Whom identity knows no longer has been erased, or the source has taken the record back.
+            known = (
+                "customer_key in (select customer_key from read_parquet("
+                f"{literal(str(people))}) union select merged_into from read_parquet({literal(str(people))}))"
+            )
+            rows = (
+                f"from read_parquet({literal(str(file))}, hive_partitioning = false) "
+                f"where {where.format(known=known)}"
+                if have
+                else "where false"
+            )
+            target = folder / f"{name}.parquet"
+            sql = f"copy (select {picked} {rows}) to {literal(str(target))} (format parquet)"
+            con.execute(sql.replace("$day", f"date {literal(as_of.isoformat())}"))
+    return base
+
+
+def _base(settings: Settings) -> str | None:
+    """The current release, or the newest before it whose history is as it was published."""
+    now = release.current(settings)
+    if now is None:
+        return None
+    for name in [now["release"], *reversed(release.list_releases(settings))]:
+        manifest = release.load_manifest(settings, name)
+        if manifest["as_of_date"] > now["as_of_date"] or "segments.class_history" not in manifest["tables"]:
+            continue
+        if _is_whole(settings, manifest, ("segments.class_history", "segments.class_bounds")):
+            return name
+        say(f"the class history of release {name} is damaged: going on from the one before")
+    return None
+
+
+def _before(settings: Settings, as_of: date) -> str | None:
+    """The last release of a day before D that was shown before the current one, or is it."""
+    now = release.current(settings)
+    there = release.list_releases(settings)
+    chain: list[str] = []
+    while now and now["release"] not in chain:
+        chain.append(now["release"])
+        previous = now["previous_release"]
+        now = release.load_manifest(settings, previous) if previous in there else None
+    # A chain that a redaction or pruning has cut goes on with what is left.
+    for name in [*chain, *(r for r in reversed(there) if chain and r < chain[-1])]:
+        manifest = release.load_manifest(settings, name)
+        if manifest["as_of_date"] < as_of.isoformat() and _is_whole(
+            settings, manifest, ("audiences.segment_membership",)
+        ):
+            return name
+    return None
+
+
+def _is_whole(settings: Settings, manifest: Mapping[str, Any], tables: tuple[str, ...]) -> bool:
+    for table in tables:
+        schema, name = table.split(".")
+        file = settings.releases / manifest["release"] / "tables" / schema / f"{name}.parquet"
+        stated = manifest["tables"].get(table)
+        if stated is None or not file.is_file() or release.sha256(file) != stated["sha256"]:
+            return False
+    return True
+
+
+def _columns(con: Any, file: Path | None) -> set[str]:
+    if file is None:
+        return set()
+    rows = con.execute(
+        f"describe select * from read_parquet({literal(str(file))}, hive_partitioning = false)"
+    ).fetchall()
+    return {row[0] for row in rows}
