@@ -1,4 +1,3 @@
-
 {# A text with {1}, {2} … replaced by the values, none of which may be null. One pass where the engine has one. #}
 {% macro fill_template(template, values) -%}
     {{ return(adapter.dispatch('fill_template', 'strata')(template, values)) }}
