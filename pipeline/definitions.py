@@ -9,18 +9,17 @@ from pipeline.publish.assets import release
 from pipeline.publish.audiences.assets import audience_files
 from pipeline.quality.gate import audiences_gate, sources_gate
 from pipeline.resources import RunLock
-from pipeline.schedules import daily_job, every_morning, failed_run_alert
-from pipeline.settings import DBT_PROJECT_DIR
+from pipeline.schedules import daily_job, every_morning, every_sunday, failed_run_alert, weekly_backup
 from pipeline.transform.dbt import LocalDbt, transform
 
 defs = Definitions(
     assets=[raw_feeds, identity_links, transform, release, audience_files, model_backtest],
     asset_checks=[sources_gate, audiences_gate],
-    jobs=[daily_job],
-    schedules=[every_morning],
+    jobs=[daily_job, weekly_backup],
+    schedules=[every_morning, every_sunday],
     sensors=[failed_run_alert],
     resources={
-        "dbt": LocalDbt(project_dir=str(DBT_PROJECT_DIR), profiles_dir=str(DBT_PROJECT_DIR)),
+        "dbt": LocalDbt(),
         "run_lock": RunLock(),
     },
 )

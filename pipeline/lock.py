@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import StrataError
+from pipeline.home import layout
 from pipeline.settings import Settings
 
 _held: dict[str, int] = {}
@@ -19,6 +20,7 @@ def run_lock(
 ) -> Iterator[None]:
     """Hold the home's run lock; re-entrant in one process. Raises StrataError after `wait_seconds`."""
     with _held_lock(settings, settings.lock, wait_seconds, log):
+        layout.ensure(settings, log=log)
         yield
 
 
@@ -29,6 +31,7 @@ def publish_lock(
     """Hold what makes a release current. A run takes it for its last step only, so that an urgent withdrawal need not
     wait for a build. Whoever needs both locks takes the run lock first."""
     with _held_lock(settings, settings.home / "publish.lock", wait_seconds, log):
+        layout.ensure(settings, alone=bool(_held.get(str(settings.lock))), log=log)
         yield
 
 

@@ -8,12 +8,17 @@ from dagster import (
     AssetSelection,
     DefaultScheduleStatus,
     DefaultSensorStatus,
+    Failure,
+    OpExecutionContext,
     RunFailureSensorContext,
     RunRequest,
     ScheduleEvaluationContext,
+    SkipReason,
     define_asset_job,
     in_process_executor,
+    job,
     multiprocess_executor,
+    op,
     run_failure_sensor,
     schedule,
 )
@@ -51,6 +56,42 @@ def every_morning(context: ScheduleEvaluationContext) -> RunRequest:
     zone = ZoneInfo(settings.timezone)
     yesterday = (context.scheduled_execution_time.astimezone(zone) - timedelta(days=1)).date().isoformat()
     return RunRequest(run_key=yesterday, partition_key=yesterday, asset_selection=selection(settings))
+
+
+@op(description="Back the home up, restore the backup on trial and count what came back (Q-27).")
+def back_up(context: OpExecutionContext) -> None:
+    """Fails, and so alerts, where the backup cannot be restored; what is published has nothing to do with it."""
+    from pipeline.home import backup
+    from pipeline.progress import say
+
+    settings = settings_module.load()
+    if settings.backup is None:
+        raise Failure("STRATA_BACKUP names no folder: set it to one on another disk")
+    made = backup.make(settings, settings.backup, say)
+    found = backup.check(settings, made, say)
+    context.add_output_metadata({k: str(v) for k, v in made.as_dict().items()} | {"restores": found.passed})
+    if not found.passed:
+        raise Failure(str(found))
+
+
+@job(name="weekly_backup", executor_def=_executor)
+def weekly_backup() -> None:
+    """A backup into STRATA_BACKUP, proven by restoring it."""
+    back_up()
+
+
+@schedule(
+    job=weekly_backup,
+    cron_schedule="0 3 * * 0",
+    execution_timezone=settings_module.load().timezone,
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Every Sunday at three, local time: a backup, and the proof that it restores. Needs STRATA_BACKUP.",
+)
+def every_sunday(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
+    """Nothing where no folder is named."""
+    if settings_module.load().backup is None:
+        return SkipReason("STRATA_BACKUP names no folder for backups")
+    return RunRequest(run_key=context.scheduled_execution_time.date().isoformat())
 
 
 def alert_text(job: str, partition: str | None, error: str) -> str:

@@ -9,6 +9,7 @@
 | STRATA_TOKEN_KEY | `$STRATA_HOME/token.key`, made on first use | key of the tokens, 64 hex characters |
 | STRATA_TOKEN_KEY_NEW | none | the key that `strata vault rotate` goes over to |
 | STRATA_FIRST_DAY | earliest delivery day in landing | first daily partition that Dagster shows |
+| STRATA_BACKUP | none | folder of the weekly backup, on another disk |
 | STRATA_ALERT_WEBHOOK | none | address that a run-failure alert is posted to |
 """
 
@@ -29,6 +30,8 @@ MAPPINGS_DIR = PROJECT_ROOT / "pipeline" / "ingest" / "mappings"
 # Great Expectations would otherwise report its use to its makers.
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")
+# The SQL of a build may open the seeds, wherever the command is called from (macros/dialect/file_access.sql).
+os.environ["STRATA_DBT_PROJECT"] = str(DBT_PROJECT_DIR)
 
 
 def _add_interpreter_to_path() -> None:
@@ -51,6 +54,7 @@ class Settings:
     timezone: str
     first_day: date | None
     alert_webhook: str | None
+    backup: Path | None = None
     policy_preset: str | None = None
 
     raw = property(lambda self: self.home / "raw")
@@ -60,6 +64,7 @@ class Settings:
     token_key = property(lambda self: self.home / "token.key")
     identity = property(lambda self: self.home / "identity")
     decisions = property(lambda self: self.home / "decisions" / "identity.jsonl")
+    approvals = property(lambda self: self.home / "decisions" / "gates.jsonl")
     build = property(lambda self: self.home / "build")
     warehouse = property(lambda self: self.home / "warehouse" / "warehouse.duckdb")
     dbt = property(lambda self: self.home / "dbt")
@@ -87,6 +92,7 @@ def load() -> Settings:
         first = date.fromisoformat(first_day) if first_day else None
     except ValueError as error:
         raise StrataError(f"STRATA_FIRST_DAY={first_day!r} is no date such as 2026-01-31") from error
+    backup = os.environ.get("STRATA_BACKUP")
     return Settings(
         home=Path(os.environ.get("STRATA_HOME") or "var").expanduser().resolve(),
         landing=Path(os.environ.get("STRATA_LANDING") or "landing").expanduser().resolve(),
@@ -94,5 +100,6 @@ def load() -> Settings:
         timezone=timezone,
         first_day=first,
         alert_webhook=os.environ.get("STRATA_ALERT_WEBHOOK") or None,
+        backup=Path(backup).expanduser().resolve() if backup else None,
         policy_preset=os.environ.get("STRATA_POLICY_PRESET") or None,
     )

@@ -17,6 +17,7 @@ _MODULES = {
     "run": "runs",
     "backfill": "runs",
     "releases": "releases",
+    "gate": "gate",
     "quarantine": "quarantine",
     "trace": "trace",
     "explain": "explain",
@@ -31,8 +32,12 @@ _MODULES = {
     "export-subject": "subject",
     "sample": "sample",
     "score": "score",
+    "segments": "segments",
     "policy": "policy",
     "audiences": "audiences",
+    "backup": "home",
+    "restore": "home",
+    "doctor": "home",
     "ui": "ui",
 }
 

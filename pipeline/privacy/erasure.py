@@ -25,6 +25,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from pipeline.errors import StrataError
+from pipeline.home import backup_folders
 from pipeline.home_scan import scan
 from pipeline.identity.links import write_links
 from pipeline.ingest.vault import Vault
@@ -256,6 +257,7 @@ def settle(settings: Settings, log: Log = _silent) -> None:
 
 def _vault_tombstones(settings: Settings, subject: Subject) -> None:
     Vault(settings, "tombstones").tombstones.add(subject.tombstones(), _today(settings))
+    backup_folders.leave_tombstones(settings)
 
 
 def finish(settings: Settings, log: Log = _silent) -> list[Certificate]:

@@ -10,7 +10,6 @@ from pipeline.privacy import erasure
 from pipeline.progress import say
 from pipeline.publish.pruning import prune
 from pipeline.publish.release import publish, published_tables
-from pipeline.quality.gate import save_checks
 from pipeline.resources import RunLock
 from pipeline.schedule_days import as_of_date, daily_partitions
 from pipeline.transform.dbt import MANIFEST, built_nodes, ensure_manifest
@@ -41,7 +40,6 @@ def release(context: AssetExecutionContext, run_lock: RunLock) -> MaterializeRes
             expected_nodes=built_nodes(manifest),
             log=say,
         )
-        save_checks(settings, "release", context.run_id, published.checks)
         erasure.finish(settings, say)
         prune(settings, say)
     return MaterializeResult(

@@ -8,13 +8,6 @@ from pipeline.duck import literal, quote
 from pipeline.publish import release
 from pipeline.settings import Settings
 
-_CLASSES = {
-    "segments.customer_rfm": "rfm_segment",
-    "segments.customer_abc": "abc_class",
-    "segments.customer_lifecycle": "stage",
-    "segments.customer_value": "value_tier",
-}
-
 
 @dataclass(frozen=True)
 class TableDiff:
@@ -65,13 +58,19 @@ def compare(settings: Settings, before: str, after: str) -> Comparison:
         both = manifests[0]["tables"].keys() & manifests[1]["tables"].keys()
         moves = [
             move
-            for key, column in _CLASSES.items()
-            if key in both and all(column in m["tables"][key]["columns"] for m in manifests)
+            for key in sorted(both)
+            for column in _classes(manifests, key)
             for move in _moves(con, settings, (before, after), key, column)
         ]
     finally:
         con.close()
     return Comparison(before, after, tables, tuple(moves))
+
+
+def _classes(manifests: list[Any], key: str) -> list[str]:
+    """Columns of a table that hold a class in both releases."""
+    before, after = (set(manifest["tables"][key].get("schemes", {}).values()) for manifest in manifests)
+    return sorted(before & after)
 
 
 def _rows(settings: Settings, name: str, key: str) -> str:

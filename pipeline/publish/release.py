@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -25,10 +25,11 @@ from pipeline.ingest.files import fsync
 from pipeline.ingest.mapping import targets
 from pipeline.privacy import access_log, consent, retention
 from pipeline.privacy.erasure_gate import erasure_checks
-from pipeline.publish import withheld
+from pipeline.publish import drift, withheld
 from pipeline.publish.report import PAGE_TABLES, render_page
 from pipeline.publish.serving import serve
-from pipeline.quality.checks import Check, blocking
+from pipeline.quality import approvals, leaving
+from pipeline.quality.checks import Check, blocking, save_checks
 from pipeline.quality.policy import thresholds
 from pipeline.quality.suites import load_suites, run_suite
 from pipeline.settings import Settings
@@ -51,13 +52,17 @@ _ALLOWED_TYPES = (
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """One table that leaves: the columns on its allow-list, in order, and the grain that it is sorted by."""
+    """One table that leaves: the columns on its allow-list, in order, and the grain that it is sorted by.
+
+    `schemes` names the column that holds the class of each scheme, where the table classes people (`meta.scheme`).
+    """
 
     schema: str
     name: str
     columns: tuple[str, ...]
     grain: tuple[str, ...]
     requires_feeds: tuple[str, ...] = ()
+    schemes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -80,11 +85,11 @@ def published_tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
     for node in manifest["nodes"].values():
         if node["resource_type"] != "model":
             continue
-        columns = tuple(
-            name
+        described = {
+            name: {**c.get("meta", {}), **c.get("config", {}).get("meta", {})}
             for name, c in node["columns"].items()
-            if {**c.get("meta", {}), **c.get("config", {}).get("meta", {})}.get("publish")
-        )
+        }
+        columns = tuple(name for name, meta in described.items() if meta.get("publish"))
         if columns:
             meta = node["config"].get("meta", {})
             tables.append(
@@ -94,6 +99,7 @@ def published_tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
                     columns,
                     tuple(meta.get("grain", ())),
                     tuple(meta.get("requires_feeds", ())),
+                    {described[name]["scheme"]: name for name in columns if "scheme" in described[name]},
                 )
             )
     return sorted(tables, key=lambda t: t.key)
@@ -171,6 +177,10 @@ def publish(
         checks = [Check.from_dict(dict(c)) for c in proof.checks] + audit(candidate)
         checks += [*withheld.recheck(settings, candidate, refused), retention.check(settings, as_of)]
         checks += erasure_checks(settings, candidate, as_of)
+        checks += leaving.check(candidate, tables, as_of)
+        checks += drift.check(settings, candidate, as_of, before, tables)
+        checks = approvals.applied(settings, checks, as_of, proof.fingerprint)
+        save_checks(settings, "release", run_id, checks)
         stopped = blocking(checks)
         if stopped:
             raise GateStopped("nothing was published: " + "\n".join(str(check) for check in stopped))
@@ -197,6 +207,7 @@ def publish(
     except BaseException:
         remove(candidate)
         raise
+    approvals.spend(settings, release, checks)
     log(f"release {release} is current")
     return Published(release, True, tuple(checks), settings.releases / release)
 
@@ -380,7 +391,10 @@ def _manifest(
             "bytes": file.stat().st_size,
             "status": "not_enabled" if missing else "published",
             "columns": {c[0]: c[1] for c in columns},
-        } | ({"missing_feeds": missing} if missing else {})
+            "grain": list(table.grain),
+            **({"schemes": table.schemes} if table.schemes else {}),
+            **({"missing_feeds": missing} if missing else {}),
+        }
     feeds: dict[str, Any] = {}
     for entry in in_force:
         for feed in targets(entry.source or "", entry.feed or ""):

@@ -1,7 +1,7 @@
 """The current release again, at once, without people who have refused since: no build, no new numbers of others."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from pipeline.privacy.erasure_gate import erasure_checks
 from pipeline.publish import release, withheld
 from pipeline.publish.release import PublishedTable
 from pipeline.publish.report import PAGE_TABLES, render_page
+from pipeline.quality import leaving
 from pipeline.quality.checks import Check, blocking
 from pipeline.settings import Settings
 
@@ -150,10 +151,7 @@ def _copy(
 
 def _write(settings: Settings, candidate: Path, manifest: dict[str, Any]) -> None:
     """Database, page and manifest of the candidate; then it is the current release."""
-    tables = [
-        PublishedTable(*key.split("."), tuple(entry["columns"]), ())
-        for key, entry in manifest["tables"].items()
-    ]
+    tables = _tables(manifest)
     described = {}
     for table in tables:
         file = candidate / "tables" / table.schema / f"{table.name}.parquet"
@@ -173,11 +171,19 @@ def _write(settings: Settings, candidate: Path, manifest: dict[str, Any]) -> Non
     release.seal(settings, candidate, manifest, is_current=True)
 
 
+def _tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
+    """The tables of a release, as its manifest states them."""
+    return [
+        PublishedTable(*key.split("."), tuple(entry["columns"]), tuple(entry.get("grain", ())))
+        for key, entry in manifest["tables"].items()
+    ]
+
+
 def _audit(
     settings: Settings, candidate: Path, refused: consent.Refusals, before: dict[str, Any], day: date
 ) -> list[Check]:
     """What the release said of its build, with the checks of the published files made anew."""
-    anew = release.audit(candidate)
+    anew = release.audit(candidate) + leaving.check(candidate, _tables(before), day)
     # An overdue request of somebody else is no reason to keep this one waiting.
     anew += [c for c in erasure_checks(settings, candidate, day) if c.check == "erased_persons_absent"]
     con = duck.connect([candidate])

@@ -1,8 +1,11 @@
 """One result of one check, whoever made it: a source gate, a dbt test or a suite."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from pipeline.settings import Settings
 
 Level = Literal["block", "warn"]
 
@@ -13,7 +16,7 @@ class Check:
 
     `kind` says what `target` names: a `feed` (orders) or a `table` (audiences.segment_membership). `examples` are
     deliveries or tokens, never clear personal data. `gate` is the id of the policy's gate (Q-06) that the check
-    belongs to, or several; docs/gates.md explains them.
+    belongs to, or several; docs/gates.md explains them. `approved` says who let a failed check pass once, and why.
     """
 
     kind: Literal["feed", "table"]
@@ -26,10 +29,11 @@ class Check:
     description: str
     examples: tuple[str, ...] = field(default=())
     gate: str = ""
+    approved: str = ""
 
     @property
     def blocks(self) -> bool:
-        return self.level == "block" and not self.passed
+        return self.level == "block" and not self.passed and not self.approved
 
     def as_dict(self) -> dict[str, Any]:
         """The form of `strata run --json` and of the manifest."""
@@ -43,14 +47,15 @@ class Check:
             "limit": self.limit,
             "description": self.description,
         }
-        return shown | ({"examples": list(self.examples)} if self.examples else {})
+        shown |= {"examples": list(self.examples)} if self.examples else {}
+        return shown | ({"approved": self.approved} if self.approved else {})
 
     def __str__(self) -> str:
         examples = f" · e.g. {'; '.join(self.examples[:3])}" if self.examples else ""
         gate = f" ({self.gate})" if self.gate else ""
         return (
             f"{self.kind} {self.target}: {self.check}{gate} · observed {self.observed}, limit {self.limit}{examples} · "
-            f"{self.description}"
+            f"{self.description}" + (f" · approved by {self.approved}" if self.approved else "")
         )
 
     @classmethod
@@ -63,3 +68,11 @@ class Check:
 def blocking(checks: Iterable[Check]) -> list[Check]:
     """The failed checks that stop publication."""
     return [check for check in checks if check.blocks]
+
+
+def save_checks(settings: Settings, stage: str, run_id: str, checks: Sequence[Check]) -> None:
+    """Keep a stage's results for the command line: `build/checks/<stage>.json`."""
+    path = settings.build / "checks" / f"{stage}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = {"run_id": run_id, "checks": [check.as_dict() for check in checks]}
+    path.write_text(json.dumps(data, ensure_ascii=False, default=str))

@@ -3,10 +3,9 @@
 Sources have one check per feed and gate (`q_06_freshness`), audiences one per expectation.
 """
 
-import json
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import date
 
 from dagster import (
@@ -23,7 +22,7 @@ from pipeline import duck
 from pipeline import settings as settings_module
 from pipeline.ingest.contracts import Contract, load_contracts
 from pipeline.progress import say
-from pipeline.quality.checks import Check, blocking
+from pipeline.quality.checks import Check, blocking, save_checks
 from pipeline.quality.contract_suite import source_suites
 from pipeline.quality.gates import GATES
 from pipeline.quality.rules import NO_STRAY_FILES, level_of
@@ -41,14 +40,6 @@ logging.getLogger("dagster._core.execution.plan.active").addFilter(
     lambda record: "emitted no result in step" not in record.getMessage()
 )
 _RULES_HEAD = "| rule | level | result | observed | limit |\n|---|---|---|---|---|"
-
-
-def save_checks(settings: Settings, stage: str, run_id: str, checks: Sequence[Check]) -> None:
-    """Keep a stage's results for the command line: `build/checks/<stage>.json`."""
-    path = settings.build / "checks" / f"{stage}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = {"run_id": run_id, "checks": [check.as_dict() for check in checks]}
-    path.write_text(json.dumps(data, ensure_ascii=False, default=str))
 
 
 def source_checks(settings: Settings, as_of: date, run_id: str) -> list[Check]:

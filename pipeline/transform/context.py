@@ -26,6 +26,7 @@ _NO_MINOR_UNIT = {"JPY", "KRW", "VND"}
 class RunContext:
     """One row for dbt. `refresh_date` is the day whose RFM cut points are in force on `as_of_date` (M-01).
 
+    Deliveries known by `known_at` count: by `as_of_date` itself but where a past day is looked at again.
     `rules` is the hash of SQL and seeds: where it differs from that of the build before, a class may have moved by it.
     """
 
@@ -35,6 +36,7 @@ class RunContext:
     currency_digits: int
     policy_preset: str | None
     rules: str
+    known_at: date
 
 
 def refresh_date(as_of: date, extra: Iterable[date]) -> date:
@@ -82,7 +84,7 @@ def policy_presets() -> dict[str, list[dict[str, str]]]:
     return found
 
 
-def write_context(settings: Settings, as_of: date) -> RunContext:
+def write_context(settings: Settings, as_of: date, known_at: date | None = None) -> RunContext:
     """Decide and write `build/run_context.parquet` and the custom segments beside it; see to it that the
     evaluations are a table, be it an empty one. Raises StrataError."""
     keep_template(settings)
@@ -99,6 +101,7 @@ def write_context(settings: Settings, as_of: date) -> RunContext:
         0 if currency in _NO_MINOR_UNIT else 2,
         policy_preset(settings.policy_preset),
         project_hash(suffixes=(".sql", ".csv")),
+        known_at or as_of,
     )
     schema = pa.schema(
         [
@@ -108,6 +111,7 @@ def write_context(settings: Settings, as_of: date) -> RunContext:
             ("currency_digits", pa.int32()),
             ("policy_preset", pa.string()),
             ("rules", pa.string()),
+            ("known_at", pa.date32()),
         ]
     )
     write_parquet(pa.Table.from_pylist([vars(context)], schema), settings.build / "run_context.parquet")

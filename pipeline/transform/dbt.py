@@ -1,20 +1,23 @@
 """The dbt project as Dagster assets: one `@dbt_assets` over the whole project, one dbt invocation."""
 
-import fcntl
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
-from functools import cache, cached_property
-from importlib.metadata import version as installed_version
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dagster import AssetExecutionContext, BackfillPolicy, MaterializeResult, Output, TableColumn, TableSchema
-from dagster_dbt import DbtCliInvocation, DbtCliResource, dbt_assets
-from dagster_dbt.errors import DagsterDbtCliRuntimeError
-from packaging import version
+from dagster import (
+    AssetExecutionContext,
+    BackfillPolicy,
+    ConfigurableResource,
+    MaterializeResult,
+    Output,
+    TableColumn,
+    TableSchema,
+)
+from dagster_dbt import DagsterDbtTranslator, dbt_assets
+from dagster_dbt.asset_utils import get_updated_cli_invocation_params_for_context
+from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from pipeline import duck
 from pipeline import settings as settings_module
@@ -22,84 +25,57 @@ from pipeline.errors import GateStopped, StrataError
 from pipeline.ingest.contracts import load_contracts
 from pipeline.privacy import requests
 from pipeline.progress import say
-from pipeline.quality.checks import Check, blocking
+from pipeline.quality.checks import Check, blocking, save_checks
 from pipeline.quality.failing_rows import failing_rows
-from pipeline.quality.gate import save_checks, source_checks
+from pipeline.quality.gate import source_checks
 from pipeline.quality.gates import gates_named
 from pipeline.resources import RunLock
 from pipeline.schedule_days import as_of_date, daily_partitions
-from pipeline.settings import DBT_PROJECT_DIR, Settings
+from pipeline.settings import Settings
 from pipeline.transform import history, receipt
 from pipeline.transform.context import fingerprint, write_context
-
-MANIFEST = DBT_PROJECT_DIR / "target" / "manifest.json"
-
-
-class LocalDbt(DbtCliResource):
-    """dbt without two things that the stock resource does on each call.
-
-    It reads the version from the installed package, because `dbt --version` asks the package index over the network,
-    and makes no adapter handle, which would cost seconds and hold the warehouse open. `tests/transform` pins both
-    private names.
-    """
-
-    @cached_property
-    def _cli_version(self) -> version.Version:
-        return version.parse(installed_version("dbt-core"))
-
-    def _initialize_dbt_core_adapter(self, args: Any) -> None:
-        return None
+from pipeline.transform.invoke import DbtFailed, invoke
+from pipeline.transform.project import MANIFEST, ensure_manifest
 
 
-def ensure_manifest() -> Path:
-    """Path of the manifest; parses the project first where a file of it is newer."""
-    if not _manifest_is_current():
-        MANIFEST.parent.mkdir(parents=True, exist_ok=True)
-        # Two processes that start together would each read what the other has half written.
-        with (MANIFEST.parent / ".parse.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not _manifest_is_current():
-                _parse()
-    return MANIFEST
+class LocalDbt(ConfigurableResource):
+    """dbt inside the step's process, asked for what Dagster selected."""
 
+    def build(
+        self, context: AssetExecutionContext, settings: Settings, target: Path
+    ) -> tuple[list[Any], DbtFailed | None]:
+        """Dagster's events of one `dbt build`, which has ended on return, and its failure if it failed."""
+        chosen = get_updated_cli_invocation_params_for_context(
+            context=context, manifest={}, dagster_dbt_translator=DagsterDbtTranslator()
+        )
+        args = ["build", "--exclude-resource-type", "unit_test", *chosen.selection_args]
+        if chosen.indirect_selection:
+            args += ["--indirect-selection", chosen.indirect_selection]
+        results: list[dict[str, Any]] = []
 
-def _manifest_is_current() -> bool:
-    sources = [
-        path
-        for path in DBT_PROJECT_DIR.rglob("*")
-        if path.suffix in (".sql", ".yml", ".csv", ".md")
-        and "target" not in path.relative_to(DBT_PROJECT_DIR).parts
-    ]
-    return MANIFEST.exists() and MANIFEST.stat().st_mtime >= max(path.stat().st_mtime for path in sources)
+        def note(result: dict[str, Any]) -> None:
+            results.append(result)
+            if len(results) % 25 == 0:
+                say(f"  {len(results)} models and tests done")
 
-
-def _parse() -> None:
-    dbt = Path(sys.executable).with_name("dbt")
-    done = subprocess.run(
-        [
-            str(dbt),
-            "--quiet",
-            "parse",
-            "--project-dir",
-            str(DBT_PROJECT_DIR),
-            "--profiles-dir",
-            str(DBT_PROJECT_DIR),
-            # Beside the real one: a reader meets the old manifest or the new one, never half of it.
-            "--target-path",
-            str(MANIFEST.parent / "parsing"),
-        ],
-        env={
-            **os.environ,
-            "STRATA_HOME": str(settings_module.load().home),
-            "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"the dbt project does not parse:\n{done.stdout}{done.stderr}")
-    (MANIFEST.parent / "parsing" / "manifest.json").replace(MANIFEST)
+        failure = None
+        try:
+            invoke(args, settings.home, target, note)
+        except DbtFailed as failed:
+            failure = failed
+        events = [
+            event
+            for result in results
+            for event in DbtCoreCliEventMessage(
+                raw_event=result, event_history_metadata={}
+            ).to_default_asset_events(
+                manifest=chosen.manifest,
+                dagster_dbt_translator=chosen.dagster_dbt_translator,
+                context=context,
+                target_path=target,
+            )
+        ]
+        return events, failure
 
 
 def built_nodes(manifest: dict[str, Any]) -> list[str]:
@@ -214,15 +190,8 @@ def transform(context: AssetExecutionContext, dbt: LocalDbt, run_lock: RunLock) 
     settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
     target = settings.dbt / "target"
     (target / "run_results.json").unlink(missing_ok=True)
-    os.environ["STRATA_HOME"] = str(settings.home)
     say("building the marts (dbt)")
-    invocation = dbt.cli(
-        ["build", "--exclude-resource-type", "unit_test"],
-        context=context,
-        target_path=target,
-        raise_on_error=True,
-    )
-    events, failure = _collect(invocation)
+    events, failure = dbt.build(context, settings, target)
     yield from _with_table_metadata(context, settings, events)
     manifest = json.loads(MANIFEST.read_text())
     results = target / "run_results.json"
@@ -240,21 +209,6 @@ def transform(context: AssetExecutionContext, dbt: LocalDbt, run_lock: RunLock) 
         ) from failure
     nodes = {r["unique_id"]: r["status"] for r in run_results["results"]}
     receipt.write(settings, day, built_from, nodes, [*sources, *tests])
-
-
-def _collect(invocation: DbtCliInvocation) -> tuple[list[Any], Exception | None]:
-    """Every event of the dbt process, which has ended on return, and its failure if it failed."""
-    events: list[Any] = []
-    done = 0
-    try:
-        for event in invocation.stream():
-            events.append(event)
-            done += 1
-            if done % 25 == 0:
-                say(f"  {done} models and tests done")
-    except DagsterDbtCliRuntimeError as error:
-        return events, error
-    return events, None
 
 
 def _with_table_metadata(

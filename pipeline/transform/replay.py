@@ -28,7 +28,15 @@ from pipeline.transform import history
 from pipeline.transform.context import policy_refreshes, refresh_date, write_context
 
 STATE = ("segments.class_history", "segments.class_bounds", "audiences.segment_membership")
-_PARTS = ("vault", "token.key", "decisions", "dbt/target/manifest.json", "warehouse/warehouse.duckdb")
+_PARTS = (
+    "evaluation",
+    "vault/keys.json",
+    "vault/tombstones.json",
+    "token.key",
+    "decisions",
+    "dbt/target/manifest.json",
+    "warehouse/warehouse.duckdb",
+)
 _RAW = re.compile(r"read_parquet\('([^']*/raw/[^']*)'[^)]*\)")
 
 
@@ -38,13 +46,28 @@ class Replay:
     `con` is the warehouse, in memory, with the tables of the day that was built last.
     """
 
-    def __init__(self, settings: Settings, folder: Path, wanted: Sequence[str] = STATE) -> None:
-        """`wanted`: tables (`schema.name`) to be built with all that they need."""
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        wanted: Sequence[str] = STATE,
+        families: Sequence[str] | None = None,
+    ) -> None:
+        """`wanted`: tables (`schema.name`) to be built with all that they need.
+
+        `families`: the views of class reasons whose schemes are built; all where None.
+        """
         self.settings = replace(settings, home=folder.resolve())
         self._borrow(settings.home, self.settings.home)
         manifest = json.loads((self.settings.dbt / "target" / "manifest.json").read_text())
         self.nodes: dict[str, Any] = manifest["nodes"]
+        if families:
+            self._narrow(families)
         self._order = _order(self.nodes, wanted)
+        if not any(f"{settings.home}/" in node["compiled_code"] for node in self._order):
+            raise StrataError(
+                f"{settings.home}/dbt/target was compiled for another home: run `strata run` there"
+            )
         self._moved = (str(settings.home), str(self.settings.home))
         home = self.settings.home
         self.con = duck.connect([home], spill=home / "build" / ".spill")
@@ -54,6 +77,15 @@ class Replay:
         self.con.execute("set threads = 1")
         self._read_once: dict[str, str] = {}
         self._load_seeds()
+
+    def _narrow(self, families: Sequence[str]) -> None:
+        """Leave the schemes of other families out of the union of all."""
+        union = self.nodes["model.strata.int_class_reasons"]
+        chosen = [self.nodes[f"model.strata.{family}"] for family in families]
+        union["depends_on"]["nodes"] = [node["unique_id"] for node in chosen]
+        union["compiled_code"] = " union all ".join(
+            f"from {quote(node['schema'])}.{quote(node['name'])}" for node in chosen
+        )
 
     def _borrow(self, home: Path, folder: Path) -> None:
         """What the days are built from. Of raw one file a feed: a day would open each of thousands otherwise."""
@@ -66,6 +98,8 @@ class Replay:
                 shutil.copytree(source, target)
             elif source.exists():
                 shutil.copyfile(source, target)
+        # Its presence is checked, it is not opened: clear values stay where they are.
+        (folder / "vault" / "vault.duckdb").symlink_to(home / "vault" / "vault.duckdb")
         feeds = {
             path.relative_to(home).parts[1:3] for path in (home / "raw").glob("[!_]*/*/dt=*") if path.is_dir()
         }
@@ -114,10 +148,10 @@ class Replay:
         ]
         write_parquet(pa.Table.from_pylist(rows, HISTORY), self.settings.identity / "history.parquet")
 
-    def build(self, day: date) -> None:
-        """The tables of one day, in `con`. Every model is a table: tiny ones are read faster than views are planned."""
+    def build(self, day: date, known_at: date | None = None) -> None:
+        """The tables of one day, in `con`; `known_at`: with the deliveries known by then. Every model is a table: tiny ones are read faster than views are planned."""
         self._as_known_on(day)
-        write_context(self.settings, day)
+        write_context(self.settings, day, known_at)
         history.prepare(self.settings, day, self.nodes)
         for node in self._order:
             name = f"{quote(node['schema'])}.{quote(node.get('alias') or node['name'])}"

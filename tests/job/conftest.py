@@ -29,9 +29,11 @@ class Line:
         """(exit code, JSON answer, standard error) of `strata ARGS --json`. `root` runs another checkout's code."""
         done = subprocess.run(
             [sys.executable, "-m", "pipeline.cli", *args, "--json"],
-            cwd=root or Path(__file__).parents[2],
+            # From a folder that is none of the project's, as cron and people do.
+            cwd=self.landing.parent,
             env={
                 **os.environ,
+                "PYTHONPATH": str(root or Path(__file__).parents[2]),
                 "STRATA_HOME": str(self.home),
                 "STRATA_LANDING": str(self.landing),
                 "STRATA_TOKEN_KEY": TOKEN_KEY,

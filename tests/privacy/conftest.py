@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,7 @@ def publish_small(settings: Settings, as_of: date) -> str:
         "currency": "CNY",
         "policy_version": "1",
         "previous_release": before["release"] if before else None,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "tables": described,
         "feeds": {},
         "checks": [{"table": "x", "check": "y", "examples": keys}],

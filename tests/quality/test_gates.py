@@ -3,6 +3,8 @@
 The defects are real files, taken in by the real loader. Gates over the built tables: test_warehouse_gates.py.
 """
 
+import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -20,8 +22,9 @@ from pipeline.quality.contract_suite import source_suites
 from pipeline.quality.gate import _gates_of_feed, _results_by_gate, _specs_of_sources
 from pipeline.quality.gates import GATES, gates_named
 from pipeline.quality.policy import thresholds
-from pipeline.quality.suites import load_suites
+from pipeline.quality.suites import expectations_of, load_suites
 from pipeline.settings import PROJECT_ROOT, Settings
+from pipeline.transform.dbt import ensure_manifest
 from tests.quality.conftest import HEAD, LAST, content, failed, judge, the
 
 Edit = Callable[[list[str]], list[str]]
@@ -334,9 +337,27 @@ def test_a_description_tells_its_gates() -> None:
     assert gates_named("Nothing.") == ""
 
 
+def test_every_check_names_its_gate_and_the_guide_explains_it() -> None:
+    """A marketer who reads that a run was stopped can look up by what."""
+    guide = (PROJECT_ROOT / "docs" / "gates.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"Q-\d\d", "".join(line for line in guide.splitlines() if line.startswith("## "))))
+    nodes = json.loads(ensure_manifest().read_text())["nodes"].values()
+    named = {
+        node["name"]: gates_named(node["config"]["meta"].get("description", ""))
+        for node in nodes
+        if node["resource_type"] == "test"
+    }
+    for package in ("expectations.audiences", "expectations.releases"):
+        for suite, expect in expectations_of(load_suites(package)):
+            named[f"{suite.target}.{expect.check}"] = expect.gates
+    assert [name for name, gates in named.items() if not gates] == []
+    assert {gate for gates in named.values() for gate in gates.split(", ")} <= told
+
+
 def test_the_guide_explains_every_gate_and_rule() -> None:
     guide = (PROJECT_ROOT / "docs" / "gates.md").read_text(encoding="utf-8")
-    missing = [gate for gate in GATES if f"## {gate} " not in guide]
+    titles = " ".join(line for line in guide.splitlines() if line.startswith("## Q-"))
+    missing = [gate for gate in GATES if f"{gate}" not in titles]
     missing += [rule.check for rule in rules.RULES if f"`{rule.check}`" not in guide]
     keys = set(thresholds(date(2026, 1, 1)))
     tests = Path(PROJECT_ROOT / "dbt_project" / "tests" / "singular").glob("*.sql")
@@ -347,7 +368,5 @@ def test_the_guide_explains_every_gate_and_rule() -> None:
     ]
     missing += [name for name in of_gates if f"`{name}`" not in guide]
     assert missing == []
-    import re
-
     named = set(re.findall(r"`([a-z_]+_(?:max|min|days|weeks|minutes))`", guide))
     assert named <= keys | {"shift_max", "no_missing_days"}, named - keys

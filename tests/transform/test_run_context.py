@@ -89,6 +89,7 @@ def test_the_context_is_one_row_with_the_currency_s_minor_unit(settings: Setting
                 "currency_digits": digits,
                 "policy_preset": preset,
                 "rules": project_hash(suffixes=(".sql", ".csv")),
+                "known_at": AS_OF,
             }
         ]
 

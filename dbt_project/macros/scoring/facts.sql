@@ -25,6 +25,8 @@
         ('lifecycle_mature_frequency_min', 'integer'),
         ('lifecycle_mature_recent_frequency_min', 'integer'),
         ('lifecycle_reactivated_recency_days', 'integer'),
+        ('tier_high_score_min', 'integer'),
+        ('tier_mid_score_min', 'integer'),
     ]) }}
 {%- endmacro %}
 

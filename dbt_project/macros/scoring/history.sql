@@ -20,7 +20,7 @@
 {%- endmacro %}
 
 {# Schemes that are computed anew; of any other the cause is told from what happened to the customer. #}
-{% macro rescored_schemes() -%} {{ return(['rfm', 'abc', 'value', 'lifecycle']) }} {%- endmacro %}
+{% macro rescored_schemes() -%} {{ return(['rfm', 'abc', 'value', 'lifecycle', 'frequency', 'power']) }} {%- endmacro %}
 
 {# Bounds that all customers share, by which classes are cut: (name, group). A group is drawn by thresholds of its own. #}
 {% macro class_cut_points() -%}
@@ -31,17 +31,35 @@
     {{ return(found + [('abc_cut_a', 'abc'), ('abc_cut_b', 'abc'), ('common_gap_days', 'lifecycle')]) }}
 {%- endmacro %}
 
-{# Customers who bought, or whose return was booked, since the build before. `before` is a row with its as_of_date, or none. #}
+{#
+  Customers who did something since the build before (P-16): bought, sent something back, answered a survey, complained.
+  `before` is a relation of one row with its as_of_date, or of none.
+#}
 {% macro customers_active_since(before) -%}
-    select customer_key, bool_or(has_bought) as has_bought, bool_or(not has_bought) as has_returned
+    select
+        customer_key,
+        bool_or(did = 'order') as has_bought,
+        bool_or(did = 'return') as has_returned,
+        bool_or(did = 'answer') as has_answered,
+        bool_or(did = 'complaint') as has_complained
     from (
-        select facts.customer_key, true as has_bought
+        select facts.customer_key, 'order' as did
         from {{ ref('int_customer_facts') }} as facts
         inner join {{ before }} on facts.last_purchase_date >= {{ before }}.as_of_date
         union all
-        select returns.customer_key, false as has_bought
+        select returns.customer_key, 'return' as did
         from {{ ref('int_customer_returns') }} as returns
         inner join {{ before }} on returns.day >= {{ before }}.as_of_date
+        union all
+        select answers.customer_key, 'answer' as did
+        from {{ ref('fct_survey_responses') }} as answers
+        inner join {{ before }} on answers.answered_date >= {{ before }}.as_of_date
+        union all
+        select tickets.customer_key, 'complaint' as did
+        from {{ ref('fct_tickets') }} as tickets
+        inner join {{ before }} on tickets.created_date >= {{ before }}.as_of_date
+        where tickets.ticket_type = 'complaint'
     ) as seen
+    where customer_key is not null
     group by customer_key
 {%- endmacro %}

@@ -154,6 +154,17 @@ ranked as (
     inner join policy using (step)
 ),
 
+tiered as (
+    select
+        scored.customer_key,
+        scored.step,
+        {{ frequency_tier('case when scored.is_buyer then scored.frequency_score end', 'scored.frequency_rfm') }}
+            as frequency_class,
+        {{ score_tier('case when scored.is_buyer then scored.monetary_score end') }} as spend_tier
+    from scored
+    inner join policy using (step)
+),
+
 rescored as (
     select scored.customer_key, scored.step, 'rfm' as scheme, {{ rfm_segment('scored', 'cells') }} as class
     from scored
@@ -164,6 +175,10 @@ rescored as (
     select customer_key, step, 'value' as scheme, {{ value_tier('class') }} as class from ranked
     union all
     select customer_key, step, 'lifecycle' as scheme, stage as class from staged
+    union all
+    select customer_key, step, 'frequency' as scheme, frequency_class as class from tiered
+    union all
+    select customer_key, step, 'power' as scheme, spend_tier as class from tiered
 ),
 
 by_step as (
@@ -211,9 +226,11 @@ caused as (
                     when relinked.customer_key is not null then 'merge_split'
                     when active.has_bought then 'own_order'
                     when active.has_returned then 'refund_or_correction'
+                    when active.has_answered then 'own_answer'
+                    when active.has_complained then 'complaint'
                     when before.rules <> bounds.rules or before.policy_version <> bounds.policy_version
                         then 'policy_change'
-                    else 'ageing'
+                    else 'other'
                 end
             when by_step.class_{{ steps | length }} is distinct from moves.to_class then 'unexplained'
             {%- for step in steps[1:] | reverse %}
@@ -254,7 +271,7 @@ select
     is_rescored,
     -- P-16: what people do is followed at once; what time and others do has to last.
     to_class is not null
-        and (cause not in ('ageing', 'cut_points') or is_active or to_class = published_class) as is_published_at_once,
+        and (cause not in ('ageing', 'cut_points', 'other') or is_active or to_class = published_class) as is_published_at_once,
     published_class,
     published_since
 from caused

@@ -6,7 +6,7 @@ with known as (
     select ledger.*
     from {{ source('raw', 'ingest_ledger') }} as ledger
     inner join {{ source('run', 'run_context') }} as run
-        on ledger.dt < run.as_of_date and ledger.known_from <= run.as_of_date
+        on ledger.dt < run.known_at and ledger.known_from <= run.known_at
 ),
 
 deliveries as (

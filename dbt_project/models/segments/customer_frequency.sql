@@ -2,13 +2,7 @@
 select
     rfm.customer_key,
     rfm.as_of_date,
-    case
-        when rfm.f_score is null then 'no_purchase_in_window'
-        when rfm.frequency_days = 1 then 'low'
-        when rfm.f_score >= policy.tier_high_score_min then 'high'
-        when rfm.f_score >= policy.tier_mid_score_min then 'mid'
-        else 'low'
-    end as frequency_class,
+    {{ frequency_tier('rfm.f_score', 'rfm.frequency_days') }} as frequency_class,
     rfm.frequency_days,
     rfm.f_score,
     rfm.scoring_mode,

@@ -3,12 +3,7 @@
 select
     rfm.customer_key,
     rfm.as_of_date,
-    case
-        when rfm.m_score is null then 'no_purchase_in_window'
-        when rfm.m_score >= policy.tier_high_score_min then 'high'
-        when rfm.m_score >= policy.tier_mid_score_min then 'mid'
-        else 'low'
-    end as spend_tier,
+    {{ score_tier('rfm.m_score') }} as spend_tier,
     rfm.monetary,
     rfm.m_score,
     rfm.is_monetary_not_positive,

@@ -1,4 +1,4 @@
--- A build for D reads, per stem, the last revision known by D. `was_in_force` says the same for the refresh date.
+-- A build for D reads, per stem, the last revision known by D; asked for what is known later, that of `known_at`. `was_in_force` says the same for the refresh date.
 with ledger as (
     select * from {{ source('raw', 'ingest_ledger') }}
 ),
@@ -11,7 +11,7 @@ known as (
     select
         ledger.*,
         run_context.reporting_currency,
-        ledger.dt < run_context.as_of_date and ledger.known_from <= run_context.as_of_date as is_known,
+        ledger.dt < run_context.known_at and ledger.known_from <= run_context.known_at as is_known,
         ledger.dt < run_context.refresh_date and ledger.known_from <= run_context.refresh_date as was_known
     from ledger
     cross join run_context

@@ -1,4 +1,4 @@
-{{ config(meta={'dagster': {'ref': {'name': 'row_chain'}}, 'description': "Rows went missing or were doubled on their way (reliability: every raw row has exactly one final state): the named feed has another number of rows at the end of the named stage than at its beginning."}) }}
+{{ config(meta={'dagster': {'ref': {'name': 'row_chain'}}, 'description': "Rows went missing or were doubled on their way (Q-11; reliability: every raw row has exactly one final state): the named feed has another number of rows at the end of the named stage than at its beginning."}) }}
 select
     source,
     feed,

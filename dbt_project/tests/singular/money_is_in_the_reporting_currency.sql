@@ -1,4 +1,4 @@
-{{ config(meta={'dagster': {'ref': {'name': 'fct_orders'}}, 'description': "A source delivers another currency than the home reports in: nothing converts it yet, so its amounts would be summed as if they were the same money."}) }}
+{{ config(meta={'dagster': {'ref': {'name': 'fct_orders'}}, 'description': "A source delivers another currency than the home reports in (Q-07): nothing converts it yet, so its amounts would be summed as if they were the same money."}) }}
 select orders.source, orders.currency, count(*) as rows_n
 from {{ ref('stg_sales__orders') }} as orders
 inner join {{ ref('int_run_policy') }} as policy on orders.currency is distinct from policy.reporting_currency

@@ -1,4 +1,4 @@
-{{ config(meta={'dagster': {'ref': {'name': 'rfm_grids'}}, 'description': "A grid of named RFM segments leaves a cell out, names one twice, has a segment that no customer can reach, or its preset does not do what the job does: some customers would fall out of every segment or into two. `strata policy check` names the cells."}) }}
+{{ config(meta={'dagster': {'ref': {'name': 'rfm_grids'}}, 'description': "A grid of named RFM segments leaves a cell out, names one twice, has a segment that no customer can reach, or its preset does not do what the job does (Q-13): some customers would fall out of every segment or into two. `strata policy check` names the cells."}) }}
 with scores as (
     {{ rfm_score_values(5) }}
 ),

@@ -125,7 +125,8 @@ _NAMED_ID = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _CARD = re.compile(r"(?<![0-9A-Za-z])\d(?:[ \-]?\d){14,18}(?![0-9A-Za-z])")
-_CARD_PREFIX = re.compile(r"62|4|5[1-5]|2[2-7]|3[47]|35|60|65|9")
+_CARD_PREFIX = re.compile(r"62|4|5[1-5]|2[2-7]|35|60|65|9")
+_SHORT_CARD_PREFIX = re.compile(r"3[47]")
 _MOBILE = re.compile(
     rf"(?<!\d)(?:(?:\+|00){_SEPARATOR}86{_SEPARATOR}|\(\+?86\){_SEPARATOR}|86[\s\-]{{0,3}})?(?:0[\s\-]{{0,2}})?((?:\((?=1[3-9]\d\)))?1{_SEPARATOR}[3-9](?:{_SEPARATOR}\d){{9}})(?!\d)"
 )
@@ -301,7 +302,9 @@ def _grouped_as_phone(number: str) -> bool:
 
 def _is_card(number: str) -> bool:
     digits = [int(c) for c in number if c.isdigit()]
-    if not _CARD_PREFIX.match("".join(map(str, digits))):
+    written = "".join(map(str, digits))
+    # Of 15 digits only American Express are cards; a telephone's IMEI has them as well, and the same check digit.
+    if not (_CARD_PREFIX if len(digits) > 15 else _SHORT_CARD_PREFIX).match(written):
         return False
     doubled = (d if n % 2 == 0 else d * 2 - 9 * (d > 4) for n, d in enumerate(reversed(digits)))
     return sum(doubled) % 10 == 0

@@ -1,0 +1,196 @@
+"""Q-15: people are classed as the day before, but for what a day can explain.
+
+A class mart can be total, exclusive and wrong: half the customers in another class because a column came in another
+unit. So the classes of the files that are about to leave are held against those of the release before. Moves that
+follow from new cut points or another policy are meant; they are told and stop nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from math import log
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from pipeline import duck
+from pipeline.duck import literal, quote
+from pipeline.ingest import ledger
+from pipeline.quality.checks import Check, Level
+from pipeline.quality.policy import thresholds
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.publish.release import PublishedTable
+
+GATE = "Q-15"
+_CUT_POINTS = "segments.rfm_breakpoints"
+# Schemes that are read from the scores, so that a refresh of the cut points moves people in them.
+_SCORED = frozenset({"rfm", "frequency", "power"})
+_SHARES = (
+    "The shares of the classes are not those of the release before (Q-15): rather a feed or a rule changed than the "
+    "customers.\n\nLook at `strata releases diff`; is it right, `strata gate approve` lets it pass once."
+)
+_MOVED = (
+    "More people changed their class than days explain (Q-15): audiences would be turned over at once.\n\n"
+    "Look at `strata releases diff`; is it right, `strata gate approve` lets it pass once."
+)
+
+
+@dataclass(frozen=True)
+class _Shift:
+    """One scheme over two releases. `moved` counts people of both who changed class, `tokens` names a few."""
+
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+    both: int
+    moved: int
+    tokens: tuple[str, ...]
+
+
+def check(
+    settings: Settings,
+    folder: Path,
+    as_of: date,
+    before: Mapping[str, Any] | None,
+    tables: Sequence["PublishedTable"],
+) -> list[Check]:
+    """Two checks per scheme, `<scheme>_shares_steady` and `<scheme>_few_moved`; none before the second release.
+
+    Args:
+        folder: the candidate, with its `tables/`.
+        before: manifest of the current release.
+        tables: what the candidate holds, with the columns that hold classes.
+    """
+    if before is None:
+        return []
+    limits = thresholds(as_of)
+    earlier = settings.releases / before["release"]
+    con = duck.connect([folder, earlier], spill=settings.build / ".spill")
+    try:
+        moved_on = _policy(con, folder, tables) != before["policy_version"]
+        refreshed = _CUT_POINTS in before["tables"] and _effective(con, folder) != _effective(con, earlier)
+        days = max(1, (as_of - date.fromisoformat(before["as_of_date"])).days)
+        young = _days_known(settings, as_of) < 7 * limits["history_weeks"]
+        checks = []
+        for table in tables:
+            known = before["tables"].get(table.key, {}).get("schemes", {})
+            for scheme, column in sorted(table.schemes.items()):
+                if scheme not in known:
+                    continue
+                new, old = _file(folder, table.key), _file(earlier, table.key)
+                shift = _shift(con, new, column, old, known[scheme])
+                meant = moved_on or (refreshed and scheme in _SCORED)
+                may_stop = (
+                    not (meant or young)
+                    and days <= limits["drift_gap_days_max"]
+                    and shift.both >= limits["drift_customers_min"]
+                )
+                checks += [
+                    _shares(table.key, scheme, shift, limits, may_stop),
+                    _moves(table.key, scheme, shift, limits, may_stop, meant, days),
+                ]
+        return checks
+    finally:
+        con.close()
+
+
+def psi(before: Mapping[str, int], after: Mapping[str, int]) -> float:
+    """Population stability index Σ (a − b)·ln(a / b) over the shares of the classes (Lewis 1994, P-23).
+
+    Half a person is added to each class, so that one that is empty on one day does not make it infinite.
+    """
+    names = before.keys() | after.keys()
+    sums = [sum(side.values()) + len(names) / 2 for side in (before, after)]
+    total = 0.0
+    for name in names:
+        b, a = ((side.get(name, 0) + 0.5) / n for side, n in zip((before, after), sums, strict=True))
+        total += (a - b) * log(a / b)
+    return total
+
+
+def _shares(table: str, scheme: str, shift: _Shift, limits: Mapping[str, float], may_stop: bool) -> Check:
+    observed = round(psi(shift.before, shift.after), 4)
+    stop = may_stop and observed > limits["drift_psi_max"]
+    level: Level = "block" if stop or observed <= limits["drift_psi_warn"] else "warn"
+    limit = limits["drift_psi_max" if stop else "drift_psi_warn"]
+    names = sorted(
+        shift.before.keys() | shift.after.keys(),
+        key=lambda c: (-abs(shift.after.get(c, 0) - shift.before.get(c, 0)), c),
+    )
+    examples = tuple(f"{c} {shift.before.get(c, 0):,} → {shift.after.get(c, 0):,}" for c in names[:3])
+    passed = observed <= limits["drift_psi_warn"]
+    return _check(table, f"{scheme}_shares_steady", level, passed, observed, limit, _SHARES, examples)
+
+
+def _moves(
+    table: str,
+    scheme: str,
+    shift: _Shift,
+    limits: Mapping[str, float],
+    may_stop: bool,
+    meant: bool,
+    days: int,
+) -> Check:
+    observed = round(shift.moved / shift.both, 4) if shift.both else 0.0
+    limit = (
+        limits["drift_refresh_moved_share_max"] if meant else min(1.0, days * limits["drift_moved_share_max"])
+    )
+    passed = observed <= limit
+    level: Level = "block" if may_stop or passed else "warn"
+    return _check(table, f"{scheme}_few_moved", level, passed, observed, limit, _MOVED, shift.tokens)
+
+
+def _check(
+    table: str,
+    name: str,
+    level: Level,
+    passed: bool,
+    observed: float,
+    limit: float,
+    description: str,
+    examples: tuple[str, ...],
+) -> Check:
+    return Check(
+        "table", table, name, level, passed, observed, limit, description, () if passed else examples, GATE
+    )
+
+
+def _file(folder: Path, table: str) -> str:
+    schema, name = table.split(".")
+    path = folder / "tables" / schema / f"{name}.parquet"
+    return f"read_parquet({literal(str(path))}, hive_partitioning = false)"
+
+
+def _shift(con: duckdb.DuckDBPyConnection, new: str, column: str, old: str, old_column: str) -> _Shift:
+    def counted(file: str, name: str) -> dict[str, int]:
+        return dict(
+            con.execute(f"select coalesce({quote(name)}, ''), count(*) from {file} group by 1").fetchall()
+        )
+
+    pairs = (
+        f"from {new} as a join {old} as b using (customer_key)"
+        f", lateral (select a.{quote(column)} is distinct from b.{quote(old_column)} as is_moved)"
+    )
+    found = con.execute(f"select count(*), count(*) filter (where is_moved) {pairs}").fetchone() or (0, 0)
+    tokens = con.execute(f"select customer_key {pairs} where is_moved order by 1 limit 5").fetchall()
+    return _Shift(counted(old, old_column), counted(new, column), *found, tuple(row[0] for row in tokens))
+
+
+def _effective(con: duckdb.DuckDBPyConnection, folder: Path) -> date | None:
+    found = con.execute(f"select max(effective_from) from {_file(folder, _CUT_POINTS)}").fetchone()
+    return found[0] if found else None
+
+
+def _policy(con: duckdb.DuckDBPyConnection, folder: Path, tables: Sequence["PublishedTable"]) -> str | None:
+    for table in tables:
+        if "policy_version" in table.columns:
+            found = con.execute(f"select max(policy_version) from {_file(folder, table.key)}").fetchone()
+            return found[0] if found else None
+    return None
+
+
+def _days_known(settings: Settings, as_of: date) -> int:
+    days = [e.dt for e in ledger.read(settings) if e.dt and e.dt < as_of and e.status == "loaded"]
+    return (as_of - min(days)).days if days else 0

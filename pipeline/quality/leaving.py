@@ -1,0 +1,133 @@
+"""What every published table must hold, asked of the written files: one scan per table, one suite over its counts.
+
+Great Expectations would need each table as a frame, millions of rows with it. So DuckDB counts the faults of a table
+in one pass over its file, and the suite `expectations/releases/every_table.py` judges the counts.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Protocol
+
+import duckdb
+import pandas as pd
+
+from pipeline import duck
+from pipeline.duck import literal, quote
+from pipeline.ingest.vault.masking import mask
+from pipeline.quality.checks import Check
+from pipeline.quality.policy import thresholds
+from pipeline.quality.suites import load_suites, run_suite
+
+_TARGET = "releases.every_table"
+_KEY = "customer_key"
+_TOKEN = "[0-9a-f]{32}"
+# Wide on purpose: what it finds is looked at again with the finders that mask free text at ingest.
+_MAYBE_PERSONAL = (
+    r"@[^\s@]+\.[A-Za-z]{2}|(^|[^0-9A-Za-z])(\+?86[ -]?)?1[3-9][0-9]([ -]?[0-9]{4}){2}([^0-9A-Za-z]|$)"
+    r"|(^|[^0-9A-Za-z])[0-9]{14,19}[0-9Xx]?([^0-9A-Za-z]|$)"
+)
+_MARKS = ("‹email›", "‹phone›", "‹id›")
+
+
+class Written(Protocol):
+    """A published table, as its allow-list states it."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+    @property
+    def grain(self) -> tuple[str, ...]: ...
+
+
+def check(folder: Path, tables: Iterable[Written], as_of: date) -> list[Check]:
+    """One check per rule; where it fails, one per table that fails it, with what is wrong there.
+
+    Args:
+        folder: the candidate, with its `tables/`.
+    """
+    limits = thresholds(as_of)
+    con = duck.connect([folder])
+    try:
+        found = [_counts(con, folder, table, as_of, int(limits["k_anon_min"])) for table in tables]
+    finally:
+        con.close()
+    frame = pd.DataFrame([counts for counts, _ in found])
+    examples = {counts["table"]: values for counts, values in found}
+    suite = load_suites("expectations.releases")[_TARGET]
+    columns = {e.check: e.args["column"] for e in suite.expectations}
+    checks: list[Check] = []
+    for result in run_suite(suite, frame):
+        faults = frame[frame[columns[result.check]] != 0]
+        checks += [] if len(faults) else [result]
+        checks += [
+            replace(
+                result,
+                target=row.table,
+                observed=int(getattr(row, columns[result.check])),
+                limit=0,
+                examples=tuple(examples[row.table].get(columns[result.check], ())),
+            )
+            for row in faults.itertuples()
+        ]
+    return checks
+
+
+def _counts(
+    con: duckdb.DuckDBPyConnection, folder: Path, table: Written, as_of: date, k: int
+) -> tuple[dict[str, object], dict[str, Sequence[str]]]:
+    """Faults of one file by kind, and examples of those that can be shown."""
+    schema, name = table.key.split(".")
+    path = folder / "tables" / schema / f"{name}.parquet"
+    file = f"read_parquet({literal(str(path))}, hive_partitioning = false)"
+    types = {row[0]: row[1] for row in con.execute(f"describe select * from {file}").fetchall()}
+    texts = [quote(c) for c, kind in types.items() if kind == "VARCHAR" and c != _KEY]
+    grain = [quote(c) for c in table.grain if c in types]
+    maybe = (
+        f"regexp_matches(concat_ws(' · ', {', '.join(texts)}), {literal(_MAYBE_PERSONAL)})"
+        if texts
+        else "false"
+    )
+    asked = {
+        "null_grain": " or ".join(f"{c} is null" for c in grain) or "false",
+        # Sorted by its grain, so equal rows are neighbours; the first row has none before it.
+        "doubled_grain": f"row({', '.join(grain)}) is not distinct from before" if grain else "false",
+        "other_days": f"as_of_date is distinct from {literal(as_of.isoformat())}::date"
+        if "as_of_date" in types
+        else "false",
+        "small_cells": f"customers between 1 and {k - 1}" if "customers" in types else "false",
+        "personal_data": maybe,
+        "clear_keys": f"not regexp_full_match({_KEY}, {literal(_TOKEN)})" if _KEY in types else "false",
+    }
+    counted = ", ".join(f"count(*) filter (where {sql}) as {what}" for what, sql in asked.items())
+    before = f"lag(row({', '.join(grain)})) over ()" if grain else "null"
+    row = con.execute(f"select {counted} from (select *, {before} as before from {file})").fetchone()
+    counts: dict[str, object] = dict(zip(asked, row or (), strict=True))
+    shown: dict[str, Sequence[str]] = {}
+    if counts["personal_data"]:
+        columns = _personal(con, file, texts)
+        counts["personal_data"] = len(columns)
+        shown["personal_data"] = [f"column {column}" for column in columns]
+    other = sorted(set(types) ^ set(table.columns))
+    shown["other_columns"] = other
+    return {"table": table.key, **counts, "other_columns": len(other)}, shown
+
+
+def _personal(con: duckdb.DuckDBPyConnection, file: str, texts: Sequence[str]) -> list[str]:
+    """Columns in which the finders agree that there is personal data. Its values are never told."""
+    found = []
+    for column in texts:
+        values = con.execute(
+            f"select distinct {column} from {file} where regexp_matches({column}, {literal(_MAYBE_PERSONAL)})"
+        ).fetchall()
+        if any(_is_personal(values)):
+            found.append(column.strip('"'))
+    return found
+
+
+def _is_personal(values: Iterable[tuple[str]]) -> Iterator[bool]:
+    texts = [row[0] for row in values]
+    for text, masked in zip(texts, mask(texts), strict=True):
+        yield any(mark in masked and mark not in text for mark in _MARKS)

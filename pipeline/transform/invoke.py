@@ -1,0 +1,72 @@
+"""dbt in this process, on the project as it was parsed before: no second interpreter, no second parse.
+
+A dbt process of its own costs 1.7 CPU-s of imports and 4 of parsing (docs/decisions/017). What dbt leaves in a process
+is put back: its connection to the warehouse is closed, and interrupts reach the caller.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.settings import DBT_PROJECT_DIR
+from pipeline.transform.project import parsed_project
+
+_RESULTS = frozenset(("LogSeedResult", "LogModelResult", "LogSnapshotResult", "LogTestResult"))
+_only_one = threading.Lock()
+
+
+class DbtFailed(Exception):
+    """dbt ended without success; says what it reported as errors."""
+
+
+def invoke(
+    args: Sequence[str], home: Path, target: Path, on_result: Callable[[dict[str, Any]], None] | None = None
+) -> None:
+    """Run one dbt command on the warehouse of `home`; `run_results.json` and the compiled SQL go to `target`.
+
+    Lines go to standard output as dbt words them. STRATA_HOME is set to `home` for the SQL that asks for it.
+
+    Args:
+        on_result: called with each finished node's event, in the form of dbt's JSON log.
+
+    Raises:
+        DbtFailed: a node failed, or the command could not run at all.
+    """
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.cli.main import dbtRunner
+    from dbt_common.events.functions import msg_to_dict
+
+    errors: list[str] = []
+
+    def watch(message: Any) -> None:
+        if message.info.level == "error":
+            errors.append(message.info.msg)
+        if on_result and message.info.name in _RESULTS:
+            on_result(msg_to_dict(message))
+
+    os.environ["STRATA_HOME"] = str(home)
+    places = ["--project-dir", str(DBT_PROJECT_DIR), "--profiles-dir", str(DBT_PROJECT_DIR)]
+    places += ["--target-path", str(target), "--log-path", str(target)]
+    # The debug log repeats in 5 MB what lies in `target` as SQL. The manifest would be written twice for nobody.
+    quiet = ["--log-level-file", "none", "--no-use-colors", "--no-write-json"]
+    target.mkdir(parents=True, exist_ok=True)
+    # dbt keeps flags, adapter and log in globals.
+    with _only_one:
+        try:
+            answer = dbtRunner(manifest=parsed_project(home), callbacks=[watch]).invoke(
+                [*args, *places, *quiet]
+            )
+        finally:
+            # A warehouse that stays open here could be opened by nobody else.
+            environment = DuckDBConnectionManager._ENV
+            if environment is not None:
+                environment.close()
+            DuckDBConnectionManager.close_all_connections()
+    if answer.exception is not None and not isinstance(answer.exception, Exception):
+        raise answer.exception
+    if hasattr(answer.result, "write"):
+        answer.result.write(str(target / "run_results.json"))
+    if not answer.success:
+        raise DbtFailed("\n".join(errors) or str(answer.exception)) from answer.exception

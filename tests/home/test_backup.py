@@ -1,0 +1,209 @@
+"""A backup gives the home back, byte for byte, on another folder; a bad one is told; who was erased stays erased."""
+
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from dagster import RunRequest, SkipReason, build_schedule_context
+
+from pipeline.errors import StrataError
+from pipeline.home import backup, doctor
+from pipeline.publish import pruning, release
+from pipeline.schedules import every_sunday, weekly_backup
+from pipeline.settings import Settings
+from tests.privacy.conftest import AS_OF, SHOP_ID, Home, built, daily, erase, home, key_of, writable  # noqa: F401
+
+AT = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
+
+
+def _tree(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Bytes and mode of every file that a backup is for."""
+    left_out = {"warehouse", "build", "dbt", "dagster", "serving", "backups.json"}
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), stat.S_IMODE(path.stat().st_mode))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and path.relative_to(folder).parts[0] not in left_out
+        and path.relative_to(folder).parts[:2] != ("vault", "outbox")
+        and path.suffix != ".lock"
+    }
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "elsewhere"
+
+
+@pytest.fixture
+def restored(home: Home, tmp_path: Path) -> Iterator[Settings]:  # noqa: F811
+    """Where a home is to come back."""
+    there = replace(home.settings, home=tmp_path / "restored")
+    yield there
+    writable(there)
+
+
+def test_a_home_comes_back_as_it_was(home: Home, place: Path, restored: Settings) -> None:  # noqa: F811
+    made = backup.make(home.settings, place, now=AT)
+    before, key = _tree(home.settings.home), key_of(home.settings, "shop", SHOP_ID)
+    found, erased = backup.restore(restored, place)
+    assert (found, erased) == (made, 0)
+    assert _tree(restored.home) == before
+    assert stat.S_IMODE(restored.vault.stat().st_mode) == 0o700
+    name, problems = release.verify(restored)
+    assert (name, problems) == (made.release, [])
+    assert restored.serving.exists()
+    daily(restored, AS_OF)
+    assert key_of(restored, "shop", SHOP_ID) == key
+
+
+def test_what_has_not_changed_is_kept_once(home: Home, place: Path) -> None:  # noqa: F811
+    first = backup.make(home.settings, place, now=AT)
+    second = backup.make(home.settings, place, now=AT + timedelta(hours=1))
+    assert first.copied == first.files
+    assert second.copied < first.files / 4
+    raw = next(p for p in (second.path / "files" / "raw").rglob("*.parquet"))
+    assert raw.stat().st_nlink == 2
+    shutil.rmtree(first.path)
+    assert backup.check(home.settings, second).passed, "it stands without the one before"
+
+
+@pytest.mark.parametrize("damage", ["a bit", "a file less"])
+def test_a_backup_that_cannot_be_restored_is_told(
+    home: Home,  # noqa: F811
+    place: Path,
+    restored: Settings,
+    damage: str,
+) -> None:
+    made = backup.make(home.settings, place, now=AT)
+    assert backup.check(home.settings, made).passed
+    victim = next(p for p in sorted((made.path / "files" / "raw" / "shop").rglob("*.parquet")))
+    if damage == "a bit":
+        content = bytearray(victim.read_bytes())
+        content[len(content) // 2] ^= 1
+        victim.chmod(0o600)
+        victim.write_bytes(content)
+    else:
+        victim.unlink()
+    found = backup.check(home.settings, made)
+    assert (found.passed, found.level, found.gate) == (False, "warn", "Q-27")
+    assert victim.name in found.examples[0]
+    with pytest.raises(StrataError, match=victim.name):
+        backup.restore(restored, place)
+    assert not restored.home.exists(), "half a home is none"
+    assert [p.name for p in place.iterdir() if "restore" in p.name] == []
+
+
+def test_an_unfinished_backup_is_none(home: Home, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    def dies(source: Path, target: Path) -> str:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(backup, "_copy_file", dies)
+    with pytest.raises(OSError, match="No space"):
+        backup.make(home.settings, place, now=AT)
+    assert backup.backups(place) == []
+    assert list(place.iterdir()) == []
+
+
+def test_who_is_erased_later_does_not_come_back(home: Home, place: Path, restored: Settings) -> None:  # noqa: F811
+    made = backup.make(home.settings, place, now=AT)
+    key = key_of(home.settings, "shop", SHOP_ID)
+    erase(home.settings)
+    assert (place / "tombstones.json").exists()
+    found, erased = backup.restore(restored, made.path)
+    assert (found.path, erased) == (made.path, 1)
+    assert release.current(restored) is None, "what still holds the person is not current"
+    daily(restored, AS_OF)
+    current = release.current(restored)
+    assert current is not None
+    for path in (restored.releases / current["release"]).rglob("*"):
+        assert not path.is_file() or key.encode() not in path.read_bytes()
+
+
+def test_old_backups_leave_and_the_newest_stays(home: Home, place: Path) -> None:  # noqa: F811
+    backup.make(home.settings, place, now=AT)
+    backup.make(home.settings, place, now=AT + timedelta(days=31))
+    assert [b.made_at[:10] for b in backup.backups(place)] == ["2026-04-01"]
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+
+
+def test_errors_say_what_to_do(home: Home, place: Path, restored: Settings) -> None:  # noqa: F811
+    with pytest.raises(StrataError, match="lies in the home"):
+        backup.make(home.settings, home.settings.home / "backups")
+    with pytest.raises(StrataError, match="holds no complete backup"):
+        backup.restore(restored, place)
+    backup.make(home.settings, place, now=AT)
+    with pytest.raises(StrataError, match="is not empty: restore into a new home"):
+        backup.restore(home.settings, place)
+    with pytest.raises(StrataError, match="nothing to back up yet"):
+        backup.make(restored, place)
+    (backup.backups(place)[0].path / "backup.json").write_text("{")
+    with pytest.raises(StrataError, match="this backup is damaged"):
+        backup.backups(place)
+
+
+def test_doctor_sees_what_is_wrong(home: Home, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    def states() -> dict[str, str]:
+        return {f.what: f.state for f in doctor.examine(home.settings, AT + timedelta(days=1)).findings}
+
+    found = states()
+    assert "broken" not in found.values()
+    assert found["backup"] == "look"
+    backup.make(home.settings, place, now=AT)
+    assert states()["backup"] == "ok"
+    os.link(home.settings.serving, home.settings.serving.with_name("second.duckdb"))
+    files = [p for p in home.settings.home.rglob("*") if p.is_file() and p.name != "second.duckdb"]
+    assert sum(doctor.examine(home.settings).bytes.values()) == sum(p.stat().st_size for p in files)
+
+    (home.settings.vault / "keys.json").chmod(0o644)
+    assert states()["vault"] == "broken"
+    (home.settings.vault / "keys.json").chmod(0o600)
+    (home.settings.releases / ".tmp-dead").mkdir()
+    assert states()["leftovers"] == "look"
+    monkeypatch.delenv("STRATA_TOKEN_KEY")
+    assert states()["token key"] == "broken"
+    current = release.current(home.settings)
+    assert current is not None
+    page = home.settings.releases / current["release"] / "index.html"
+    page.chmod(0o644)
+    page.write_text("another page")
+    examined = doctor.examine(home.settings)
+    assert {f.what: f.state for f in examined.findings}["release"] == "broken"
+    assert not examined.is_sound
+    assert "BROKEN  release" in doctor.told(examined)
+
+
+def test_doctor_counts_what_pruning_would_free(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    assert doctor.examine(home.settings).prunable == {}
+    monkeypatch.setattr(pruning, "thresholds", lambda _: {"release_keep_count": 1, "release_keep_days": 7})
+    daily(home.settings, date(2024, 5, 10))
+    oldest, *_ = release.list_releases(home.settings)
+    found = doctor.examine(home.settings, datetime.now(UTC) + timedelta(days=8))
+    assert list(found.prunable) == [oldest]
+    assert found.prunable[oldest] > 0
+    assert f"would remove 1: {oldest}" in doctor.told(found)
+
+
+def test_the_weekly_job_proves_its_backup_and_fails_where_it_cannot(
+    home: Home,  # noqa: F811
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sunday = build_schedule_context(scheduled_execution_time=AT)
+    monkeypatch.delenv("STRATA_BACKUP", raising=False)
+    assert isinstance(every_sunday(sunday), SkipReason)
+    assert not weekly_backup.execute_in_process(raise_on_error=False).success
+    monkeypatch.setenv("STRATA_BACKUP", str(place))
+    assert isinstance(every_sunday(sunday), RunRequest)
+    assert weekly_backup.execute_in_process().success
+    assert len(backup.backups(place)) == 1
+    monkeypatch.setattr(backup, "_counted", lambda *_: ["raw holds 1 rows, and 2 were backed up"])
+    time.sleep(1)
+    result = weekly_backup.execute_in_process(raise_on_error=False)
+    assert not result.success
+    assert "raw holds 1 rows" in str(result.failure_data_for_node("back_up"))

@@ -1,0 +1,110 @@
+"""What every published table must hold: each rule passes on a clean candidate and names the table that breaks it."""
+
+from typing import Any
+
+import pytest
+
+from pipeline.errors import GateStopped
+from pipeline.publish.release import current
+from tests.publish.test_release import MANIFEST, Home, built, home, model  # noqa: F401
+
+RULES = {
+    "grain_stated",
+    "grain_unique",
+    "of_the_day",
+    "no_small_cells",
+    "no_personal_data",
+    "columns_allowed",
+    "keys_are_tokens",
+}
+STORES = {"store": "VARCHAR", "note": "VARCHAR", "customers": "BIGINT", "as_of_date": "DATE"}
+
+
+@pytest.fixture
+def stores(home: Home) -> tuple[Home, dict[str, Any]]:  # noqa: F811
+    """A further published table, of stores."""
+    home.sql(
+        "create table segments.stores as select 'S' || i as store, 'open' as note, 10 + i as customers, "
+        "date '2024-05-10' as as_of_date from range(12) t(i)"
+    )
+    home.build()
+    nodes = {**MANIFEST["nodes"], "s": model("segments", "stores", STORES, ["store"])}
+    return home, {"nodes": nodes}
+
+
+def test_a_clean_candidate_passes_every_rule(stores: tuple[Home, dict[str, Any]]) -> None:
+    made, manifest = stores
+    made.publish(manifest=manifest)
+    found = current(made.settings)
+    assert found is not None
+    passed = {c["check"] for c in found["checks"] if c.get("table") == "releases.every_table" and c["passed"]}
+    assert passed == RULES
+
+
+@pytest.mark.parametrize(
+    ("planted", "said"),
+    [
+        ("update segments.stores set store = null where store = 'S3'", r"grain_stated \(Q-13\) · observed 1"),
+        ("update segments.stores set store = 'S3' where store = 'S4'", r"grain_unique \(Q-13\) · observed 1"),
+        (
+            "update segments.stores set as_of_date = date '2024-05-09' where store in ('S3', 'S5')",
+            r"of_the_day \(Q-12\) · observed 2",
+        ),
+        (
+            "update segments.stores set customers = 9 where store = 'S3'",
+            r"no_small_cells \(Q-21\) · observed 1",
+        ),
+        (
+            "update segments.stores set note = 'call 138-1234-5678' where store = 'S3'",
+            r"no_personal_data \(Q-24\) · observed 1, limit 0 · e.g. column note",
+        ),
+        (
+            "update segments.stores set note = 'to ann.lee@mail.example.com' where store = 'S3'",
+            r"no_personal_data \(Q-24\) · observed 1",
+        ),
+        (
+            "update segments.stores set note = 'card 6222021001122334458' where store = 'S3'",
+            r"no_personal_data \(Q-24\) · observed 1",
+        ),
+        (
+            "update segments.stores set note = '11010519491231002X' where store = 'S3'",
+            r"no_personal_data \(Q-24\) · observed 1",
+        ),
+    ],
+)
+def test_a_table_that_breaks_a_rule_is_named(
+    stores: tuple[Home, dict[str, Any]], planted: str, said: str
+) -> None:
+    made, manifest = stores
+    made.sql(planted)
+    made.build()
+    with pytest.raises(GateStopped, match=f"table segments.stores: {said}") as stopped:
+        made.publish(manifest=manifest)
+    assert "5678" not in str(stopped.value) and "ann.lee" not in str(stopped.value), "values are never told"
+    assert not made.settings.pointer.exists()
+
+
+def test_a_source_id_is_no_key(home: Home) -> None:  # noqa: F811
+    home.sql("update segments.customer_small set customer_key = 'C-1001' where monetary = 0")
+    home.build()
+    with pytest.raises(GateStopped, match=r"segments.customer_small: keys_are_tokens \(Q-26\) · observed"):
+        home.publish()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-06-30.1 138 rows of 12345",
+        "order 20260630123456",
+        "a13812345678f",
+        "0f8e13812345678a5b6c7d8e9f0a1b2c",
+        "6222021001122334459",
+        "user@host",
+        "贡献利润1380000000.50，排名12/345",
+    ],
+)
+def test_what_only_looks_like_it_passes(stores: tuple[Home, dict[str, Any]], text: str) -> None:
+    made, manifest = stores
+    made.sql(f"update segments.stores set note = '{text}' where store = 'S3'")
+    made.build()
+    assert made.publish(manifest=manifest).changed
