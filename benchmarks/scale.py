@@ -1,6 +1,6 @@
 """Time our whole job beside its peers and the bare scan, in one run, on generated order lines.
 
-    python -m benchmarks.scale --rows 1000000 [--runs 3] [--peers script,pandas] [--json OUT]
+    python -m benchmarks.scale --rows 1000000 [--runs 3] [--memory 4GB] [--peers script,pandas,polars] [--json OUT]
 
 Every system is a process of its own; rounds are interleaved, so that a slow minute of the machine hits all of
 them. Each result must equal ours (see compare.py), or the exit code is 1 and the totals that differ are
@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import statistics
+import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -27,11 +28,33 @@ from benchmarks.measure import CommandFailed, Sample, measure
 ROOT = Path(__file__).resolve().parents[1]
 README = Path(__file__).with_name("README.md")
 TABLE_START, TABLE_END = "<!-- last table -->", "<!-- end of last table -->"
-PEERS = {"script": "benchmarks.script", "pandas": "benchmarks.pandas_peer"}
+PEERS = {
+    "script": "benchmarks.script",
+    "pandas": "benchmarks.pandas_peer",
+    "polars": "benchmarks.polars_peer",
+}
+# Asked for by name they are skipped with the reason, like a peer that is not installed.
+WITHOUT_A_PEER = {
+    "spark": "the same work in Spark is not written yet",
+    "chdb": "the same work in chDB is not written yet",
+    "openretailscience": "not part of this comparison yet; benchmarks.score times its query (three ntile)",
+}
+INCREMENT = "the job rebuilds in full: an incremental core is not built yet"
+# A progress line of `strata run` that begins so begins a stage, which lasts until the next that does.
+STAGES = {
+    "strata run for": "start",
+    "taking in": "ingest",
+    "checking the sources": "gates",
+    "linking source ids": "identity",
+    "building the marts": "build",
+    "checking the audiences": "gates",
+    "publishing": "publish",
+}
 FLOOR_ROWS = 1_000
 # Bytes a line needs, measured at 1 M and 10 M with room to spare: a size that would swap or fill the disk
 # says nothing.
-MEMORY_PER_LINE = {"pandas": 420, "script": 40, "ours": 60}
+MEMORY_PER_LINE = {"pandas": 420, "polars": 300, "script": 40, "ours": 60, "limited": 60}
+IN_MEMORY = ("pandas", "polars")
 SPILLS_ABOVE = 2_000_000_000
 DISK_PER_LINE = 500
 
@@ -46,6 +69,8 @@ class Round:
     skipped: list[str] = field(default_factory=list)
     differing: dict[str, list[str]] = field(default_factory=dict)
     breakdown: dict | None = None
+    # Seconds by stage of each run of ours and of the floor.
+    stages: dict[str, list[dict[str, float]]] = field(default_factory=dict)
 
 
 def say(text: str) -> None:
@@ -68,7 +93,7 @@ def why_not(system: str, rows: int, available: int) -> str | None:
     """The reason to leave a system out at this size, if there is one. DuckDB spills, so its need is
     bounded."""
     need = MEMORY_PER_LINE.get(system, 0) * rows
-    if system != "pandas":
+    if system not in IN_MEMORY:
         need = min(need, SPILLS_ABOVE)
     if need > 0.8 * available:
         have = f"{available / 1e9:.1f} GB are available"
@@ -76,18 +101,28 @@ def why_not(system: str, rows: int, available: int) -> str | None:
     return None
 
 
-def strata() -> Path:
-    return Path(sys.executable).with_name("strata")
+def environment_of(home: Path) -> dict[str, str]:
+    """The environment of a run of ours: nothing of the caller's own home."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("STRATA_", "DAGSTER_", "DBT_"))}
+    return environment | {"STRATA_HOME": str(home), "STRATA_CURRENCY": "CNY", "PYTHONUNBUFFERED": "1"}
 
 
-def run_ours(landing: Path, home: Path, log: Path) -> tuple[Sample, Path]:
+def run_dbt(home: Path, log: Path) -> Sample:
+    """`dbt build` alone, of the whole project, on a home that our job has built: what F6 sets the floor beside."""
+    command = [str(Path(sys.executable).with_name("dbt")), "build", "--exclude-resource-type", "unit_test"]
+    command += ["--project-dir", str(ROOT / "dbt_project"), "--profiles-dir", str(ROOT / "dbt_project")]
+    command += ["--target-path", str(home / "dbt" / "alone"), "--log-path", str(home / "dbt" / "alone")]
+    return measure(command, log, environment_of(home), ROOT)
+
+
+def run_ours(landing: Path, home: Path, log: Path, memory: str | None = None) -> tuple[Sample, Path]:
     """`strata run` in a fresh home; returns the sample and the folder of its release. Raises CommandFailed
     with the checks that failed when a gate stops it."""
     shutil.rmtree(home, ignore_errors=True)
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("STRATA_", "DAGSTER_", "DBT_"))}
-    environment |= {"STRATA_HOME": str(home), "STRATA_CURRENCY": "CNY", "PYTHONUNBUFFERED": "1"}
-    command = [str(strata()), "run", "--landing", str(landing), "--home", str(home)]
+    # The module and not the script `strata`: the checkout that is measured is this one.
+    command = [sys.executable, "-m", "pipeline.cli", "run", "--landing", str(landing), "--home", str(home)]
     command += ["--as-of", data.AS_OF.isoformat(), "--json"]
+    environment = environment_of(home) | ({"STRATA_MEMORY": memory} if memory else {})
     try:
         sample = measure(command, log, environment, ROOT)
     except CommandFailed as failure:
@@ -116,12 +151,27 @@ def phases(progress: str, wall_s: float) -> dict[str, float]:
     """Seconds from each progress line of `strata run` ("[  5.2 s] text") to the next, and of the last to the
     end; what comes before the first is the start of the command. Indented lines belong to the one above them.
     A text that comes again adds up."""
+    seconds: dict[str, float] = {}
+    for text, spent in _marks(progress, wall_s):
+        seconds[text] = round(seconds.get(text, 0.0) + spent, 1)
+    return seconds
+
+
+def stages(progress: str, wall_s: float) -> dict[str, float]:
+    """Seconds by stage (the values of STAGES) from the same progress lines."""
+    found = dict.fromkeys(("start", *STAGES.values()), 0.0)
+    stage = "start"
+    for text, seconds in _marks(progress, wall_s):
+        stage = next((name for begin, name in STAGES.items() if text.startswith(begin)), stage)
+        found[stage] += seconds
+    return {name: round(seconds, 1) for name, seconds in found.items()}
+
+
+def _marks(progress: str, wall_s: float) -> list[tuple[str, float]]:
+    """Each progress line with the seconds until the next."""
     lines = re.findall(r"^\[\s*([\d.]+) s\] (\S.*)$", progress, re.MULTILINE)
     marks = [(0.0, "starting"), *((float(at), text) for at, text in lines), (wall_s, "end")]
-    seconds: dict[str, float] = {}
-    for (at, text), (until, _) in pairwise(marks):
-        seconds[text] = round(seconds.get(text, 0.0) + until - at, 1)
-    return seconds
+    return [(text, until - at) for (at, text), (until, _) in pairwise(marks)]
 
 
 def breakdown(home: Path, progress: str, wall_s: float) -> dict:
@@ -145,8 +195,23 @@ def breakdown(home: Path, progress: str, wall_s: float) -> dict:
     return found
 
 
-def bench(rows: int, runs: int, peers: list[str], with_ours: bool, work: Path, keep: bool) -> Round | None:
-    """Generate, run and compare one size. None when the disk is too small for it."""
+def bench(
+    rows: int,
+    runs: int,
+    peers: list[str],
+    with_ours: bool,
+    work: Path,
+    keep: bool,
+    *,
+    memory: str | None = None,
+    peer_python: str = sys.executable,
+) -> Round | None:
+    """Generate, run and compare one size. None when the disk is too small for it.
+
+    Args:
+        memory: DuckDB's limit of one more run of ours, `limited`, beside the unlimited one.
+        peer_python: interpreter of the peers that our own environment does not have.
+    """
     work.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(work).free
     if rows * DISK_PER_LINE > 0.9 * free:
@@ -173,10 +238,14 @@ def bench(rows: int, runs: int, peers: list[str], with_ours: bool, work: Path, k
     floor_landing = generate(FLOOR_ROWS)[0] if with_ours else None
     state = Round(rows, generated)
 
-    systems = ["scan", *peers, *(["ours", "floor"] if with_ours else [])]
+    mine = ["ours", *(["limited"] if memory else []), "floor", "dbt build"] if with_ours else []
+    systems = ["scan", *peers, *mine]
     available = available_bytes()
     for system in list(systems):
-        if reason := why_not(system, rows, available):
+        reason = WITHOUT_A_PEER.get(system)
+        if system == "polars" and not _has_polars(peer_python):
+            reason = f"{peer_python} has no polars: --peer-python names an interpreter that has"
+        if reason := (f"{system}: {reason}" if reason else why_not(system, rows, available)):
             say(f"SKIPPED: {reason}")
             state.skipped.append(reason)
             systems.remove(system)
@@ -184,7 +253,7 @@ def bench(rows: int, runs: int, peers: list[str], with_ours: bool, work: Path, k
     def result(peer: str) -> Path:
         return work / f"result-{peer}-{rows}.parquet"
 
-    home, release = work / f"home-{rows}", None
+    home, floor_home, release = work / f"home-{rows}", work / f"home-{FLOOR_ROWS}", None
     python = [sys.executable, "-m"]
     for number in range(1, runs + 1):
         # A fixed order would always give the same system the file cache that the one before it has filled.
@@ -193,8 +262,15 @@ def bench(rows: int, runs: int, peers: list[str], with_ours: bool, work: Path, k
             log = work / f"log-{system}-{rows}"
             if system == "ours":
                 sample, release = run_ours(landing, home, log)
+            elif system == "limited":
+                sample, _ = run_ours(landing, work / f"home-{rows}-limited", log, memory)
+                shutil.rmtree(work / f"home-{rows}-limited", ignore_errors=True)
             elif system == "floor":
-                sample, _ = run_ours(floor_landing, work / f"home-{FLOOR_ROWS}", log)
+                sample, _ = run_ours(floor_landing, floor_home, log)
+            elif system == "dbt build":
+                if not (floor_home / "warehouse").exists():
+                    run_ours(floor_landing, floor_home, log)
+                sample = run_dbt(floor_home, log)
             elif system == "scan":
                 sample = measure([*python, "benchmarks.scan", "--landing", str(landing)], log, cwd=ROOT)
             else:
@@ -206,9 +282,13 @@ def bench(rows: int, runs: int, peers: list[str], with_ours: bool, work: Path, k
                     "--out",
                     str(result(system)),
                 ]
-                sample = measure([*python, PEERS[system], *options], log, cwd=ROOT)
+                interpreter = peer_python if system == "polars" else sys.executable
+                sample = measure([interpreter, "-m", PEERS[system], *options], log, cwd=ROOT)
+            if system in ("ours", "floor"):
+                progress = log.with_suffix(".err").read_text()
+                state.stages.setdefault(system, []).append(stages(progress, sample.wall_s))
             state.samples.setdefault(system, []).append(sample)
-            say(f"run {number}/{runs} {system:<7} {sample.wall_s:8.2f} s  {sample.cpu_s:8.2f} CPU-s  "
+            say(f"run {number}/{runs} {system:<9} {sample.wall_s:8.2f} s  {sample.cpu_s:8.2f} CPU-s  "
                 f"{sample.peak_mb:8.0f} MB")  # fmt: skip
 
     ran = [p for p in peers if p in state.samples]
@@ -221,7 +301,7 @@ def bench(rows: int, runs: int, peers: list[str], with_ours: bool, work: Path, k
             home, (work / f"log-ours-{rows}.err").read_text(), state.samples["ours"][-1].wall_s
         )
     if not keep:
-        for path in (home, work / f"home-{FLOOR_ROWS}"):
+        for path in (home, floor_home):
             shutil.rmtree(path, ignore_errors=True)
     return state
 
@@ -235,16 +315,57 @@ def ratio(above: float | None, below: float | None) -> float | None:
     return round(above / below, 3) if above is not None and below else None
 
 
-def ratios(state: Round) -> dict[str, float | None]:
-    """Of wall medians, gross but for ours_over_script, which leaves out the fixed cost of a run on 1,000
-    lines."""
-    ours, floor, script = (median(state, s) for s in ("ours", "floor", "script"))
+def _has_polars(python: str) -> bool:
+    return subprocess.run([python, "-c", "import polars"], capture_output=True, check=False).returncode == 0
+
+
+def stage_median(state: Round, system: str, stage: str) -> float | None:
+    """Wall seconds of one stage of ours or of the floor."""
+    found = state.stages.get(system)
+    return statistics.median(run[stage] for run in found) if found else None
+
+
+def minus(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other
+
+
+def ratios(state: Round, what: str = "wall_s") -> dict[str, float | None]:
+    """Of medians of wall (`cpu_s`: of CPU) seconds. Gross, but for the two that leave out the fixed cost of a run, the
+    same on 1,000 lines: `ours_over_script`, the whole job, and `build_over_script`, of it only the stage that does
+    what the script does. A ratio of stages is known for wall seconds alone."""
+
+    def of(system: str) -> float | None:
+        return median(state, system, what)
+
+    def stage(system: str, name: str) -> float | None:
+        return stage_median(state, system, name) if what == "wall_s" else None
+
     return {
-        "ours_over_script": ratio(ours - floor, script) if ours is not None and floor is not None else None,
-        "ours_over_script_gross": ratio(ours, script),
-        "script_over_scan": ratio(script, median(state, "scan")),
-        "pandas_over_ours": ratio(median(state, "pandas"), ours),
+        "ours_over_script": ratio(minus(of("ours"), of("floor")), of("script")),
+        "ours_over_script_gross": ratio(of("ours"), of("script")),
+        "build_over_script": ratio(minus(stage("ours", "build"), stage("floor", "build")), of("script")),
+        "script_over_scan": ratio(of("script"), of("scan")),
+        "pandas_over_ours": ratio(of("pandas"), of("ours")),
+        "polars_over_ours": ratio(of("polars"), of("ours")),
+        "spark_over_ours": ratio(of("spark"), of("ours")),
+        "increment_over_full": ratio(of("increment"), of("ours")),
+        "memory_limited_over_unlimited": ratio(of("limited"), of("ours")),
+        "floor_over_dbt_build": ratio(of("floor"), of("dbt build")),
+        "publish_over_build": ratio(stage("ours", "publish"), stage("ours", "build")),
+        "score_over_openretailscience": ratio(of("score"), of("openretailscience")),
     }
+
+
+def reasons(state: Round, found: dict[str, float | None]) -> dict[str, str]:
+    """Why a ratio is null."""
+    said = {
+        "spark_over_ours": WITHOUT_A_PEER["spark"],
+        "increment_over_full": INCREMENT,
+        "score_over_openretailscience": WITHOUT_A_PEER["openretailscience"],
+        "memory_limited_over_unlimited": "no --memory was given",
+    }
+    skipped = "; ".join(state.skipped) or "one of its sides was not asked for"
+    return {name: said.get(name, skipped) for name, value in found.items() if value is None}
 
 
 def report(state: Round) -> dict:
@@ -259,14 +380,20 @@ def report(state: Round) -> dict:
         }
         for system, samples in state.samples.items()
     ]
-    floor = median(state, "floor")
+    floor, found = median(state, "floor"), ratios(state)
     return {
         "rows": state.rows,
         "generated": state.generated,
         "as_of": data.AS_OF.isoformat(),
         "machine": machine(),
         "results": results,
-        "ratios": ratios(state),
+        "ratios": found,
+        "ratios_null_because": reasons(state, found),
+        "cpu_ratios": {name: value for name, value in ratios(state, "cpu_s").items() if value is not None},
+        "stages_s": {
+            system: {name: round(stage_median(state, system, name), 1) for name in state.stages[system][0]}
+            for system in state.stages
+        },
         "floor_s": round(floor, 3) if floor is not None else None,
         "equal": not state.differing,
         "differences": state.differing,
@@ -285,7 +412,12 @@ def markdown(facts: dict) -> str:
         "| system | wall s | CPU s | peak MB | runs |",
         "|---|---:|---:|---:|---:|",
     ]
-    named = {"floor": f"ours on {FLOOR_ROWS:,} lines (floor)", "scan": "bare scan"}
+    named = {
+        "floor": f"ours on {FLOOR_ROWS:,} lines (floor)",
+        "scan": "bare scan",
+        "limited": "ours, memory limited",
+        "dbt build": f"`dbt build` alone on {FLOOR_ROWS:,} lines",
+    }
     for row in facts["results"]:
         name = named.get(row["system"], row["system"])
         lines.append(
@@ -293,6 +425,11 @@ def markdown(facts: dict) -> str:
         )
     told = [f"{name} {value:.2f}" for name, value in facts["ratios"].items() if value is not None]
     lines += ["", "Ratios: " + " · ".join(told) if told else ""]
+    told = [f"{name} {value:.2f}" for name, value in facts["cpu_ratios"].items()]
+    lines += ["", "Of CPU seconds: " + " · ".join(told) if told else ""]
+    for system, spent in facts["stages_s"].items():
+        told = [f"{name} {seconds:.1f}" for name, seconds in spent.items()]
+        lines += ["", f"Seconds of {named.get(system, system)} by stage: " + " · ".join(told)]
     lines += [f"SKIPPED: {reason}" for reason in facts["skipped"]]
     if facts["ours_breakdown"]:
         spent = facts["ours_breakdown"]
@@ -319,7 +456,18 @@ def main() -> int:
         "--rows", type=int, nargs="+", default=[1_000_000], help="order lines, one or several sizes"
     )
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--peers", default="script,pandas", help="comma-separated: " + ",".join(PEERS))
+    parser.add_argument(
+        "--peers",
+        default="script,pandas,polars",
+        help="comma-separated: " + ",".join([*PEERS, *WITHOUT_A_PEER]),
+    )
+    parser.add_argument("--memory", help="once more with this memory limit of DuckDB, for example 4GB")
+    parser.add_argument(
+        "--increment", action="store_true", help="also a day's increment; skipped, and why is said"
+    )
+    parser.add_argument(
+        "--peer-python", default=sys.executable, help="interpreter with polars, where ours has none"
+    )
     parser.add_argument(
         "--without-ours", action="store_true", help="peers only; they are compared with one another"
     )
@@ -335,17 +483,26 @@ def main() -> int:
     parser.add_argument("--readme", action="store_true", help="put the tables into benchmarks/README.md")
     args = parser.parse_args()
     peers = [p for p in args.peers.split(",") if p]
-    if unknown := [p for p in peers if p not in PEERS]:
-        parser.error(f"unknown peers {', '.join(unknown)}; there are {', '.join(PEERS)}")
+    if unknown := [p for p in peers if p not in PEERS and p not in WITHOUT_A_PEER]:
+        parser.error(f"unknown peers {', '.join(unknown)}; there are {', '.join([*PEERS, *WITHOUT_A_PEER])}")
+    if args.increment:
+        say(f"SKIPPED: increment: {INCREMENT}")
     if args.runs < 1 or min(args.rows) < 1:
         parser.error("--rows and --runs must be at least 1")
-    if not args.without_ours and not strata().exists():
-        parser.error(f"{strata()} is missing: run `make .venv`, or add --without-ours")
 
     reports = []
     for rows in args.rows:
         try:
-            state = bench(rows, args.runs, peers, not args.without_ours, args.work.resolve(), args.keep)
+            state = bench(
+                rows,
+                args.runs,
+                peers,
+                not args.without_ours,
+                args.work.resolve(),
+                args.keep,
+                memory=args.memory,
+                peer_python=args.peer_python,
+            )
         except CommandFailed as failure:
             say(str(failure))
             return 1

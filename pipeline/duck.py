@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 
 from pipeline.errors import StrataError
+from pipeline.settings import memory
 
 
 def quote(name: str) -> str:
@@ -55,6 +56,8 @@ def connect(
         ) from None
     if spill or allowed:
         con.execute(f"set temp_directory = {literal(str(spill or allowed[0] / '.spill'))}")
+    if limit := memory():
+        con.execute(f"set memory_limit = {literal(limit)}")
     con.execute("set TimeZone = 'UTC'")
     listed = ", ".join(literal(str(folder.resolve())) for folder in (*allowed, *([spill] if spill else ())))
     con.execute(f"set allowed_directories = [{listed}]")

@@ -1,6 +1,7 @@
 """One run of the whole line, as the command, the schedule and a backfill all do it: the Dagster job `daily`."""
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -133,6 +134,8 @@ def _execute(settings: Settings, as_of: date) -> Outcome:
 
     logging.getLogger("dagster").setLevel(logging.ERROR)
     job = defs.resolve_job_def("daily")
+    # What is loaded by now stays: no later collection looks through it again.
+    gc.freeze()
     with DagsterInstance.get() as instance:
         fail_runs_that_died(instance)
         result = job.execute_in_process(

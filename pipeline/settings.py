@@ -10,10 +10,12 @@
 | STRATA_TOKEN_KEY_NEW | none | the key that `strata vault rotate` goes over to |
 | STRATA_FIRST_DAY | earliest delivery day in landing | first daily partition that Dagster shows |
 | STRATA_BACKUP | none | folder of the weekly backup, on another disk |
+| STRATA_MEMORY | four fifths of the machine's | memory that DuckDB may take, such as 4GB; what does not fit goes to disk |
 | STRATA_ALERT_WEBHOOK | none | address that a run-failure alert is posted to |
 """
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from datetime import date
@@ -75,8 +77,17 @@ class Settings:
     dagster_home = property(lambda self: self.home / "dagster")
 
 
+def memory() -> str | None:
+    """Memory that one DuckDB connection may take, None for its own default. Raises StrataError on a value that is no size."""
+    stated = os.environ.get("STRATA_MEMORY") or None
+    if stated and not re.fullmatch(r"\d+(\.\d+)?\s?[KMGT]i?B", stated):
+        raise StrataError(f"STRATA_MEMORY={stated!r} is no size such as 4GB")
+    return stated
+
+
 def load() -> Settings:
     """Read the environment. Raises StrataError on a value that cannot work."""
+    memory()
     timezone = os.environ.get("STRATA_TIMEZONE") or "Asia/Shanghai"
     try:
         ZoneInfo(timezone)

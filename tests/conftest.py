@@ -1,5 +1,6 @@
 """Fixtures that every test may use: a home of its own, and the real data where it is present."""
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from pipeline import settings as settings_module
 from pipeline.settings import Settings
 
 TOKEN_KEY = "ab" * 32
+# As the command does it: libraries make a million objects that stay, and looking through them again costs every test.
+gc.set_threshold(100_000, 20, 100)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,6 +7,7 @@ import duckdb
 import pytest
 
 from pipeline import duck
+from pipeline.errors import StrataError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -59,3 +60,12 @@ def test_the_product_makes_its_connections_here() -> None:
     }
     # The client runs in other people's programs and reads what is published; it needs nothing of ours beside it.
     assert found == {"pipeline/duck.py", "pipeline/publish/client.py"}
+
+
+def test_a_stated_memory_is_the_limit_of_every_connection(inside: Path, monkeypatch) -> None:
+    monkeypatch.setenv("STRATA_MEMORY", "512MB")
+    found = duck.connect([inside]).execute("select current_setting('memory_limit')").fetchone()
+    assert found == ("488.2 MiB",)
+    monkeypatch.setenv("STRATA_MEMORY", "much")
+    with pytest.raises(StrataError, match="STRATA_MEMORY='much' is no size such as 4GB"):
+        duck.connect([inside])

@@ -1,7 +1,6 @@
 """Dagster's SQLite files: one engine each, no flush at the close of a connection, and the events are all there."""
 
 import inspect
-import sqlite3
 from collections import Counter
 from pathlib import Path
 
@@ -36,14 +35,11 @@ def test_a_run_keeps_one_engine_a_file_and_every_event(tmp_path: Path) -> None:
             told = Counter(e.event_type_value for e in result.all_events)
             records = instance.all_logs(result.run_id)
             kept = Counter(r.dagster_event.event_type_value for r in records if r.dagster_event)
-            assert told <= kept and kept["STEP_SUCCESS"] == kept["RUN_SUCCESS"] == 1
+            assert told <= kept and kept["STEP_SUCCESS"] == kept["PIPELINE_SUCCESS"] == 1
             assert instance.get_run_by_id(result.run_id).status is dagster.DagsterRunStatus.SUCCESS
     finally:
         event_log.create_engine = original
     assert made and len(made) == len(set(made))
+    # Nobody has closed the last connection, which would have folded the write-ahead log back, flush included.
     files = [Path(url.removeprefix("sqlite://")) for url in made]
-    for file in files:
-        assert str(file) in event_log._idle, file
-        # Closing one connection more leaves the write-ahead log beside the file: nobody checkpointed it.
-        sqlite3.connect(file).close()
-    assert any(file.with_name(f"{file.name}-wal").exists() for file in files)
+    assert all(file.with_name(f"{file.name}-wal").stat().st_size for file in files), files

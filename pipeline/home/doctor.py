@@ -197,7 +197,7 @@ def _backups(settings: Settings, now: datetime, day: date) -> Finding:
 
 
 def _last_run(settings: Settings) -> Finding:
-    path = settings.build / "checks" / "stopped.json"
+    path = settings.build / "stopped.json"
     if path.exists():
         stopped = json.loads(path.read_text())
         names = ", ".join(check["check"] for check in stopped["checks"])

@@ -149,19 +149,22 @@ class History:
             Records that were clustered anew.
         """
         judged, likely = frozenset(judged), frozenset(likely)
-        seeds = set(changed) | {name for j in judged ^ self._judged for name in (j.left, j.right) if name}
-        seeds |= {name for pair in likely ^ self._likely for name in (pair.left, pair.right)}
+        # A dict, whose keys keep the order of `changed`: what is sorted already costs little to sort again.
+        seeds = dict.fromkeys(changed)
+        seeds |= dict.fromkeys(name for j in judged ^ self._judged for name in (j.left, j.right) if name)
+        seeds |= dict.fromkeys(name for pair in likely ^ self._likely for name in (pair.left, pair.right))
         everything = rules != self._rules
         if everything:
-            seeds |= set(self.records)
+            seeds |= dict.fromkeys(self.records)
         self._judged, self._likely, self._rules = judged, likely, rules
-        seeds |= self._store(day, changed, everything)
+        seeds |= dict.fromkeys(self._store(day, changed, everything))
         shared = self._shared_values()
         for value in shared ^ self._shared:
-            seeds |= self._holders.get(value, set())
+            seeds |= dict.fromkeys(self._holders.get(value, ()))
         self._shared = shared
-        touched = self._closure(seeds)
-        self._cluster(day, touched)
+        partners = self._partners()
+        touched = self._closure(seeds, partners)
+        self._cluster(day, touched, partners)
         return len(touched)
 
     def _store(self, day: date, changed: Mapping[Name, Record | None], everything: bool) -> set[Name]:
@@ -169,13 +172,14 @@ class History:
         affected: set[Value] = set()
         for name, record in changed.items():
             old = self.records.get(name)
-            before = {_bare(value) for value in old.values} if old else set()
-            after = {_bare(value) for value in record.values} if record else set()
-            for value in before - after:
-                self._holders[value].discard(name)
-            for value in after - before:
-                self._holders[value].add(name)
-            affected |= before | after
+            if (old and old.values) or (record and record.values):
+                before = {_bare(value) for value in old.values} if old else set()
+                after = {_bare(value) for value in record.values} if record else set()
+                for value in before - after:
+                    self._holders[value].discard(name)
+                for value in after - before:
+                    self._holders[value].add(name)
+                affected |= before | after
             if record is None:
                 self.records.pop(name, None)
             else:
@@ -206,8 +210,8 @@ class History:
             if value.type == rule
         }
 
-    def _closure(self, seeds: Iterable[Name]) -> list[Name]:
-        """All records whose cluster the seeds can change, in a fixed order."""
+    def _partners(self) -> dict[Name, set[Name]]:
+        """Who hangs together with whom by a decision or by the second stage."""
         partners: dict[Name, set[Name]] = defaultdict(set)
         for left, right in [(j.left, j.right) for j in self._judged] + [
             (p.left, p.right) for p in self._likely
@@ -215,17 +219,30 @@ class History:
             if right:
                 partners[left].add(right)
                 partners[right].add(left)
-        found, waiting = set(), list(seeds)
+        return partners
+
+    def _closure(self, seeds: Iterable[Name], partners: Mapping[Name, set[Name]]) -> list[Name]:
+        """All records whose cluster the seeds can change, in a fixed order."""
+        found = dict.fromkeys(seeds)
+        waiting = list(found)
         while waiting:
             name = waiting.pop()
-            if name in found:
-                continue
-            found.add(name)
-            waiting += partners.get(name, ())
-            if name in self.records:
+            near = set(partners.get(name, ()))
+            record = self.records.get(name)
+            if record and record.values:
                 for value in self._linking(name):
-                    waiting += self._holders[_bare(value)]
+                    near |= self._holders[_bare(value)]
+            for other in near:
+                if other not in found:
+                    found[other] = None
+                    waiting.append(other)
         return sorted(found)
+
+    def _is_alone(self, name: Name, partners: Mapping[Name, set[Name]]) -> bool:
+        """Whether nothing can link the record to another: its cluster is itself, and need not be worked out."""
+        return name not in partners and all(
+            len(self._holders[_bare(value)]) == 1 for value in self._linking(name)
+        )
 
     def _linking(self, name: Name) -> list[Value]:
         """The identifiers of a record that are nobody else's business: not of too many, not known to be shared."""
@@ -235,8 +252,10 @@ class History:
             if _bare(value) not in self.crowded and _bare(value) not in self._shared
         ]
 
-    def _cluster(self, day: date, touched: list[Name]) -> None:
-        here = [name for name in touched if name in self.records]
+    def _cluster(self, day: date, touched: list[Name], partners: Mapping[Name, set[Name]]) -> None:
+        there = [name for name in touched if name in self.records]
+        alone = {name for name in there if self._is_alone(name, partners)}
+        here = [name for name in there if name not in alone]
         place = {name: i for i, name in enumerate(here)}
         found = cluster(
             self._frame(here),
@@ -245,7 +264,7 @@ class History:
             self._identifiers(here),
             self._decisions(place),
         )
-        gone = set(touched)
+        gone = set(touched) if self.suspects else set()
         old = {key: s for key, s in self.suspects.items() if key[0] in gone or key[1] in gone}
         for key in old:
             del self.suspects[key]
@@ -256,8 +275,9 @@ class History:
             since = old[one, other, rule].since if (one, other, rule) in old else day
             self.suspects[one, other, rule] = Suspect(one, other, rule, float(confidence), why, int(n), since)
         made = found.edges.drop_duplicates(["left", "right"])["right"].value_counts()
-        for name in touched:
-            self.pairs_made.pop(name, None)
+        if self.pairs_made:
+            for name in touched:
+                self.pairs_made.pop(name, None)
         self.pairs_made |= {here[i]: int(n) for i, n in made.items()}
         links = found.rules
         keys = {int(i): key_of(self.minting_key, here[i]) for i in set(found.earliest.tolist())}
@@ -267,6 +287,8 @@ class History:
                 here, found.earliest, links["rule"], links["confidence"], links["observed_at"], strict=True
             )
         }
+        for name in alone:
+            now[name] = (key_of(self.minting_key, name), ALONE, 1.0, None)
         self._assign(day, touched, now)
 
     def _assign(

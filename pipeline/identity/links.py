@@ -11,10 +11,12 @@ All files of `identity/` follow from raw and the decisions of people (review.py)
 | state.parquet, state.json | where the last run ended, so that the next one only adds its days |
 """
 
+import gc
 import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
@@ -24,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import duck
+from pipeline.errors import StrataError
 from pipeline.identity import normalise, review
 from pipeline.identity.history import History, Interval, Likely, Name, Record, Suspect, Value
 from pipeline.identity.matching import Rules, load_rules
@@ -125,7 +128,24 @@ def write_links(settings: Settings, known_at: Sequence[date]) -> dict[date, int]
     Returns:
         Persons (distinct keys) per date.
     """
-    days, as_of = sorted(set(known_at)), max(known_at)
+    with _without_collector():
+        return _write_links(settings, sorted(set(known_at)), max(known_at))
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """No search for cycles meanwhile: it walks through millions of living tuples again and again, a third of the
+    whole cost at half a million records, and none of them is in a cycle."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _write_links(settings: Settings, days: Sequence[date], as_of: date) -> dict[date, int]:
     entries = ledger.read(settings)
     vault = Vault(settings)
     _find_likely(settings, entries, as_of)
@@ -134,13 +154,11 @@ def write_links(settings: Settings, known_at: Sequence[date]) -> dict[date, int]
         print_ = _Fingerprint(settings, entries, vault.key_id)
         history, done = _restored(settings, vault.minting_key, as_of, print_)
         _advance(history, con, settings, vault, done, as_of)
-        intervals = [*history.closed, *history.current.items()]
-        _write_history(settings, intervals)
+        con.register("intervals", _write_history(settings, [*history.closed, *history.current.items()]))
         persons, parts = {}, []
         for day in days:
-            own = {n: i for n, i in intervals if i.valid_from <= day and (not i.valid_to or day < i.valid_to)}
-            parts.append(_links(con, day, own))
-            persons[day] = len({i.customer_key for i in own.values()})
+            parts.append(_links(con, day))
+            persons[day] = _persons_n(con, day)
     write_parquet(pa.concat_tables(parts), settings.identity / "links.parquet")
     suspects = history.open_suspects()
     _write_review(settings, history, suspects)
@@ -375,6 +393,8 @@ def _record(
     if first_seen is None:
         return None
     owner = member.get(name[0])
+    if not (owner or phone or email or person or values):
+        return Record(first_seen, None, born)
     member_id = f"{owner}/{name[1]}" if owner else None
     own = (("member_id", member_id), ("phone", phone), ("email", email))
     return Record(
@@ -490,19 +510,21 @@ def _restored(
 
 
 def _save(settings: Settings, history: History, day: date, fingerprint: str) -> None:
-    rows = [
-        {
-            "source": source,
-            "source_customer_id": id_,
-            **record._asdict(),
-            "values": [v._asdict() for v in record.values],
-            "pairs_made": history.pairs_made.get((source, id_), 0),
-        }
-        for (source, id_), record in history.records.items()
+    names, records = list(history.records), history.records.values()
+    columns = [
+        [source for source, _ in names],
+        [id_ for _, id_ in names],
+        [r.first_seen for r in records],
+        [r.name_token for r in records],
+        [r.birth_date for r in records],
+        [r.member_id for r in records],
+        [[v._asdict() for v in r.values] for r in records],
+        [history.pairs_made.get(name, 0) for name in names],
     ]
+    arrays = [pa.array(c, t) for c, t in zip(columns, STATE.types, strict=True)]
     path = settings.identity / "state.json"
     path.unlink(missing_ok=True)
-    write_parquet(pa.Table.from_pylist(rows, STATE), settings.identity / "state.parquet")
+    write_parquet(pa.Table.from_arrays(arrays, schema=STATE), settings.identity / "state.parquet")
     saved = {
         "day": day.isoformat(),
         "fingerprint": fingerprint,
@@ -514,39 +536,50 @@ def _save(settings: Settings, history: History, day: date, fingerprint: str) -> 
     temporary.replace(path)
 
 
-def _links(con: duckdb.DuckDBPyConnection, day: date, own: Mapping[Name, Interval]) -> pa.Table:
-    """Rows of links.parquet for one day."""
-    seen = con.execute(
+def _links(con: duckdb.DuckDBPyConnection, day: date) -> pa.Table:
+    """Rows of links.parquet for one day. Raises StrataError where a delivered id has no person, which cannot be."""
+    links = con.execute(
         """
-        select source, id, min(dt) as first_seen, max(dt) as last_seen
-        from seen where starts <= $1 and (ends is null or ends > $1)
-        group by source, id order by source, id
+        with seen_by as (
+            select source, id, min(dt) as first_seen, max(dt) as last_seen
+            from seen where starts <= $1 and (ends is null or ends > $1)
+            group by source, id
+        ),
+        own as (
+            select * from intervals where valid_from <= $1 and (valid_to is null or $1 < valid_to)
+        )
+        select cast($1 as date) as known_at, s.source, s.id as source_customer_id, own.customer_key, own.rule,
+            own.confidence, own.observed_at, s.first_seen, s.last_seen
+        from seen_by as s left join own on s.source = own.source and s.id = own.source_customer_id
+        order by s.source, s.id
         """,
         [day],
-    ).fetchall()
-    links = [own[source, id_] for source, id_, _, _ in seen]
-    columns = [
-        [day] * len(seen),
-        [row[0] for row in seen],
-        [row[1] for row in seen],
-        [link.customer_key for link in links],
-        [link.rule for link in links],
-        [link.confidence for link in links],
-        [link.observed_at for link in links],
-        [row[2] for row in seen],
-        [row[3] for row in seen],
-    ]
-    return pa.Table.from_arrays(
-        [pa.array(c, t) for c, t in zip(columns, SCHEMA.types, strict=True)], schema=SCHEMA
-    )
+    ).to_arrow_table()
+    if links["customer_key"].null_count:
+        raise StrataError(
+            f"{links['customer_key'].null_count} source ids of {day} have no person: delete the folder identity/ of "
+            "the home, which is made anew, and run again"
+        )
+    return links.cast(SCHEMA)
 
 
-def _write_history(settings: Settings, intervals: list[tuple[Name, Interval]]) -> None:
+def _persons_n(con: duckdb.DuckDBPyConnection, day: date) -> int:
+    found = con.execute(
+        "select count(distinct customer_key) from intervals "
+        "where valid_from <= $1 and (valid_to is null or $1 < valid_to)",
+        [day],
+    ).fetchone()
+    return found[0] if found else 0
+
+
+def _write_history(settings: Settings, intervals: list[tuple[Name, Interval]]) -> pa.Table:
+    """history.parquet, and its rows."""
     ordered = sorted(intervals, key=lambda pair: (pair[0], pair[1].valid_from))
     columns = {"source": [n[0] for n, _ in ordered], "source_customer_id": [n[1] for n, _ in ordered]}
     columns |= {f: [getattr(i, f) for _, i in ordered] for f in HISTORY.names if f not in columns}
-    arrays = [pa.array(columns[f.name], f.type) for f in HISTORY]
-    write_parquet(pa.Table.from_arrays(arrays, schema=HISTORY), settings.identity / "history.parquet")
+    table = pa.Table.from_arrays([pa.array(columns[f.name], f.type) for f in HISTORY], schema=HISTORY)
+    write_parquet(table, settings.identity / "history.parquet")
+    return table
 
 
 def _write_review(settings: Settings, history: History, suspects: list[Suspect]) -> None:

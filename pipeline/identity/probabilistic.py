@@ -57,9 +57,11 @@ class Policy:
     enabled: bool
     probability_min: float
     rules_recall: float
+    propose_records_max: int
     block_records_max: int
     training_pairs_max: int
     training_records_min: int
+    household_share_max: float
 
     @classmethod
     def on(cls, as_of: date) -> Policy:
@@ -68,9 +70,11 @@ class Policy:
             enabled=value["identity_probabilistic_enabled"] > 0,
             probability_min=value["identity_probabilistic_min"],
             rules_recall=value["identity_probabilistic_rules_recall"],
+            propose_records_max=int(value["identity_probabilistic_propose_max"]),
             block_records_max=int(value["identity_probabilistic_block_max"]),
             training_pairs_max=int(value["identity_probabilistic_training_pairs"]),
             training_records_min=int(value["identity_probabilistic_records_min"]),
+            household_share_max=value["identity_probabilistic_household_share"],
         )
 
 
@@ -128,6 +132,7 @@ _FEATURES = f"""
 # a shop's mailbox on 50,000 records costs nothing. Null where a part is unknown: concatenation passes it on.
 _BLOCKS = {
     "block_email": "email",
+    "block_mailbox": "mailbox",
     "block_phone": "phone",
     "block_identifier": "identifier",
     "block_name_year": "full_name || substr(dob, 1, 4)",
@@ -136,6 +141,7 @@ _BLOCKS = {
     "block_name_city": "full_name || city",
     "block_name_street": "full_name || street_word",
     "block_name_mailbox": "full_name || mailbox",
+    "block_dob": "dob",
     "block_dob_first": "dob || substr(first_word, 1, 2)",
     "block_dob_last": "dob || substr(coalesce(last_word, first_word), 1, 2)",
     "block_dob_postcode": "dob || postcode",
@@ -165,6 +171,24 @@ _SURE = (
     "l.block_name_postcode = r.block_name_postcode",
 )
 _KEYS = _BLOCKS | _TRAINING
+_NAME_AND_PLACE = "block_name_postcode"
+# What the levels of the comparisons read.
+_COMPARED = (
+    "first_word",
+    "last_word",
+    "full_name",
+    "han",
+    "dob",
+    "house",
+    "street",
+    "street_words",
+    "city",
+    "postcode",
+    "phone",
+    "identifier",
+    "email",
+    "mailbox",
+)
 
 
 def _level(condition: str, label: str, **options: object) -> dict[str, object]:
@@ -189,6 +213,10 @@ def _near(one: str, other: str) -> str:
         f"or (length({one}) > 3 and damerau_levenshtein({one}, {other}) <= 1) "
         f"or (length({one}) > 2 and length({other}) > 2 and (starts_with({one}, {other}) or starts_with({other}, {one}))))"
     )
+
+
+def _digits(text: str) -> str:
+    return f"regexp_replace({text}, '\\D', '', 'g')"
 
 
 def _either_null(*columns: str) -> str:
@@ -287,7 +315,9 @@ _COMPARISONS: dict[str, dict[str, object]] = {
         _level("email_l = email_r", "equal"),
         _level("mailbox_l = mailbox_r", "same mailbox at another host"),
         _level(
-            "damerau_levenshtein(email_l, email_r) <= 2 or jaro_winkler_similarity(mailbox_l, mailbox_r) >= 0.88",
+            # wang.wei1 and wang.wei2 are two people as a rule.
+            f"{_digits('email_l')} = {_digits('email_r')} and (damerau_levenshtein(email_l, email_r) <= 2 "
+            "or jaro_winkler_similarity(mailbox_l, mailbox_r) >= 0.88)",
             "alike",
         ),
     ),
@@ -318,13 +348,25 @@ _TWO_PEOPLE = f"""
     or (gamma_dob = 0 and (gamma_name < 0 or {_OTHER_CONTACT}
         or (gamma_name < {_value("name", "alike")} and not {_SAME_CONTACT})))
     -- nothing but what a household shares
-    or (gamma_name < 0 and not (gamma_dob = {_value("dob", "equal")}
-        and (gamma_address >= {_value("address", "street alike")} or {_SAME_CONTACT})))
+    or (gamma_name < 0 and not ((gamma_dob = {_value("dob", "equal")}
+            and (gamma_address >= {_value("address", "street alike")} or {_SAME_CONTACT}))
+        or (gamma_dob = {_value("dob", "one digit, or day and month swapped")}
+            and (gamma_phone = {_value("phone", "equal")} or gamma_email = {_value("email", "equal")}))))
     or (gamma_name < {_value("name", "alike")} and gamma_dob < 0 and not {_SAME_CONTACT})
     -- Han names that differ are two people's even with one birth date: twins
     or (han_l <> han_r and gamma_name < {_value("name", "family name put last")})
     -- as are twins that are told apart by sex
     or (gender_l <> gender_r and gamma_name < {_value("name", "alike")})
+    )
+"""
+# Where the records are of people who live together, more is two people's: twins, and fathers and sons of one name.
+# Where they are not, the same pair is one person misspelt.
+_TWO_OF_A_HOUSE = f"""
+    gamma_identifier < {_value("identifier", "equal")} and (
+    gamma_name between 0 and {_value("name", "family name alike")}
+    or (gamma_dob = 0 and not (gamma_phone = {_value("phone", "equal")}
+        or gamma_email >= {_value("email", "same mailbox at another host")}))
+    or (gamma_dob < 0 and gamma_email = 0 and gamma_phone < {_value("phone", "equal")})
     )
 """
 
@@ -346,7 +388,7 @@ def candidate_pairs(records: pd.DataFrame, settings: Settings, policy: Policy) -
     con = duck.connect([], spill=settings.vault / "spill")
     try:
         _load(con, records)
-        _add_keys(con, policy.block_records_max)
+        _add_keys(con, policy)
         return _scored(con, policy)
     finally:
         con.close()
@@ -389,29 +431,40 @@ def _load(con: duckdb.DuckDBPyConnection, records: pd.DataFrame) -> None:
     con.unregister("given")
 
 
-def _add_keys(con: duckdb.DuckDBPyConnection, cap: int) -> None:
-    """Table `features`: what is compared, and the keys. `unique_id` numbers the records by content, not by position."""
+def _add_keys(con: duckdb.DuckDBPyConnection, policy: Policy) -> None:
+    """Table `features`: what is compared and the keys that EM learns from; `unique_id` numbers the records by content,
+    not by position. Table `keys`: unique_id and the keys that propose pairs."""
     con.execute(f"create table parts as {_FEATURES}")
-    keys = ", ".join(f"hash({sql}) as {key}" for key, sql in _KEYS.items())
-    known = ", ".join(f"case when ({sql}) is not null then {key} end as {key}" for key, sql in _KEYS.items())
-    capped = ", ".join(
-        f"case when count({key}) over (partition by {key}) <= {cap} then {key} end as {key}" for key in _KEYS
-    )
     con.execute(
-        f"""
-        create table features as
-        with hashed as (select *, {keys} from parts),
-        keyed as (select * replace ({known}) from hashed)
-        select
-            * replace ({capped}),
-            row_number() over (
-                order by full_name, dob, email, phone, identifier, street, house, city, postcode, first_word, last_word,
-                    gender, position
-            ) as unique_id
-        from keyed
+        """
+        create table numbered as
+        select *, row_number() over (
+            order by full_name, dob, email, phone, identifier, street, house, city, postcode, first_word, last_word,
+                gender, position
+        ) as unique_id
+        from parts
         """
     )
     con.execute("drop table parts")
+    sql = ", ".join(f"case when ({of}) is not null then hash({of}) end as {key}" for key, of in _KEYS.items())
+    con.execute(f"create table uncapped as select unique_id, {sql} from numbered")
+    capped = [_capped(con, key, policy.propose_records_max) for key in _BLOCKS]
+    con.execute(f"create table keys as select unique_id, {', '.join(capped)} from uncapped")
+    learnt = [_capped(con, key, policy.block_records_max) for key in (*_TRAINING, _NAME_AND_PLACE)]
+    con.execute(
+        f"create table features as select numbered.*, {', '.join(learnt)} "
+        "from numbered join uncapped using (unique_id)"
+    )
+    con.execute("drop table numbered; drop table uncapped")
+
+
+def _capped(con: duckdb.DuckDBPyConnection, key: str, cap: int) -> str:
+    """SQL of a key that is null where more than `cap` records have it. Few have: looking those up costs little."""
+    con.execute(
+        f"create or replace table {key}_above_{cap} as select {key} from uncapped where {key} is not null "
+        f"group by {key} having count(*) > {cap}"
+    )
+    return f"case when {key} not in (from {key}_above_{cap}) then {key} end as {key}"
 
 
 def _scored(con: duckdb.DuckDBPyConnection, policy: Policy) -> pd.DataFrame:
@@ -424,28 +477,143 @@ def _scored(con: duckdb.DuckDBPyConnection, policy: Policy) -> pd.DataFrame:
     model = _trained(con, known, policy)
     if not model:
         return _pairs([], [], [])
-    predicted = _linker(con, model).inference.predict(
-        # At 1 its logarithm has no end.
-        threshold_match_probability=min(policy.probability_min, 1 - 1e-9)
-    )
-    con.execute(f"create view scored as select * from {predicted.physical_name}")
+    _propose(con)
+    _predict(con, model)
     gammas = ", ".join(
         f"{f's.gamma_{c}' if c in known else '-1'} as gamma_{c}"
         for c in ("name", "dob", "address", "phone", "email", "identifier")
     )
+    two_people = f"({_TWO_PEOPLE})"
+    if _live_together(con, policy.propose_records_max) > policy.household_share_max:
+        two_people += f" or ({_TWO_OF_A_HOUSE})"
     found = con.execute(
         f"""
         with pairs as (
-            select l.position as one, r.position as other, s.match_probability, {gammas},
+            select l.position as one, r.position as other, s.match_weight, {gammas},
                 l.han as han_l, r.han as han_r, l.gender as gender_l, r.gender as gender_r
             from scored as s
             join features as l on l.unique_id = s.unique_id_l
             join features as r on r.unique_id = s.unique_id_r
         )
-        select one, other, match_probability from pairs where not coalesce({_TWO_PEOPLE}, false)
-        """
+        select one, other, 1 / (1 + pow(2, -match_weight)) as probability from pairs
+        where match_weight >= $1 and not coalesce({two_people}, false)
+        """,
+        # At 1 its logarithm has no end.
+        [_weight(min(policy.probability_min, 1 - 1e-9))],
     ).fetchnumpy()
-    return _pairs(found["one"], found["other"], found["match_probability"])
+    return _pairs(found["one"], found["other"], found["probability"])
+
+
+def _propose(con: duckdb.DuckDBPyConnection) -> None:
+    """Table `proposed`: the pairs that have one key at least, unique_id_l < unique_id_r.
+
+    Left out is what `_TWO_PEOPLE` refuses whatever else agrees, names and birth dates that both differ: nine tenths of
+    what a first name and a street bring.
+    """
+    hits = " union ".join(
+        f"select l.unique_id as unique_id_l, r.unique_id as unique_id_r from keys as l join keys as r "
+        f"on l.{key} = r.{key} and l.unique_id < r.unique_id"
+        for key in _BLOCKS
+    )
+    columns = ("full_name", "han", "first_word", "last_word", "dob", "identifier")
+    sides = ", ".join(f"{side}.{c} as {c}_{side}" for side in "lr" for c in columns)
+    con.execute(
+        f"""
+        create table proposed as
+        with hits as ({hits}),
+        sides as (
+            select unique_id_l, unique_id_r, {sides} from hits
+            join features as l on l.unique_id = unique_id_l
+            join features as r on r.unique_id = unique_id_r
+        )
+        select unique_id_l, unique_id_r from sides
+        where dob_l = dob_r or identifier_l = identifier_r
+            or {_gamma(_COMPARISONS["name"])} not between 0 and {_value("name", "family name alike")}
+        """
+    )
+
+
+def _live_together(con: duckdb.DuckDBPyConnection, records_max: int) -> float:
+    """Of the pairs of records with one family name at one address, the share that is surely two people: birth dates and
+    given names both differ, and by no typo. An address of more than `records_max` such records is no household."""
+    row = con.execute(
+        f"""
+        with houses as (
+            select unique_id, first_word, han, dob, concat_ws('|', coalesce(last_word, han[:1]), postcode, house) as home
+            from features
+            where postcode is not null and house is not null and dob is not null and coalesce(last_word, han) is not null
+        ),
+        shared as (
+            select home from houses group by home having count(*) between 2 and {records_max}
+        )
+        select coalesce(avg((
+            damerau_levenshtein(l.dob[:4], r.dob[:4]) > 1 and damerau_levenshtein(l.dob[5:], r.dob[5:]) > 1
+            and coalesce(l.han <> r.han, not {_near("l.first_word", "r.first_word")})
+        )::int), 0)
+        from houses as l join shared using (home) join houses as r on l.home = r.home and l.unique_id < r.unique_id
+        """
+    ).fetchone()
+    return float(row[0]) if row else 0.0
+
+
+def _gamma(comparison: dict[str, Any]) -> str:
+    """SQL of the level that a pair has in a comparison: −1 where one side is unknown, 0 for the last level."""
+    *levels, _ = comparison["comparison_levels"]
+    whens = " ".join(
+        f"when {level['sql_condition']} then {-1 if level.get('is_null_level') else len(levels) - i}"
+        for i, level in enumerate(levels)
+    )
+    return f"(case {whens} else 0 end)"
+
+
+def _predict(con: duckdb.DuckDBPyConnection, model: dict[str, Any]) -> None:
+    """Table `scored`: level in each comparison and match weight (log2 of the odds) of the proposed pairs.
+
+    The weights are those of Splink's `predict`, term frequencies included (a test holds them equal). Splink's own has to
+    score whatever its blocking rules propose; this scores what is left of it.
+    """
+    gammas, weights = [], [str(_weight(model["probability_two_random_records_match"]))]
+    frequencies = []
+    for comparison in model["comparisons"]:
+        name, levels = comparison["output_column_name"], comparison["comparison_levels"]
+        gammas.append(f"{_gamma(comparison)} as gamma_{name}")
+        whens = []
+        for i, level in enumerate(levels):
+            if level.get("is_null_level"):
+                continue
+            sure = f"{np.log2(level['m_probability'] / level['u_probability'])}"
+            if column := level.get("tf_adjustment_column"):
+                frequencies.append(column)
+                # The surest level of a comparison is that of equal values, so its u is what a frequency stands in for.
+                sure += f" + {np.log2(level['u_probability'])} - log2(f_{column}.share)"
+            whens.append(f"when {len(levels) - 1 - i} then {sure}")
+        weights.append(f"case gamma_{name} {' '.join(whens)} else 0 end")
+    for column in frequencies:
+        con.execute(
+            f"create table f_{column} as select {column}, count(*) / (select count({column}) from features) as share "
+            f"from features where {column} is not null group by {column}"
+        )
+    sides = ", ".join(f"{side}.{c} as {c}_{side}" for side in "lr" for c in _COMPARED)
+    joins = " ".join(f"left join f_{c} on f_{c}.{c} = {c}_l" for c in frequencies)
+    con.execute(
+        f"""
+        create table scored as
+        with sides as (
+            select unique_id_l, unique_id_r, {sides} from proposed
+            join features as l on l.unique_id = unique_id_l
+            join features as r on r.unique_id = unique_id_r
+        ),
+        levels as (select unique_id_l, unique_id_r, full_name_l, city_l, {", ".join(gammas)} from sides)
+        select unique_id_l, unique_id_r, {", ".join(f"gamma_{c['output_column_name']}" for c in model["comparisons"])},
+            {" + ".join(weights)} as match_weight
+        from levels {joins}
+        """
+    )
+
+
+def _weight(probability: float) -> float:
+    """log2 of the odds."""
+    return float(np.log2(probability / (1 - probability)))
 
 
 def _linker(con: duckdb.DuckDBPyConnection, settings: dict[str, Any]) -> Linker:
@@ -463,9 +631,8 @@ def _trained(con: duckdb.DuckDBPyConnection, comparisons: list[str], policy: Pol
             "unique_id_column_name": "unique_id",
             "comparisons": [deepcopy(_COMPARISONS[c]) for c in comparisons],
             "blocking_rules_to_generate_predictions": [
-                {"blocking_rule": f"l.{key} = r.{key}"} for key in _BLOCKS
+                {"blocking_rule": f"l.{key} = r.{key}"} for key in _TRAINING
             ],
-            "retain_matching_columns": True,
         },
     )
     training = linker.training

@@ -270,18 +270,25 @@ def classified_sql(
         The SQL, whose result has the typed contract columns, `<ts>_offset_minutes`, `_delivery`, `_row` and `_rule`
         (null for a good row), and the rules: (reject code, column or None) at position `_rule`.
     """
+    # A text with blanks around it may be a spelling of null without them.
+    filled = facts.filled if facts.is_clean else frozenset()
     trimmed = [
         f"{_cleaned(quote(n))} as {quote(n)}" if kind == "VARCHAR" and not facts.is_clean else quote(n)
         for n, kind in delivered.items()
     ]
     cleaned = [
-        f"{_without_nulls(quote(n), contract.nulls_of(n))} as {quote(n)}" if kind == "VARCHAR" else quote(n)
+        f"{_without_nulls(quote(n), contract.nulls_of(n))} as {quote(n)}"
+        if kind == "VARCHAR" and n not in filled
+        else quote(n)
         for n, kind in delivered.items()
     ]
     texts = [n for n, kind in delivered.items() if kind == "VARCHAR" and not facts.is_short]
-    blank = " and ".join(f"{quote(n)} is null" for n in delivered) or "false"
+    blank = " and ".join(f"{quote(n)} is null" for n in delivered) if not filled & delivered.keys() else ""
     large = " ".join(f"when strlen({quote(n)}) > {MAX_FIELD_BYTES} then {i}" for i, n in enumerate(texts))
-    typed = [f"{blank} as _blank", f"cast({f'case {large} end' if texts else 'null'} as smallint) as _large"]
+    typed = [
+        f"{blank or 'false'} as _blank",
+        f"cast({f'case {large} end' if texts else 'null'} as smallint) as _large",
+    ]
     stored: list[str] = []
     rules: list[tuple[str, str, str | None]] = [("_blank", "blank_row", None)]
     rules += [(f"_large = {i}", "oversized_field", n) for i, n in enumerate(texts)]

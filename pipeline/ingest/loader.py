@@ -1,80 +1,44 @@
-"""The pending files of one source and feed: read, typed, freed of repeats, mapped and committed batch by batch."""
+"""The files of one source and feed that the ledger does not know yet, committed batch by batch.
+
+What a file is to those before it is decided here. Reading it is in pending, typing and judging its rows in rows, and
+what is too large for memory in large_files.
+"""
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from functools import reduce
 from operator import and_
-from pathlib import Path
-from uuid import uuid4
-from zoneinfo import ZoneInfo
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import duck
-from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
 from pipeline.ingest import ledger, profile, quarantine
-from pipeline.ingest.cast import broken_sql, classified_sql
-from pipeline.ingest.contracts import (
-    Contract,
-    DeliveredFeed,
-    Source,
-    delivered_contract,
-    load_contracts,
-    load_sources,
-)
+from pipeline.ingest.cast import classified_sql
+from pipeline.ingest.contracts import Source, delivered_contract, load_contracts
 from pipeline.ingest.documents import Documents
-from pipeline.ingest.landing import Delivery, read_manifest
+from pipeline.ingest.landing import Delivery
+from pipeline.ingest.large_files import LargeFiles
 from pipeline.ingest.ledger import Entry
-from pipeline.ingest.mapping import check_conserved, check_origins, mapped, targets
-from pipeline.ingest.reading.content import FileRejected, check_kind, open_regular, sha256_of
-from pipeline.ingest.reading.csv_chunks import NOTHING_KNOWN, NotClean
-from pipeline.ingest.reading.reader import (
-    SPOOL_BYTES,
-    Records,
-    RecordStream,
-    read_file,
-    record_spans,
-    resolve_header,
-    small_text_records,
-)
+from pipeline.ingest.mapping import targets
+from pipeline.ingest.pending import Feed, Pending, check_unchanged, is_streamed, read, read_now
+from pipeline.ingest.reading.content import FileRejected, sha256_of
+from pipeline.ingest.reading.csv_chunks import NOTHING_KNOWN
+from pipeline.ingest.reading.reader import record_spans
+from pipeline.ingest.rows import Rows, damage
 from pipeline.ingest.rules import rules_of
 from pipeline.ingest.vault import Vault
 from pipeline.ingest.vault.tombstones import CODE as ERASED
 from pipeline.ingest.writing import RawWriter
-from pipeline.quality.policy import erasure_rule
 from pipeline.settings import Settings
 
 _BATCH_BYTES = 48 * 1024 * 1024
-# Above this many rows a Parquet file is streamed from disk to disk instead of held in memory.
-_STREAM_ROWS = 1_000_000
-_PROBED_ROWS = 100_000
-# A group that breaks a rule loses the record that it names; another one may then stand for it.
-_MAPPING_ROUNDS = 100
-# Looking for repeated keys in a delivery of any size: DuckDB goes on on disk beyond this.
-_STREAM_MEMORY = "500MB"
-
-
-@dataclass
-class Pending:
-    """One file that the ledger does not know yet, with the revision that it becomes."""
-
-    delivery: Delivery
-    entry: Entry
-    records: Records | None = None
-    streamed: bool = False
-    duplicate_rows: int = 0
-    rejected: dict[int, tuple[str, str | None, str | None]] = field(default_factory=dict)
-    loaded: int = 0
-    feed_rows: dict[str, int] = field(default_factory=dict)
-    repeats: list[tuple[int, str, int | None]] = field(default_factory=list)
-    noted: dict[str, float] = field(default_factory=dict)
 
 
 def now_utc() -> datetime:
@@ -101,11 +65,10 @@ class Loader:
         contract = delivered_contract(source, feed)
         if contract is None:
             raise StrataError(f"feed {feed} of source {source.source} has no contract")
-        self.settings, self.source, self.feed = settings, source, feed
-        self.spill = settings.vault / "spill"
-        self.typed: list[Path] = []
         self.contract, self.run_id, self.released, self.as_of = contract, run_id, released, as_of
-        self.zone = source.zone or settings.timezone
+        zone, spill = source.zone or settings.timezone, settings.vault / "spill"
+        self.of = Feed(settings, source, feed, contract, zone, RawWriter(settings, vault, source), spill)
+        self.rows, self.large = Rows(self.of), LargeFiles(self.of)
         self.replay = frozenset(replay)
         self.rules = rules_of(settings, source, feed)
         mine = [e for e in known if e.source == source.source and e.feed == feed]
@@ -122,7 +85,6 @@ class Loader:
         for entry in mine:
             self._remember(entry)
             self._remember_counts(entry)
-        self.writer = RawWriter(settings, vault, source)
         self.documents = (
             Documents(settings, source.source, feed, contract, vault.minting_key)
             if contract.document
@@ -165,7 +127,7 @@ class Loader:
         ]
         if not before or not self.documents:
             return set()
-        con = duck.connect([self.settings.raw])
+        con = duck.connect([self.of.settings.raw])
         try:
             leaning = self.documents.leaning_on(con, before)
         finally:
@@ -240,7 +202,7 @@ class Loader:
         sha = ""
         try:
             # A large file of a size that none had before repeats none: its bytes are hashed as they are read.
-            if again or not self._may_stream(delivery) or delivery.path.lstat().st_size in self.sizes:
+            if again or not self.of.may_stream(delivery) or delivery.path.lstat().st_size in self.sizes:
                 sha = sha256_of(delivery.path)
         except FileRejected as rejected:
             unreadable = rejected
@@ -253,8 +215,7 @@ class Loader:
             )
         pending = Pending(delivery, self._entry(delivery, sha, stat, again))
         if delivery.stem in self.in_two_formats:
-            self._reject(
-                pending,
+            pending.reject(
                 FileRejected(
                     "two_formats",
                     f"{delivery.stem} stands in landing in two formats: take one away, or name them apart "
@@ -274,153 +235,12 @@ class Loader:
         try:
             if unreadable:
                 raise unreadable
-            self._read(pending)
+            read(self.of, pending, self.elsewhere)
+            if pending.records and not pending.records.rows_read:
+                self.without_rows.add(pending.entry.sha256)
         except FileRejected as rejected:
-            self._reject(pending, rejected)
+            pending.reject(rejected)
         return pending
-
-    def _read(self, pending: Pending) -> None:
-        """Read a text file, a workbook or a small Parquet file of text whole.
-
-        Another Parquet file is read in place later; here its footer is checked.
-        """
-        delivery, entry = pending.delivery, pending.entry
-        manifest = read_manifest(delivery)
-        manifest.check(bytes=entry.bytes)
-        if entry.sha256:
-            manifest.check(sha256=entry.sha256)
-        if entry.sha256 in self.elsewhere:
-            raise FileRejected("wrong_source", f"the same bytes as {self.elsewhere[entry.sha256]}")
-        if delivery.ext == "parquet":
-            manifest.check(rows=_parquet_rows(delivery.path, self.contract))
-            records = small_text_records(delivery.path, self.contract, entry.sha256)
-            if records is None:
-                return
-        elif self._may_stream(delivery):
-            # It is read while it is written; only what is not clean is read first.
-            pending.streamed = True
-            return
-        else:
-            records = read_file(delivery.path, delivery.ext, self.contract, self.spill)
-        pending.records = records
-        self._check_records(pending, records)
-
-    def _check_records(self, pending: Pending, records: Records) -> None:
-        """What is known only when the file has been read. Raises FileRejected."""
-        delivery = pending.delivery
-        if not pending.entry.sha256:
-            pending.entry = replace(pending.entry, sha256=records.sha256)
-        entry = pending.entry
-        if delivery.stat != entry.file_stat or records.sha256 != entry.sha256:
-            raise FileRejected("changed_while_read", "the file changed while it was read; deliver by rename")
-        read_manifest(delivery).check(sha256=entry.sha256, rows=records.rows_read)
-        for column, found in records.source_names.items():
-            self._check_source_names(column, found)
-        if not records.rows_read:
-            self.without_rows.add(entry.sha256)
-
-    def _may_stream(self, delivery: Delivery) -> bool:
-        """A large CSV file whose rows go to raw as they are, without a look at each value for its token."""
-        declared = self.source.feeds.get(self.feed)
-        plain = not (declared and declared.maps_to) and not any(c.pii for c in self.contract.columns.values())
-        large = delivery.path.lstat().st_size > SPOOL_BYTES
-        return plain and large and delivery.ext == "csv"
-
-    def _stream(self, pending: Pending) -> bool:
-        """Type a clean file and write it to raw while it is read.
-
-        False where a chunk is not clean, a row breaks a rule or a key may stand twice: the file is then read the other
-        way, which tells the rows, and what was written here is written again. Raises FileRejected.
-        """
-        entry, delivery = pending.entry, pending.delivery
-        rows: dict[str, int] = {}
-        con = self._connection(streamed=True)
-        try:
-            with RecordStream(delivery.path, delivery.ext, self.contract) as stream:
-                try:
-                    self._good_rows_of(con, pending, stream)
-                    written, noted = [(entry, delivery)], {entry.delivery: {}}
-                    rows = self.writer.write(
-                        con,
-                        self.contract,
-                        "good",
-                        written,
-                        streamed=True,
-                        noted=noted,
-                        as_read=lambda e: replace(e, sha256=stream.records.sha256),
-                    )
-                except NotClean:
-                    return False
-                except duckdb.Error:
-                    if stream.failure is None:
-                        raise
-            if isinstance(stream.failure, FileRejected):
-                raise stream.failure
-            if stream.failure or rows.get(entry.delivery, 0) != stream.records.rows_read:
-                return False
-            self._check_records(pending, stream.records)
-            if self.contract.key and self._repeats_in_raw(con, pending):
-                return False
-        finally:
-            con.close()
-        pending.records = stream.records
-        pending.loaded = pending.feed_rows[self.contract.feed] = stream.records.rows_read
-        return True
-
-    def _good_rows_of(self, con: duckdb.DuckDBPyConnection, pending: Pending, stream: RecordStream) -> None:
-        table = stream.table()
-        con.register("as_streamed", table)
-        con.register("deliveries", self._bounds([pending]))
-        sql, rules = classified_sql(
-            self.contract,
-            f"(select *, {literal(pending.entry.delivery)} as _delivery from as_streamed)",
-            dict.fromkeys((n for n in table.schema.names if n != "_row"), "VARCHAR"),
-            "deliveries",
-            self.zone,
-            pending.delivery.dt.year + 1,
-            facts=stream.records.facts,
-            alone=True,
-        )
-        sql, _ = self._without_erased(con, sql, rules)
-        con.execute(f"create temp view good as select * from ({sql}) where _rule is null")
-
-    def _without_erased(
-        self, con: duckdb.DuckDBPyConnection, sql: str, rules: list[tuple[str, str | None]]
-    ) -> tuple[str, list[tuple[str, str | None]]]:
-        rule = erasure_rule(self.contract.feed)
-        tombstones = self.writer.vault.tombstones
-        return tombstones.turned_away(con, sql, rules, self.contract, self.source, rule)
-
-    def _repeats_in_raw(self, con: duckdb.DuckDBPyConnection, pending: Pending) -> bool:
-        path = self.writer.raw_path(self.contract.feed, pending.entry, pending.delivery)
-        key_hash, repeated = self._repeated_keys(many=False)
-        sql = f"select 1 from read_parquet({literal(str(path))}, hive_partitioning = false) group by {key_hash} having {repeated} limit 1"
-        return con.execute(sql).fetchone() is not None
-
-    def _connection(self, *, streamed: bool) -> duckdb.DuckDBPyConnection:
-        # A batch that does not fit in memory goes on on disk, with clear personal data in it: inside the vault.
-        con = duck.connect([self.settings.landing, self.settings.raw], spill=self.spill)
-        con.execute("set preserve_insertion_order = false" if streamed else "set threads = 2")
-        if streamed:
-            con.execute(f"set memory_limit = {literal(_STREAM_MEMORY)}")
-        return con
-
-    def _read_now(self, batch: list[Pending]) -> None:
-        """Read what was to be streamed and could not be. Raises FileRejected."""
-        for pending in batch:
-            if pending.streamed:
-                delivery = pending.delivery
-                pending.records = read_file(delivery.path, delivery.ext, self.contract, self.spill)
-                self._check_records(pending, pending.records)
-
-    def _check_source_names(self, column: str, found: set[str]) -> None:
-        others = found - {self.source.source}
-        if others:
-            # Only a source's own name is told: a shifted row puts a person's data here.
-            named = min(others & set(load_sources()), default="something else")
-            raise FileRejected(
-                "wrong_source", f"column {column} says {named}, the folder says {self.source.source}"
-            )
 
     def _twin(self, delivery: Delivery | Entry, sha: str) -> Entry | None:
         """A loaded delivery of another name with the same bytes that is still in force, which this one repeats.
@@ -459,9 +279,9 @@ class Loader:
             loaded_at=now,
             run_id=self.run_id,
             file_stat=stat,
-            zone=self.zone,
-            currency=self.source.currency,
-            price_includes_tax=self.source.price_includes_tax,
+            zone=self.of.zone,
+            currency=self.of.source.currency,
+            price_includes_tax=self.of.source.price_includes_tax,
             first_seen_at=(again.first_seen_at or again.loaded_at) if again else now,
             replay_of=again.delivery if again else None,
             rules=self.rules,
@@ -470,44 +290,42 @@ class Loader:
     def _commit(self, batch: list[Pending]) -> list[Entry]:
         """Type, map, tokenise and write one batch; its ledger rows are written last."""
         readable = [p for p in batch if p.entry.status == "loaded"]
-        con = self._connection(streamed=False)
+        con = self.of.connection(streamed=False)
         try:
-            if not any(p.streamed and self._stream(p) for p in readable):
-                self._read_now(readable)
-                if _streams(readable):
+            if not any(p.streamed and self.large.stream(p) for p in readable):
+                read_now(self.of, readable)
+                if is_streamed(readable):
                     con.close()
-                    con = self._connection(streamed=True)
+                    con = self.of.connection(streamed=True)
                 if readable:
                     self._load_rows(con, readable)
-                    _check_unchanged(readable)
+                    check_unchanged(readable)
         except FileRejected as rejected:
-            self._reject(readable[0], rejected)
+            readable[0].reject(rejected)
         except duckdb.Error as error:
-            rejected = _damage(con, readable[0])
+            rejected = damage(con, readable[0])
             if rejected is None:
                 # Neither this line nor the traceback in the event log may show the value that DuckDB stumbled over.
                 name = readable[0].entry.delivery
                 raise StrataError(f"{name} cannot be loaded: {duck.without_values(error)}") from None
-            self._reject(readable[0], rejected)
+            readable[0].reject(rejected)
         finally:
             con.close()
             for pending in batch:
                 if pending.records:
                     pending.records.discard()
-            for path in self.typed:
-                path.unlink(missing_ok=True)
-            self.typed.clear()
+            self.large.discard()
         for pending in readable:
             if pending.entry.status == "rejected":
-                feeds = targets(self.source.source, self.feed)
-                self.writer.discard(feeds, pending.entry, pending.delivery)
+                feeds = targets(self.of.source.source, self.of.feed)
+                self.of.writer.discard(feeds, pending.entry, pending.delivery)
         entries = [self._closed(p) for p in batch]
         for entry in entries:
             self._remember(entry)
             self._remember_counts(entry)
         entries = [self._counted(entry) for entry in entries]
         self._write_quarantine(batch)
-        ledger.append(self.settings, entries)
+        ledger.append(self.of.settings, entries)
         for entry in entries:
             self._remember(entry)
             self.last_by_file[entry.file] = entry
@@ -543,15 +361,17 @@ class Loader:
             blank_bytes=records.blank_bytes if records else None,
             record_bytes=records.record_bytes if records else None,
             content_bytes=records.content_bytes if records else None,
-            extra_columns=self.writer.told_columns(records.extra_columns) if records else entry.extra_columns,
+            extra_columns=self.of.writer.told_columns(records.extra_columns)
+            if records
+            else entry.extra_columns,
         )
 
     def _load_rows(self, con: duckdb.DuckDBPyConnection, batch: list[Pending]) -> None:
         by_delivery = {p.entry.delivery: p for p in batch}
-        relation, types = self._relation(con, batch)
+        relation, types = self.rows.relation(con, batch)
         if relation is None:
             return
-        con.register("deliveries", self._bounds(batch))
+        con.register("deliveries", self.of.bounds(batch))
         until_year = max(p.delivery.dt for p in batch).year + 1
         records = [p.records for p in batch if p.records]
         sql, rules = classified_sql(
@@ -559,27 +379,27 @@ class Loader:
             relation,
             types,
             "deliveries",
-            self.zone,
+            self.of.zone,
             until_year,
             facts=reduce(and_, (r.facts for r in records)) if records else NOTHING_KNOWN,
             alone=len(batch) == 1,
         )
-        sql, rules = self._without_erased(con, sql, rules)
-        streamed = _streams(batch)
+        sql, rules = self.of.without_erased(con, sql, rules)
+        streamed = is_streamed(batch)
         con.execute(f"create temp {'view' if streamed else 'table'} classified as {sql}")
         con.execute("create temp table excluded (_delivery varchar, _row bigint)")
         con.execute("create temp view good as select * from classified where _rule is null")
         if streamed:
-            if self._all_good(con, batch[0]):
+            if self.large.all_good(con, batch[0], relation, types):
                 return
-            self._put_down(con, batch[0].entry)
-        self._note_rejects(con, by_delivery, rules, types)
-        self.writer.vault.tombstones.follow(con, rules, self.contract, self.source)
-        self._exclude_duplicates(con, by_delivery)
+            self.large.put_down(con, batch[0].entry)
+        self.rows.note_rejects(con, by_delivery, rules, types)
+        self.of.writer.vault.tombstones.follow(con, rules, self.contract, self.of.source)
+        self.rows.exclude_duplicates(con, by_delivery)
         self._exclude_documents(con, batch)
-        declared = self.source.feeds.get(self.feed)
+        declared = self.of.source.feeds.get(self.of.feed)
         if declared and declared.maps_to:
-            filled = self._map(con, declared, by_delivery)
+            filled = self.rows.fill(con, declared, by_delivery)
             for delivery, n in con.execute("select _delivery, count(*) from good group by 1").fetchall():
                 by_delivery[delivery].loaded = n
         else:
@@ -592,262 +412,13 @@ class Loader:
         for feed, relation in filled.items():
             own = feed == self.contract.feed
             contract = self.contract if own else load_contracts()[feed]
-            rows = self.writer.write(
+            rows = self.of.writer.write(
                 con, contract, relation, written, streamed=streamed, noted=noted if own else None
             )
             for delivery, n in rows.items():
                 by_delivery[delivery].feed_rows[feed] = n
                 if not (declared and declared.maps_to):
                     by_delivery[delivery].loaded = n
-
-    def _all_good(self, con: duckdb.DuckDBPyConnection, pending: Pending) -> bool:
-        """Write the rows of `good` at once; whether that were all, with no key twice.
-
-        Most deliveries have nothing to reject, and typing a large one costs more than anything else that is done with
-        it: it is typed a second time only where the first shows that there is something to tell.
-        """
-        declared = self.source.feeds.get(self.feed)
-        if (declared and declared.maps_to) or self._begins_with_dirt(con):
-            return False
-        entry, delivery = pending.entry, pending.delivery
-        given = pending.records.rows if pending.records else pq.read_metadata(delivery.path).num_rows
-        noted: profile.Noted = {entry.delivery: {}}
-        rows = self.writer.write(con, self.contract, "good", [(entry, delivery)], streamed=True, noted=noted)
-        if rows.get(entry.delivery, 0) != given or (self.contract.key and self._repeats_in_raw(con, pending)):
-            return False
-        pending.loaded = pending.feed_rows[self.contract.feed] = given
-        return True
-
-    def _put_down(self, con: duckdb.DuckDBPyConnection, entry: Entry) -> None:
-        """Type a large delivery once and for all: what is asked of it from here on reads the typed rows."""
-        self.spill.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self.spill / f"{uuid4().hex}.parquet"
-        self.typed.append(path)
-        file, delivery = literal(str(path)), literal(entry.delivery)
-        con.execute(
-            f"copy (select * exclude (_delivery) from classified) to {file} "
-            "(format parquet, compression uncompressed, dictionary_size_limit 1000)"
-        )
-        con.execute(
-            f"create or replace temp view classified as select *, {delivery} as _delivery from read_parquet({file})"
-        )
-
-    def _begins_with_dirt(self, con: duckdb.DuckDBPyConnection) -> bool:
-        """Whether the first rows have a reject or a key twice: then so has the file, and writing it would be in vain."""
-        keys = ", ".join(map(quote, self.contract.key)) or "_row"
-        found = con.execute(
-            f"select count(*) filter (_rule is not null) > 0 or count(distinct hash({keys})) < count(*) "
-            f"from (select _rule, _row, {keys} from classified limit {_PROBED_ROWS})"
-        ).fetchone()
-        return bool(found and found[0])
-
-    def _map(
-        self, con: duckdb.DuckDBPyConnection, declared: DeliveredFeed, by_delivery: Mapping[str, Pending]
-    ) -> dict[str, str]:
-        """Relation of each contract feed that the good rows fill.
-
-        A mapped row obeys the rules of the feed that it fills. Where it breaks one, the delivered row behind it is
-        rejected and the mapping is done again without it.
-        """
-        con.execute("create temp view delivered as select * from good")
-        for _ in range(_MAPPING_ROUNDS):
-            filled = {feed: mapped(con, self.source.source, feed) for feed in declared.maps_to}
-            check_origins(con, self.source.source, filled)
-            for feed, relation in filled.items():
-                contract, rule = load_contracts()[feed], erasure_rule(feed)
-                self.writer.vault.tombstones.cut_mapped(con, relation, contract, self.source, rule)
-            broken: dict[tuple[str, int], tuple[str, str | None, str | None]] = {}
-            for feed, relation in filled.items():
-                sql, rules = broken_sql(load_contracts()[feed], relation, "deliveries")
-                for delivery, row, rule in con.execute(sql).fetchall():
-                    code, column = rules[rule]
-                    broken.setdefault((delivery, row), (code, f"{feed}.{column}" if column else feed, None))
-            if not broken:
-                check_conserved(con, self.source.source, self.feed, filled, declared.one_to_many)
-                return filled
-            for (delivery, row), reject in broken.items():
-                by_delivery[delivery].rejected[row] = reject
-            con.register("broken", pa.table({"d": [d for d, _ in broken], "r": [r for _, r in broken]}))
-            self._exclude(con, "select d, r from broken")
-        delivery, row = min(broken)
-        code, column, _ = broken[delivery, row]
-        raise StrataError(
-            f"the mapping of {self.source.source}/{self.feed} makes a row that is {code} in {column} whatever record is taken "
-            f"out of its group, such as record {row} of {delivery}: name them all, `list(_row) as _rows`, or mend the mapping"
-        )
-
-    def _note_rejects(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        by_delivery: Mapping[str, Pending],
-        rules: list[tuple[str, str | None]],
-        delivered: Mapping[str, str],
-    ) -> None:
-        """Keep code, column and value of every row that breaks a rule.
-
-        A shifted row puts a phone into the column beside it, so a feed with personal columns shows no value at all.
-        """
-        rows = con.execute("select _delivery, _row, _rule from classified where _rule is not null").fetchall()
-        if not rows:
-            return
-        values: dict[tuple[str, int], dict[str, str | None]] = {}
-        shown = sorted({rules[rule][1] or "" for _, _, rule in rows} & set(delivered))
-        if shown and not any(column.pii for column in self.contract.columns.values()):
-            columns = ", ".join(f"left(cast(r.{quote(name)} as varchar), 200)" for name in shown)
-            found = con.execute(
-                f"select r._delivery, r._row, {columns} from as_delivered as r semi join "
-                "(select _delivery, _row from classified where _rule is not null) as bad using (_delivery, _row)"
-            ).fetchall()
-            values = {(d, no): dict(zip(shown, rest, strict=True)) for d, no, *rest in found}
-        for delivery, no, rule in rows:
-            code, column = rules[rule]
-            value = values.get((delivery, no), {}).get(column or "")
-            by_delivery[delivery].rejected[no] = (code, column, value)
-
-    def _relation(
-        self, con: duckdb.DuckDBPyConnection, batch: list[Pending]
-    ) -> tuple[str | None, dict[str, str]]:
-        """Name of the relation of delivered rows, and the type of each contract column in it."""
-        if batch[0].records is None:
-            return self._parquet_relation(con, batch[0])
-        if (spooled := batch[0].records) and spooled.spool:
-            return self._spooled_relation(con, batch[0].entry.delivery, spooled.spool)
-        tables = []
-        for pending in batch:
-            table = pending.records.table(list(self.contract.columns))  # type: ignore[union-attr]
-            delivery = pa.array([pending.entry.delivery] * len(table), pa.string())
-            tables.append(table.append_column("_delivery", delivery))
-        con.register("as_delivered", pa.concat_tables(tables))
-        return "as_delivered", dict.fromkeys(self.contract.columns, "VARCHAR")
-
-    def _spooled_relation(
-        self, con: duckdb.DuckDBPyConnection, delivery: str, spool: Path
-    ) -> tuple[str, dict[str, str]]:
-        names = [name for name in pq.read_schema(spool).names if name != "_row"]
-        columns = ", ".join(quote(name) for name in [*names, "_row"])
-        con.execute(
-            f"create temp view as_delivered as select {columns}, {literal(delivery)} as _delivery "
-            f"from read_parquet({literal(str(spool))}, hive_partitioning = false)"
-        )
-        return "as_delivered", dict.fromkeys(names, "VARCHAR")
-
-    def _parquet_relation(
-        self, con: duckdb.DuckDBPyConnection, pending: Pending
-    ) -> tuple[str | None, dict[str, str]]:
-        path = str(pending.delivery.path)
-        try:
-            described = con.execute(
-                "describe select * from read_parquet($1, hive_partitioning = false)", [path]
-            ).fetchall()
-            resolved, extra = resolve_header([row[0] for row in described], self.contract)
-            if "file_row_number" in (row[0].casefold() for row in described):
-                raise FileRejected(
-                    "wrong_format", "column file_row_number is DuckDB's own; rename it in the export"
-                )
-        except duckdb.Error as error:
-            self._reject(pending, FileRejected("wrong_format", _damage_of(error)))
-            return None, {}
-        except FileRejected as rejected:
-            self._reject(pending, rejected)
-            return None, {}
-        pending.entry = replace(pending.entry, extra_columns=self.writer.told_columns(extra))
-        types = {name: row[1] for name, row in zip(resolved, described, strict=True) if name}
-        columns = ", ".join(
-            f"{quote(row[0])} as {quote(name)}" for name, row in zip(resolved, described, strict=True) if name
-        )
-        file_literal = "'" + path.replace("'", "''") + "'"
-        delivery_literal = "'" + pending.entry.delivery.replace("'", "''") + "'"
-        con.execute(
-            f"create temp view as_delivered as select {columns}, file_row_number + 1 as _row, "
-            f"{delivery_literal} as _delivery "
-            f"from read_parquet({file_literal}, file_row_number = true, hive_partitioning = false)"
-        )
-        for name, column in self.contract.columns.items():
-            if column.same_as == "source" and name in types:
-                found = con.execute(
-                    f"select distinct cast({quote(name)} as varchar) from as_delivered"
-                ).fetchall()
-                try:
-                    self._check_source_names(name, {row[0] for row in found if row[0]})
-                except FileRejected as rejected:
-                    self._reject(pending, rejected)
-                    return None, {}
-        return "as_delivered", types
-
-    @staticmethod
-    def _reject(pending: Pending, rejected: FileRejected) -> None:
-        pending.entry = replace(
-            pending.entry, status="rejected", reject_code=rejected.code, reject_detail=rejected.detail
-        )
-
-    def _bounds(self, batch: list[Pending]) -> pa.Table:
-        """Day and last moment of each delivery: five minutes after its business day ends, in UTC."""
-        zone = ZoneInfo(self.zone)
-        rows = []
-        for p in batch:
-            midnight = datetime.combine(p.delivery.dt + timedelta(days=1), time(), zone)
-            latest = midnight.astimezone(UTC).replace(tzinfo=None) + timedelta(minutes=5)
-            rows.append({"_delivery": p.entry.delivery, "_dt": p.delivery.dt, "_latest": latest})
-        return pa.Table.from_pylist(
-            rows,
-            pa.schema([("_delivery", pa.string()), ("_dt", pa.date32()), ("_latest", pa.timestamp("us"))]),
-        )
-
-    def _exclude(self, con: duckdb.DuckDBPyConnection, rows: str) -> None:
-        """Take rows, a SELECT of `_delivery` and `_row`, out of `good`."""
-        con.execute(f"insert into excluded {rows}")
-        several = con.execute("select count(*) > 1 from deliveries").fetchone()
-        key = "_delivery, _row" if several and several[0] else "_row"
-        con.execute(
-            f"create or replace temp view good as select * from classified anti join excluded using ({key}) "
-            "where _rule is null"
-        )
-
-    def _exclude_duplicates(self, con: duckdb.DuckDBPyConnection, by_delivery: Mapping[str, Pending]) -> None:
-        """Leave out the second and later of equal rows of a keyed feed inside one delivery, and count them."""
-        if not self.contract.key:
-            return
-        key_hash, repeated = self._repeated_keys(many=len(by_delivery) > 1)
-        con.execute(
-            f"create temp table repeats as select {key_hash} as key_hash from classified group by 1 having {repeated}"
-        )
-        found = con.execute("select count(*) from repeats").fetchone()
-        if not found or not found[0]:
-            return
-        columns = ", ".join(
-            quote(row[0])
-            for row in con.execute("describe good").fetchall()
-            if row[0] not in ("_row", "_rule")
-        )
-        # Few rows, asked three times: typing a large file again for each question would cost more than all else.
-        con.execute(
-            f"create temp table alike as select * from good semi join repeats on {key_hash} = key_hash"
-        )
-        con.execute(
-            f"create temp table duplicates as select _delivery, _row, first_row from ("
-            f"select _delivery, _row, min(_row) over (partition by {columns}) as first_row from alike) "
-            "where _row > first_row"
-        )
-        for delivery, row, first in con.execute("select * from duplicates order by all").fetchall():
-            by_delivery[delivery].repeats.append((row, delivery, first))
-            by_delivery[delivery].duplicate_rows += 1
-        self._exclude(con, "select _delivery, _row from duplicates")
-        con.execute("delete from alike where (_delivery, _row) in (select _delivery, _row from duplicates)")
-        for delivery, n in profile.key_conflicts(con, self.contract).items():
-            by_delivery[delivery].noted["key_conflicts"] = n
-        self._exclude_superseded(con, by_delivery)
-
-    def _exclude_superseded(self, con: duckdb.DuckDBPyConnection, by_delivery: Mapping[str, Pending]) -> None:
-        """Of rows of one delivery with one key keep the newest: the others are rejected, so that each is told."""
-        newest = [f"{quote(self.contract.latest_by)} desc nulls last"] if self.contract.latest_by else []
-        con.execute(
-            f"create temp table superseded as select _delivery, _row from (select _delivery, _row, row_number() over ("
-            f"partition by _delivery, {', '.join(map(quote, self.contract.key))} "
-            f"order by {', '.join([*newest, '_row desc'])}) as nth from alike) where nth > 1"
-        )
-        for delivery, row in con.execute("select _delivery, _row from superseded").fetchall():
-            by_delivery[delivery].rejected[row] = ("superseded", None, None)
-        self._exclude(con, "select _delivery, _row from superseded")
 
     def _exclude_documents(self, con: duckdb.DuckDBPyConnection, batch: list[Pending]) -> None:
         """Leave out the documents of a feed without a key that came before: with the same lines as duplicates."""
@@ -868,21 +439,7 @@ class Loader:
             "_row": pa.array([row for _, row, *_ in found], pa.int64()),
         }
         con.register("known_documents", pa.table(rows))
-        self._exclude(con, "select _delivery, _row from known_documents")
-
-    def _repeated_keys(self, *, many: bool) -> tuple[str, str]:
-        """A hash of the key and the condition under which its group may hold one key twice.
-
-        Every repeat is found; a false alarm (two keys with one hash) is settled by the exact comparison after it.
-        Where the key ends in a number, such as the line of an order, one group per order will do: as many lines as
-        different line numbers means no line twice, at a third of the cost.
-        """
-        key = (*(("_delivery",) if many else ()), *self.contract.key)
-        last = self.contract.columns[self.contract.key[-1]]
-        if len(self.contract.key) > 1 and last.type == "i":
-            bit = f"cast(1 as ubigint) << cast({quote(key[-1])} & 63 as ubigint)"
-            return f"hash({', '.join(map(quote, key[:-1]))})", f"count(*) <> bit_count(bit_or({bit}))"
-        return f"hash({', '.join(map(quote, key))})", "count(*) > 1"
+        self.rows.exclude(con, "select _delivery, _row from known_documents")
 
     def _write_quarantine(self, batch: list[Pending]) -> None:
         for pending in batch:
@@ -900,10 +457,10 @@ class Loader:
             ]
             # A feed without personal columns may hold a person all the same: a name in the status of an order.
             values = sorted({str(row[3]) for row in rows if row[3] is not None})
-            masked = dict(zip(values, self.writer.vault.mask(values, self.source.country), strict=True))
+            masked = dict(zip(values, self.of.writer.vault.mask(values, self.of.source.country), strict=True))
             rows = [(*row[:3], masked.get(str(row[3])), *row[4:]) for row in rows]
-            quarantine.write(self.settings, pending.entry.delivery, rows)
-            quarantine.write_duplicates(self.settings, pending.entry.delivery, pending.repeats)
+            quarantine.write(self.of.settings, pending.entry.delivery, rows)
+            quarantine.write_duplicates(self.of.settings, pending.entry.delivery, pending.repeats)
 
     def _spans(self, pending: Pending) -> dict[int, tuple[int, int]]:
         """Byte spans of the records that broke a rule; a large file is not read again for them."""
@@ -916,61 +473,3 @@ class Loader:
         except FileRejected:
             # It changed after it was read: the record numbers are of the file that was loaded, places are not known.
             return {}
-
-
-def _streams(batch: list[Pending]) -> bool:
-    """What is too large to hold in memory is streamed; it is always a batch of its own."""
-    first = batch[0] if batch else None
-    if first is None or first.delivery.ext != "parquet":
-        return bool(first and first.records and first.records.spool)
-    return pq.read_metadata(first.delivery.path).num_rows > _STREAM_ROWS
-
-
-def _parquet_rows(path: Path, contract: Contract) -> int:
-    """Rows by the file's footer. Raises FileRejected where it has no readable one, or a type that cannot be trusted."""
-    with open_regular(path) as file:
-        check_kind(file.read(64), "parquet")
-    try:
-        metadata = pq.read_metadata(path)
-        schema = metadata.schema.to_arrow_schema()
-    except (pa.ArrowException, OSError) as error:
-        raise FileRejected("wrong_format", f"no Parquet file ({type(error).__name__})") from None
-    resolved, _ = resolve_header(schema.names, contract)
-    for column, name in zip(schema, resolved, strict=True):
-        if name and pa.types.is_decimal256(column.type):
-            # DuckDB reads such a number as a double, and of another value.
-            raise FileRejected(
-                "wrong_format", f"column {name} has more than 38 digits; write it as decimal(38, n)"
-            )
-        if name and (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
-            # Text without its annotation comes out as hex, which no join finds and no mask sees.
-            raise FileRejected(
-                "wrong_format", f"column {name} holds bytes; write it as a string (UTF8) column"
-            )
-    return metadata.num_rows
-
-
-def _check_unchanged(batch: list[Pending]) -> None:
-    """Raises FileRejected where a Parquet file, which is read in place, is no longer the one that was hashed."""
-    first = batch[0]
-    if first.delivery.ext == "parquet" and first.delivery.stat != first.entry.file_stat:
-        raise FileRejected("changed_while_read", "the file changed while it was read; deliver by rename")
-
-
-def _damage(con: duckdb.DuckDBPyConnection, pending: Pending) -> FileRejected | None:
-    """Why a Parquet file cannot be read to its end; None where it can, so that the error is our own."""
-    if pending.delivery.ext != "parquet":
-        return None
-    try:
-        con.execute(
-            "create temp table read_through as select max(hash(columns(*))) from read_parquet($1, hive_partitioning = false)",
-            [str(pending.delivery.path)],
-        )
-    except duckdb.Error as error:
-        return FileRejected("wrong_format", _damage_of(error))
-    return None
-
-
-def _damage_of(error: duckdb.Error) -> str:
-    """What may be told of a broken file: DuckDB's own text quotes values, and no form of it is safe to copy."""
-    return f"the Parquet file cannot be read to its end ({type(error).__name__}); write it anew and deliver it again"

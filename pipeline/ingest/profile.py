@@ -20,6 +20,9 @@ from pipeline.ingest.landing import made_of
 from pipeline.ingest.ledger import Entry
 from pipeline.quality.measures import Measures
 
+Known = Mapping[str, tuple[object, str]]
+"""Name in the profile → value and SQL type, of what need not be asked of the rows again."""
+
 Noted = Mapping[str, Mapping[str, float]]
 """Delivery → name → number, of what only the rows as they came can tell."""
 
@@ -75,7 +78,7 @@ def malformed(
     return dict(found)
 
 
-def _parts(contract: Contract, *, mapped: bool) -> dict[str, str]:
+def parts_of(contract: Contract, *, mapped: bool) -> dict[str, str]:
     """Name → SELECT expression over the rows of one delivery as they stand in raw."""
     parts = {"rows_n": "count(*)"}
     for name, type_ in _ranged(contract).items():
@@ -104,7 +107,7 @@ def _ranged(contract: Contract) -> dict[str, str | None]:
     return types
 
 
-def _of_footer(contract: Contract, file: Path) -> dict[str, tuple[object, str]]:
+def of_footer(contract: Contract, file: Path) -> Known:
     """Name → (value, type) of what the footer of a raw file knows; empty where there are no rows or it does not say.
 
     Whoever wrote the file has looked at every value already: reading a large file again for this costs a tenth of
@@ -143,7 +146,7 @@ def write(
     entries: Sequence[Entry],
     folder: Path,
     noted: Noted | None,
-    file: Path | None = None,
+    known: Known | None = None,
 ) -> dict[str, int]:
     """Write the profile of each delivery of a batch; rows by delivery.
 
@@ -151,7 +154,7 @@ def write(
         select: rows of the feed as they stand in raw.
         folder: `raw/_profile`.
         noted: what the loader noted, or None for rows that a mapping made.
-        file: the raw file, where there is one delivery whose rows lie in it.
+        known: what is known of the one delivery already.
     """
     names = [e.delivery for e in entries]
     notes = {name: [(noted or {}).get(d, {}).get(name) for d in names] for name in NOTES}
@@ -167,8 +170,8 @@ def write(
     }
     table = pa.table(made_by | {k: pa.array(v, pa.float64()) for k, v in notes.items()})
     con.register("batch_deliveries", table)
-    parts = _parts(contract, mapped=noted is None)
-    footer = _of_footer(contract, file) if file else {}
+    parts = parts_of(contract, mapped=noted is None)
+    footer = known or {}
     asked = {name: sql for name, sql in parts.items() if name not in footer}
     told = [
         "coalesce(p.rows_n, 0) as rows_n"

@@ -12,10 +12,15 @@ _CODE = (
     "reading/content.py",
     "reading/csv_chunks.py",
     "documents.py",
+    "large_files.py",
     "loader.py",
     "mapping.py",
+    "pending.py",
+    "reading/key_order.py",
     "reading/reader.py",
     "reading/workbook.py",
+    "rows.py",
+    "take_over.py",
     "zones.py",
 )
 

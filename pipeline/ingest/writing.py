@@ -4,7 +4,7 @@ Raw is `raw/<source>/<feed>/dt=YYYY-MM-DD/rev=N/<part>.parquet`, each file writt
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
-from pipeline.ingest import ledger, profile
+from pipeline.ingest import ledger, profile, take_over
 from pipeline.ingest.contracts import Contract, Source, load_contracts
 from pipeline.ingest.files import fsync, temporary_of, write_parquet
 from pipeline.ingest.landing import Delivery
@@ -123,7 +123,7 @@ class RawWriter:
         select = self._tokenised(con, contract, relation, alone=deliveries[0][0] if streamed else None)
         has_tokens = any(name.endswith("_token") for name in contract.raw_schema())
         metadata = {KEY_ID: self.vault.key_id} if has_tokens else {}
-        whole: Path | None = None
+        known: profile.Known = {}
         if streamed:
             path = self.raw_path(contract.feed, *deliveries[0])
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,14 +131,14 @@ class RawWriter:
             con.execute(
                 f"copy ({select}) to {literal(str(temporary))} "
                 # A larger dictionary saves a fifth of the file and costs half as much again to write.
-                "(format parquet, compression snappy, dictionary_size_limit 1000"
+                "(format parquet, parquet_version v2, compression snappy, dictionary_size_limit 1000"
                 + "".join(f", kv_metadata {{{k}: {literal(v)}}}" for k, v in metadata.items())
                 + ")"
             )
             fsync(temporary)
             temporary.replace(path)
             select = f"select * from read_parquet({literal(str(path))}, hive_partitioning = false)"
-            whole = path
+            known = profile.of_footer(contract, path)
         else:
             table = con.execute(f"{select} order by _delivery, _row").to_arrow_table()
             table = table.cast(arrow_schema(contract)).replace_schema_metadata(metadata)
@@ -151,7 +151,24 @@ class RawWriter:
         noted = self._with_malformed(con, relation, noted)
         folder = self.settings.raw / "_profile"
         entries = [as_read(entry) for entry, _ in deliveries]
-        return profile.write(con, contract, select, entries, folder, noted, whole)
+        return profile.write(con, contract, select, entries, folder, noted, known)
+
+    def take_over(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        contract: Contract,
+        entry: Entry,
+        delivery: Delivery,
+        columns: Mapping[str, str],
+        known: profile.Known,
+        spill: Path,
+    ) -> dict[str, int]:
+        """Make the raw file of a delivered one that has its values already (see take_over); rows by delivery."""
+        path = self.raw_path(contract.feed, entry, delivery)
+        take_over.write(path, delivery.path, arrow_schema(contract), columns, entry.delivery, spill)
+        select = f"select * from read_parquet({literal(str(path))}, hive_partitioning = false)"
+        folder = self.settings.raw / "_profile"
+        return profile.write(con, contract, select, [entry], folder, {entry.delivery: {}}, known)
 
     def _with_malformed(
         self, con: duckdb.DuckDBPyConnection, relation: str, noted: profile.Noted | None

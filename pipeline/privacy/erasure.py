@@ -359,7 +359,7 @@ def _rows_of(settings: Settings, subject: Subject) -> tuple[dict[str, int], dict
 
 
 def _persons(subject: Subject) -> int:
-    return max(len(subject.keys), 1 if subject.records else 0)
+    return subject.persons_n or max(len(subject.keys), 1 if subject.records else 0)
 
 
 def _people(subject: Subject) -> str:

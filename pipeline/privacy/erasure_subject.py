@@ -36,7 +36,8 @@ class Subject:
 
     records: (source, id in that source). keys: their customer_keys, earlier ones included.
     follows: (column, value) of further ids. tokens: (kind, token) that are theirs alone. values: (kind, clear value) of those.
-    shared_n: tokens that other people have as well, which stay.
+    shared_n: tokens that other people have as well, which stay. persons_n: people as identity knows them today; a person
+    whose records were merged has more keys than one.
     """
 
     records: tuple[tuple[str, str], ...]
@@ -45,6 +46,7 @@ class Subject:
     tokens: tuple[tuple[str, str], ...]
     values: tuple[tuple[str, str], ...]
     shared_n: int
+    persons_n: int = 0
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
@@ -53,6 +55,7 @@ class Subject:
             **{name: tuple((str(a), str(b)) for a, b in data[name]) for name in pairs},
             keys=tuple(data["keys"]),
             shared_n=data["shared_n"],
+            persons_n=data.get("persons_n", 0),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -202,7 +205,7 @@ def resolve(
     Args:
         vault: the open database of clear values.
     """
-    every, all_keys = _linked(settings, set(records), set(keys))
+    every, all_keys, persons_n = _linked(settings, set(records), set(keys))
     with People(settings, every) as people:
         follows = _followed(people)
         own = _tokens(people, "named")
@@ -223,13 +226,14 @@ def resolve(
         tuple(sorted(gone)),
         tuple(sorted(values)),
         len(shared),
+        persons_n,
     )
 
 
 def _linked(
     settings: Settings, records: set[tuple[str, str]], keys: set[str]
-) -> tuple[set[tuple[str, str]], set[str]]:
-    """(source records, customer_keys) of the persons, as identity and every kept release link them."""
+) -> tuple[set[tuple[str, str]], set[str], int]:
+    """(source records, customer_keys, persons of today), as identity and every kept release link them."""
     path = settings.identity / "links.parquet"
     rows = (
         pq.read_table(path, columns=["known_at", "source", "source_customer_id", "customer_key"]).to_pylist()
@@ -249,7 +253,7 @@ def _linked(
         for row in pq.read_table(file, columns=["source", "source_customer_id", "customer_key"]).to_pylist():
             if (row["source"], row["source_customer_id"]) in every:
                 held.add(row["customer_key"])
-    return every, (keys | held) - others
+    return every, (keys | held) - others, len({now[record] for record in every if record in now})
 
 
 def _followed(people: People) -> set[tuple[str, str]]:

@@ -7,13 +7,14 @@ is a customer again.
 """
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import duck
 from pipeline.duck import literal, quote
+from pipeline.errors import StrataError
 from pipeline.ingest.contracts import Contract, load_contracts
 from pipeline.quality.checks import Check
 from pipeline.quality.policy import thresholds
@@ -44,8 +45,24 @@ def limit(as_of: date) -> date:
     return date(year, month + 1, min(as_of.day, 28))
 
 
+def _check_contracts(as_of: date, first: date) -> None:
+    """A feed that promises to forget sooner than the policy does would be a promise that nothing keeps."""
+    for contract in load_contracts().values():
+        days = contract.retention_days
+        if days and as_of - timedelta(days=days) > first:
+            raise StrataError(
+                f"contract {contract.feed}: retention_days {days} is shorter than retention_months of thresholds.csv "
+                f"({(as_of - first).days} days before {as_of}): a person leaves as a whole, so lower retention_months to it"
+            )
+
+
 def due(settings: Settings, as_of: date) -> list[Due]:
-    """Persons of the newest links whose last activity lies before the limit, by key."""
+    """Persons of the newest links whose last activity lies before the limit, by key.
+
+    Raises StrataError where a contract wants its rows gone sooner than that.
+    """
+    first = limit(as_of)
+    _check_contracts(as_of, first)
     path = settings.identity / "links.parquet"
     if not path.exists():
         return []
@@ -53,7 +70,6 @@ def due(settings: Settings, as_of: date) -> list[Due]:
         path, columns=["known_at", "source", "source_customer_id", "customer_key", "first_seen"]
     )
     table = table.filter(pc.equal(table["known_at"], pc.max(table["known_at"])))
-    first = limit(as_of)
     # Most homes are younger than the limit: then nothing is read.
     if not table.num_rows or pc.min(table["first_seen"]).as_py() >= first:
         return []

@@ -29,7 +29,7 @@ def applied(settings: Settings, checks: Sequence[Check], as_of: date, fingerprin
         else check
         for check in checks
     ]
-    path = settings.build / "checks" / "stopped.json"
+    path = settings.build / "stopped.json"
     path.unlink(missing_ok=True)
     stopped = blocking(told)
     if stopped:
@@ -53,7 +53,7 @@ def spend(settings: Settings, release: str, checks: Sequence[Check]) -> None:
 
 def stopped(settings: Settings) -> dict[str, Any] | None:
     """What stopped the last publication: `as_of_date`, `fingerprint`, `checks`; None where nothing did."""
-    path = settings.build / "checks" / "stopped.json"
+    path = settings.build / "stopped.json"
     return json.loads(path.read_text()) if path.exists() else None
 
 

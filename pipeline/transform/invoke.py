@@ -4,9 +4,10 @@ A dbt process of its own costs 1.7 CPU-s of imports and 4 of parsing (docs/decis
 is put back: its connection to the warehouse is closed, and interrupts reach the caller.
 """
 
+import contextlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,20 @@ from pipeline.transform.project import parsed_project
 
 _RESULTS = frozenset(("LogSeedResult", "LogModelResult", "LogSnapshotResult", "LogTestResult"))
 _only_one = threading.Lock()
+
+
+@contextlib.contextmanager
+def _home_is(home: Path) -> Iterator[None]:
+    """STRATA_HOME for the profile and the SQL that ask for it."""
+    before = os.environ.get("STRATA_HOME")
+    os.environ["STRATA_HOME"] = str(home)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["STRATA_HOME"]
+        else:
+            os.environ["STRATA_HOME"] = before
 
 
 class DbtFailed(Exception):
@@ -26,7 +41,7 @@ def invoke(
 ) -> None:
     """Run one dbt command on the warehouse of `home`; `run_results.json` and the compiled SQL go to `target`.
 
-    Lines go to standard output as dbt words them. STRATA_HOME is set to `home` for the SQL that asks for it.
+    Lines go to standard output as dbt words them.
 
     Args:
         on_result: called with each finished node's event, in the form of dbt's JSON log.
@@ -46,14 +61,13 @@ def invoke(
         if on_result and message.info.name in _RESULTS:
             on_result(msg_to_dict(message))
 
-    os.environ["STRATA_HOME"] = str(home)
     places = ["--project-dir", str(DBT_PROJECT_DIR), "--profiles-dir", str(DBT_PROJECT_DIR)]
     places += ["--target-path", str(target), "--log-path", str(target)]
     # The debug log repeats in 5 MB what lies in `target` as SQL. The manifest would be written twice for nobody.
     quiet = ["--log-level-file", "none", "--no-use-colors", "--no-write-json"]
     target.mkdir(parents=True, exist_ok=True)
     # dbt keeps flags, adapter and log in globals.
-    with _only_one:
+    with _only_one, _home_is(home):
         try:
             answer = dbtRunner(manifest=parsed_project(home), callbacks=[watch]).invoke(
                 [*args, *places, *quiet]

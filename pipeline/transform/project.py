@@ -92,6 +92,8 @@ def parsed_project(home: Path) -> "Manifest":
         source.source_meta = _located(source.source_meta, home)
         source.config.meta = _located(source.config.meta, home)
         source.config._extra = _located(source.config._extra, home)
+        source.unrendered_config = _located(source.unrendered_config, home)
+        source.relation_name = _located(source.relation_name, home)
     manifest.build_flat_graph()
     return manifest
 

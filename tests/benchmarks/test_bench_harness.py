@@ -42,11 +42,44 @@ def test_ours_over_script_leaves_out_the_floor_and_takes_medians():
     found = scale.ratios(
         state(ours=[12, 11, 90], floor=[10, 10, 10], script=[1, 2, 3], scan=[0.5], pandas=[6])
     )
-    assert found == {
+    assert {name: value for name, value in found.items() if value is not None} == {
         "ours_over_script": 1.0,
         "ours_over_script_gross": 6.0,
         "script_over_scan": 4.0,
         "pandas_over_ours": 0.5,
+    }
+
+
+def test_a_ratio_that_was_not_measured_is_null_and_says_why():
+    facts = scale.report(state(ours=[12], floor=[10], script=[2]))
+    assert facts["ratios"]["ours_over_script"] == 1.0
+    assert "rebuilds in full" in facts["ratios_null_because"]["increment_over_full"]
+    assert {n for n, v in facts["ratios"].items() if v is None} == set(facts["ratios_null_because"])
+
+
+def test_the_build_alone_is_set_beside_the_script_net_of_its_own_floor():
+    round_ = state(ours=[60], floor=[30], script=[4])
+    round_.stages = {"ours": [{"build": 25.0, "publish": 5.0}], "floor": [{"build": 13.0, "publish": 1.0}]}
+    assert scale.ratios(round_)["build_over_script"] == 3.0
+    assert scale.ratios(round_)["publish_over_build"] == 0.2
+    # A stage has no CPU seconds of its own, so there is no such ratio of them.
+    assert scale.ratios(round_, "cpu_s")["build_over_script"] is None
+
+
+def test_what_follows_a_stage_belongs_to_it_until_the_next_begins():
+    progress = (
+        "[   1.0 s] strata run for 2026-01-01: loading the definitions\n[   3.0 s] taking in deliveries before D\n"
+        "[   4.0 s] bench/orders: 1 file, 9 rows loaded\n[   6.0 s] checking the sources\n"
+        "[   7.0 s] building the marts (dbt)\n[   8.0 s]   25 models and tests done\n"
+        "[  10.0 s] checking the audiences\n[  10.5 s] publishing\n[  11.0 s] writing 19 tables\n"
+    )
+    assert scale.stages(progress, 12.0) == {
+        "start": 3.0,
+        "ingest": 3.0,
+        "gates": 1.5,
+        "identity": 0.0,
+        "build": 3.0,
+        "publish": 1.5,
     }
 
 

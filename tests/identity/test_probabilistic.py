@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline import duck
 from pipeline import settings as settings_module
 from pipeline.identity import likely, probabilistic
 from pipeline.identity.links import write_links
@@ -298,3 +299,24 @@ def test_the_daily_job_uses_the_stage_where_policy_switches_it_on(
     )
     assert write_links(home, [later])[later] == alone
     assert not (home.identity / "likely.parquet").exists()
+
+
+def test_the_weights_are_those_of_splink(settings: Settings) -> None:
+    """Of the proposed pairs with one birth date, term frequencies included."""
+    con = duck.connect([], spill=settings.vault / "spill")
+    probabilistic._load(con, pd.DataFrame(ROWS, dtype=object))
+    probabilistic._add_keys(con, POLICY)
+    model = probabilistic._trained(
+        con, ["name", "dob", "address", "city", "postcode", "phone", "email"], POLICY
+    )
+    assert model
+    probabilistic._propose(con)
+    probabilistic._predict(con, model)
+    model |= {"blocking_rules_to_generate_predictions": [{"blocking_rule": "l.key_dob = r.key_dob"}]}
+    theirs = probabilistic._linker(con, model).inference.predict()
+    con.execute(f"create view theirs as from {theirs.physical_name}")
+    row = con.execute(
+        "select count(*), max(abs(s.match_weight - t.match_weight)) from scored as s "
+        "join theirs as t using (unique_id_l, unique_id_r)"
+    ).fetchone()
+    assert row and row[0] > 100 and row[1] < 1e-9

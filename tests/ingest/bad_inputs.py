@@ -550,6 +550,15 @@ CASES = [
     ),
     refused(
         "X",
+        "second-sheet-without-a-header",
+        workbook([ROWS, ["sw-1", 1, "p", 1, 5]], ([["sw-2", 1, "p", 1, 5]],)),
+        "several_sheets",
+        feed="order_lines",
+        ext="xlsx",
+        detail="no header",
+    ),
+    refused(
+        "X",
         "feed-only-hidden",
         workbook([ROWS, ["fh-1", 1, "p", 1, 5]], ([["how to read this"]],), hidden=(0,)),
         "no_header",

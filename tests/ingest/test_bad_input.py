@@ -21,7 +21,7 @@ import pytest
 
 from pipeline import settings as settings_module
 from pipeline.errors import StrataError
-from pipeline.ingest import contracts, ledger, loader
+from pipeline.ingest import contracts, ledger, pending
 from pipeline.ingest.contracts import delivered_contract, load_sources, source_of
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.load import sweep
@@ -96,7 +96,7 @@ def _without_devices(cases: list[Case]) -> list[Case]:
 @pytest.fixture(scope="module")
 def bad_day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
     folder = tmp_path_factory.mktemp("bad_day")
-    real_read, real_rows = loader.read_file, loader._parquet_rows
+    real_read, real_rows = pending.read_file, pending.parquet_rows
 
     def read(path: Path, *rest: Any) -> Any:
         if "changing" in path.name:
@@ -115,8 +115,8 @@ def bad_day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
         patch.delenv("STRATA_TIMEZONE", raising=False)
         declared = {**load_sources(), **SOURCES}
         patch.setattr(contracts, "load_sources", lambda: declared)
-        patch.setattr(loader, "read_file", read)
-        patch.setattr(loader, "_parquet_rows", rows)
+        patch.setattr(pending, "read_file", read)
+        patch.setattr(pending, "parquet_rows", rows)
         settings = settings_module.load()
         settings.landing.mkdir()
         for case in CASES:
@@ -207,7 +207,7 @@ def test_every_code_that_was_met_is_on_the_closed_list(bad_day: Day) -> None:
 
 def test_codes_of_the_program_and_of_the_contracts_are_the_closed_list() -> None:
     """A code is a string beside a call that rejects; every listed one is used, every used one is listed."""
-    folder = Path(loader.__file__).parent
+    folder = Path(pending.__file__).parent
     source = "\n".join(
         path.read_text(encoding="utf-8") for path in folder.rglob("*.py") if path.stem != "reject_codes"
     )

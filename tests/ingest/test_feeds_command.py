@@ -276,7 +276,7 @@ def test_list_knows_what_was_delivered(settings: Settings, land: Callable[[str, 
     ]  # fmt: skip
     assert not feeds["returns"]["delivered"] and not feeds["fx"]["delivered"]
     text = strata("feeds", "list")[1]
-    assert "60 feeds, 1 delivered" in text and f"shop: 1 file to {DAY}, 1 row" in text
+    assert "61 feeds, 1 delivered" in text and f"shop: 1 file to {DAY}, 1 row" in text
 
 
 def test_show_prints_columns_names_and_rules() -> None:

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import settings as settings_module
-from pipeline.ingest import ledger, loader
+from pipeline.ingest import ledger, loader, pending
+from pipeline.ingest.large_files import LargeFiles
 from pipeline.ingest.load import sweep
-from pipeline.ingest.loader import Loader
 from pipeline.ingest.reading import content, reader
 from pipeline.settings import Settings
 from tests.ingest.bad_inputs import CASES, DAY, SOURCES, order, parquet
@@ -44,22 +44,22 @@ BYTES = ("header_bytes", "blank_bytes", "record_bytes", "content_bytes", "extra_
 @pytest.fixture
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content, "BLOCK_BYTES", 900)
-    for module in (reader, loader):
+    for module in (reader, pending):
         monkeypatch.setattr(module, "SPOOL_BYTES", 2_000)
-    monkeypatch.setattr(loader, "_STREAM_ROWS", 20)
+    monkeypatch.setattr(pending, "_STREAM_ROWS", 20)
 
 
 @pytest.fixture
 def streamed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """What each file that was tried while reading came to."""
     seen: list[bool] = []
-    real = Loader._stream
+    real = LargeFiles.stream
 
-    def watched(self: Loader, pending: Any) -> bool:
-        seen.append(real(self, pending))
+    def watched(self: LargeFiles, given: Any) -> bool:
+        seen.append(real(self, given))
         return seen[-1]
 
-    monkeypatch.setattr(Loader, "_stream", watched)
+    monkeypatch.setattr(LargeFiles, "stream", watched)
     return seen
 
 
@@ -249,9 +249,9 @@ def test_every_way_comes_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
     usual = taken_in(settings_module.load())
     monkeypatch.setenv("STRATA_HOME", str(tmp_path / "home2"))
     monkeypatch.setattr(content, "BLOCK_BYTES", 700)
-    for module in (reader, loader):
+    for module in (reader, pending):
         monkeypatch.setattr(module, "SPOOL_BYTES", 0)
-    monkeypatch.setattr(loader, "_STREAM_ROWS", 0)
+    monkeypatch.setattr(pending, "_STREAM_ROWS", 0)
     other = taken_in(settings_module.load())
     assert set(usual) == set(other) == set(files)
     different = [name for name in files if usual[name] != other[name]]

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import StrataError
-from pipeline.ingest import ledger, loader, quarantine
+from pipeline.ingest import ledger, quarantine, rows
 from pipeline.ingest.load import sweep
 from pipeline.settings import Settings
 from tests import postgres
@@ -217,9 +217,9 @@ def test_a_group_that_breaks_a_rule_is_rejected_with_every_record_that_it_names(
 def test_a_large_group_that_breaks_a_rule_ends_in_an_error_and_not_in_a_thousand_rounds(
     settings: Settings, land: Land, declare: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "_MAPPING_ROUNDS", 5)
-    rows = "receipt,sku,qty,state\n" + "1,A,2,done\n" * 1_000
+    monkeypatch.setattr(rows, "_MAPPING_ROUNDS", 5)
+    records = "receipt,sku,qty,state\n" + "1,A,2,done\n" * 1_000
     with pytest.raises(
         StrataError, match=r"till/sales makes a row that is missing_value in order_lines.product_id"
     ):
-        take_in_till(settings, land, declare, BAD_GROUP.format(named="min(_row) as _row"), rows=rows)
+        take_in_till(settings, land, declare, BAD_GROUP.format(named="min(_row) as _row"), rows=records)

@@ -1,9 +1,6 @@
 """The way of the sample company's rows, from its files to its facts, against the truth of the generator."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +11,8 @@ import pytest
 from pipeline import settings as settings_module
 from pipeline.settings import Settings
 from pipeline.trace import told, trace_order, trace_record
+from pipeline.transform.invoke import DbtFailed, invoke
 from tests.job.conftest import Line
-
-PROJECT = Path(__file__).parents[2] / "dbt_project"
 
 
 @pytest.fixture
@@ -89,17 +85,9 @@ def test_a_lost_row_stops_the_build(company_copy: Line, tmp_path: Path) -> None:
     target = tmp_path / "target"
     # The views of a copied warehouse still read the raw files of the home that it was copied from.
     views = ["deliveries_in_force", "stg_sales__order_lines", "int_order_lines", "fct_order_lines"]
-    subprocess.run(
-        [
-            str(Path(sys.executable).with_name("dbt")), "build", "--indirect-selection", "empty",
-            "--select", *views, "every_row_has_one_final_state",
-            "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT),
-            "--target-path", str(target), "--log-path", str(tmp_path / "logs"),
-        ],
-        env={**os.environ, "STRATA_HOME": str(company_copy.home)},
-        capture_output=True,
-        check=False,
-    )  # fmt: skip
+    selected = ["--select", *views, "every_row_has_one_final_state"]
+    with pytest.raises(DbtFailed):
+        invoke(["build", "--indirect-selection", "empty", *selected], company_copy.home, target)
     results = json.loads((target / "run_results.json").read_text())["results"]
     assert [(r["status"], r["failures"]) for r in results if r["unique_id"].startswith("test.")] == [
         ("fail", 2)

@@ -24,11 +24,11 @@ STORES = {"store": "VARCHAR", "note": "VARCHAR", "customers": "BIGINT", "as_of_d
 def stores(home: Home) -> tuple[Home, dict[str, Any]]:  # noqa: F811
     """A further published table, of stores."""
     home.sql(
-        "create table segments.stores as select 'S' || i as store, 'open' as note, 10 + i as customers, "
+        "create table audiences.stores as select 'S' || i as store, 'open' as note, 10 + i as customers, "
         "date '2024-05-10' as as_of_date from range(12) t(i)"
     )
     home.build()
-    nodes = {**MANIFEST["nodes"], "s": model("segments", "stores", STORES, ["store"])}
+    nodes = {**MANIFEST["nodes"], "s": model("audiences", "stores", STORES, ["store"])}
     return home, {"nodes": nodes}
 
 
@@ -44,30 +44,36 @@ def test_a_clean_candidate_passes_every_rule(stores: tuple[Home, dict[str, Any]]
 @pytest.mark.parametrize(
     ("planted", "said"),
     [
-        ("update segments.stores set store = null where store = 'S3'", r"grain_stated \(Q-13\) · observed 1"),
-        ("update segments.stores set store = 'S3' where store = 'S4'", r"grain_unique \(Q-13\) · observed 1"),
         (
-            "update segments.stores set as_of_date = date '2024-05-09' where store in ('S3', 'S5')",
+            "update audiences.stores set store = null where store = 'S3'",
+            r"grain_stated \(Q-13\) · observed 1",
+        ),
+        (
+            "update audiences.stores set store = 'S3' where store = 'S4'",
+            r"grain_unique \(Q-13\) · observed 1",
+        ),
+        (
+            "update audiences.stores set as_of_date = date '2024-05-09' where store in ('S3', 'S5')",
             r"of_the_day \(Q-12\) · observed 2",
         ),
         (
-            "update segments.stores set customers = 9 where store = 'S3'",
+            "update audiences.stores set customers = 9 where store = 'S3'",
             r"no_small_cells \(Q-21\) · observed 1",
         ),
         (
-            "update segments.stores set note = 'call 138-1234-5678' where store = 'S3'",
+            "update audiences.stores set note = 'call 138-1234-5678' where store = 'S3'",
             r"no_personal_data \(Q-24\) · observed 1, limit 0 · e.g. column note",
         ),
         (
-            "update segments.stores set note = 'to ann.lee@mail.example.com' where store = 'S3'",
+            "update audiences.stores set note = 'to ann.lee@mail.example.com' where store = 'S3'",
             r"no_personal_data \(Q-24\) · observed 1",
         ),
         (
-            "update segments.stores set note = 'card 6222021001122334458' where store = 'S3'",
+            "update audiences.stores set note = 'card 6222021001122334458' where store = 'S3'",
             r"no_personal_data \(Q-24\) · observed 1",
         ),
         (
-            "update segments.stores set note = '11010519491231002X' where store = 'S3'",
+            "update audiences.stores set note = '11010519491231002X' where store = 'S3'",
             r"no_personal_data \(Q-24\) · observed 1",
         ),
     ],
@@ -78,7 +84,7 @@ def test_a_table_that_breaks_a_rule_is_named(
     made, manifest = stores
     made.sql(planted)
     made.build()
-    with pytest.raises(GateStopped, match=f"table segments.stores: {said}") as stopped:
+    with pytest.raises(GateStopped, match=f"table audiences.stores: {said}") as stopped:
         made.publish(manifest=manifest)
     assert "5678" not in str(stopped.value) and "ann.lee" not in str(stopped.value), "values are never told"
     assert not made.settings.pointer.exists()
@@ -105,6 +111,6 @@ def test_a_source_id_is_no_key(home: Home) -> None:  # noqa: F811
 )
 def test_what_only_looks_like_it_passes(stores: tuple[Home, dict[str, Any]], text: str) -> None:
     made, manifest = stores
-    made.sql(f"update segments.stores set note = '{text}' where store = 'S3'")
+    made.sql(f"update audiences.stores set note = '{text}' where store = 'S3'")
     made.build()
     assert made.publish(manifest=manifest).changed

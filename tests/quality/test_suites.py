@@ -1,5 +1,7 @@
 """Every expectation passes on clean data and fails, by its own name, on the defect that it is there for."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pandas as pd
@@ -8,6 +10,7 @@ import pytest
 from pipeline.quality.checks import Check
 from pipeline.quality.policy import classes, k_anonymity, schemes
 from pipeline.quality.suites import load_suites, run_suite
+from pipeline.settings import PROJECT_ROOT
 
 MEMBERSHIP = pd.DataFrame(
     {
@@ -132,3 +135,15 @@ def test_a_missing_column_fails_and_does_not_crash() -> None:
 
 def test_policy_value_sets_are_not_empty() -> None:
     assert "rfm" in schemes() and "champions" in classes() and k_anonymity() == 10
+
+
+def test_scipy_stats_waits_until_it_is_asked_and_then_works() -> None:
+    """In a process of its own: another test may have loaded it already."""
+    script = (
+        "import sys, types, scipy, pipeline.quality.suites as s\n"
+        "s._on_first_use('scipy', 'stats')\n"
+        "from scipy import stats\n"
+        "assert type(stats) is not types.ModuleType and 'scipy.stats._distn_infrastructure' not in sys.modules\n"
+        "assert abs(stats.norm.cdf(0) - 0.5) < 1e-12 and type(stats) is types.ModuleType\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=PROJECT_ROOT)

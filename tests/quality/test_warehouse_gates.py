@@ -3,9 +3,6 @@
 dbt compiles each singular test once; its SQL then runs on a few hand-made rows under the names of the real tables.
 """
 
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -16,7 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipeline.settings import DBT_PROJECT_DIR
+from pipeline.transform.invoke import invoke
 
 D = date(2024, 5, 7)
 BEFORE = date(2024, 5, 6)
@@ -75,28 +72,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compiled")
     home = folder / "home"
     (home / "warehouse").mkdir(parents=True)
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).with_name("dbt")),
-            "compile",
-            "--select",
-            *TESTS,
-            "int_control_totals",
-            "--project-dir",
-            str(DBT_PROJECT_DIR),
-            "--profiles-dir",
-            str(DBT_PROJECT_DIR),
-            "--target-path",
-            str(folder / "target"),
-            "--log-path",
-            str(folder / "logs"),
-        ],
-        env={**os.environ, "STRATA_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
+    invoke(["compile", "--select", *TESTS, "int_control_totals"], home, folder / "target")
     return folder / "target" / "compiled" / "strata"
 
 
@@ -181,11 +157,10 @@ STG_RETURNS = many(
     is_in_force=True,
 )
 KEYS = {
-    "intermediate.int_order_headers": HEADERS,
     "staging.stg_sales__orders": HEADERS,
     "staging.stg_sales__order_lines": LINES,
     "staging.stg_sales__returns": STG_RETURNS,
-    "intermediate.int_orders": many(200, source="shop", is_current=True),
+    "intermediate.int_orders": many(200, source="shop", order_id="o{i}", is_current=True, versions_n=1),
     "intermediate.int_order_sums": many(200, source="shop", order_id="o{i}", is_suspect=False),
     "intermediate.int_order_totals": many(200, source="shop", order_id="o{i}", is_current=True, sale_n=1),
     "intermediate.int_returns": many(50, source="shop", is_current=True),
@@ -232,7 +207,8 @@ TOTALS = [
 LINE_TOTALS = many(100, source="shop", order_id="o{i}", is_current=True, sale_n=1, sale_amount=M("100"))
 HAVE_ORDERS = {
     "intermediate.int_order_totals": LINE_TOTALS,
-    "intermediate.int_orders": many(100, source="shop", order_id="o{i}", is_current=True),
+    # Another source's: each test is about one source at a time.
+    "intermediate.int_lines_without_order": many(1, source="app", sale_n=1, sale_amount=M("100")),
     "core.fct_orders": ORDERS,
     "operations.row_balance": [{"source": "shop", "kind": "sale", "amount": M("10000")}],
 }
@@ -313,7 +289,8 @@ POPULATION = {
 }
 CASES = (
     Case("keys_have_one_content", KEYS, {
-        "intermediate.int_order_headers": [*HEADERS, *AGAIN], "staging.stg_sales__orders": [*HEADERS, *AGAIN],
+        "intermediate.int_orders": with_first(KEYS["intermediate.int_orders"], 8, versions_n=2),
+        "staging.stg_sales__orders": [*HEADERS, *AGAIN],
     }, {"feed": "orders", "source": "shop", "conflicts_n": 8, "keys_n": 200}, "orders"),
     Case("keys_have_one_content", KEYS, {
         "staging.stg_sales__order_lines": [*LINES, *with_first(LINES[:6], 6, qty=M("2"))],
@@ -329,7 +306,7 @@ CASES = (
         "core.fct_survey_responses": with_first(ANSWERS, 6, score=M("55")),
     }, {"survey_id": "nps", "off_scale_n": 6, "answers_n": 100}),
     Case("order_lines_have_their_order", HAVE_ORDERS, {
-        "intermediate.int_orders": HAVE_ORDERS["intermediate.int_orders"][6:],
+        "intermediate.int_lines_without_order": many(6, source="shop", sale_n=1, sale_amount=M("100")),
     }, {"source": "shop", "orphans_n": 6}),
     Case("orders_name_known_customers", KNOWN, {
         "staging.stg_customers__customers": KNOWN["staging.stg_customers__customers"][6:],
@@ -430,7 +407,7 @@ def test_every_warehouse_gate_has_its_planted_defect_here() -> None:
 
 def test_a_newer_state_of_an_order_is_no_conflict(compiled: Path) -> None:
     tables = {
-        "intermediate.int_order_headers": [*HEADERS, *NEWER],
+        "intermediate.int_orders": with_first(KEYS["intermediate.int_orders"], 8, versions_n=2),
         "staging.stg_sales__orders": [*HEADERS, *NEWER],
     }
     assert offences(compiled, "keys_have_one_content", {**KEYS, **tables}) == []
@@ -438,7 +415,7 @@ def test_a_newer_state_of_an_order_is_no_conflict(compiled: Path) -> None:
 
 def test_few_conflicts_stop_nothing(compiled: Path) -> None:
     tables = {
-        "intermediate.int_order_headers": [*HEADERS, *AGAIN[:5]],
+        "intermediate.int_orders": with_first(KEYS["intermediate.int_orders"], 5, versions_n=2),
         "staging.stg_sales__orders": [*HEADERS, *AGAIN[:5]],
     }
     assert offences(compiled, "keys_have_one_content", {**KEYS, **tables}) == []

@@ -24,7 +24,7 @@ select
     orders.status,
     orders.ordered_date,
     orders.paid_date,
-    orders.source_customer_id is null as is_guest,
+    orders.source_customer_id is null and orders.customer_key is null as is_guest,
     orders.is_test,
     orders.is_paid and orders.paid_date < policy.as_of_date as is_paid,
     orders.is_paid and orders.paid_date < policy.as_of_date

@@ -7,19 +7,23 @@ with policy as (
 
 orders as (
     select
-        links.customer_key,
+        coalesce(links.customer_key, guests.customer_key) as customer_key,
         orders.paid_date,
         orders.net_revenue,
         orders.has_merchandise and returned.order_id is null as makes_purchase_day
     from {{ ref('int_orders') }} as orders
     inner join policy
         on orders.paid_date >= policy.rfm_window_start_at_refresh and orders.paid_date < policy.refresh_date
-    inner join {{ ref('int_customer_links') }} as links
+    left join {{ ref('int_customer_links') }} as links
         on orders.source = links.source and orders.source_customer_id = links.source_customer_id
         and not links.is_current
+    left join {{ ref('int_guest_orders') }} as guests
+        on orders.source = guests.source and orders.order_id = guests.order_id and not guests.is_current
+        and orders.source_customer_id is null
     left join {{ ref('int_orders_fully_returned') }} as returned
         on orders.source = returned.source and orders.order_id = returned.order_id and not returned.is_current
     where orders.is_known_at_refresh and orders.is_paid
+        and coalesce(links.customer_key, guests.customer_key) is not null
 ),
 
 bought as (

@@ -1,3 +1,4 @@
+{{ config(materialized='table') }}
 -- What a source says its own totals are (feed `targets`, metrics control_*) beside what the facts hold for the same days.
 -- `dimension` names the source, `period` is a day or a month; a period is compared once it is over.
 with ranked as (
@@ -33,24 +34,30 @@ bounded as (
     from periods
 ),
 
+-- The sources of which something was said: of the others no fact is read.
+asked as (
+    select distinct metric_id, source from bounded
+),
+
 facts as (
     select 'control_orders' as metric_id, source, paid_date as day, count(*) as amount
     from {{ ref('fct_orders') }}
-    where is_paid
+    where is_paid and source in (select source from asked)
     group by source, paid_date
     union all
     select 'control_net_revenue' as metric_id, source, paid_date as day, sum(net_revenue) as amount
     from {{ ref('fct_orders') }}
-    where is_paid
+    where is_paid and source in (select source from asked where metric_id = 'control_net_revenue')
     group by source, paid_date
     union all
     select 'control_refunds' as metric_id, source, return_date as day, sum(refund_net) as amount
     from {{ ref('fct_returns') }}
-    where is_booked
+    where is_booked and source in (select source from asked where metric_id = 'control_refunds')
     group by source, return_date
     union all
     select 'control_sessions' as metric_id, source, session_date as day, count(*) as amount
     from {{ ref('fct_sessions') }}
+    where source in (select source from asked where metric_id = 'control_sessions')
     group by source, session_date
 ),
 

@@ -33,12 +33,8 @@ orders as (
 ),
 
 orphan_lines as (
-    select totals.source, sum(totals.line_n) as rows_n
-    from {{ ref('int_order_totals') }} as totals
-    anti join {{ ref('int_orders') }} as orders
-        on totals.is_current = orders.is_current and totals.source = orders.source and totals.order_id = orders.order_id
-    where totals.is_current
-    group by totals.source
+    select source, sum(line_n) as rows_n from {{ ref('int_lines_without_order') }}
+    group by source
 ),
 
 merged_lines as (

@@ -40,7 +40,7 @@ select
     headers.source,
     headers.order_id,
     headers.source_customer_id,
-    people.customer_key,
+    coalesce(people.customer_key, guests.customer_key) as customer_key,
     headers.channel_id,
     headers.store_id,
     headers.dealer_id,
@@ -77,4 +77,7 @@ from headers
 cross join {{ ref('int_run_policy') }} as policy
 left join {{ ref('int_order_totals') }} as totals using (is_current, source, order_id)
 left join people using (source, source_customer_id)
+left join {{ ref('int_guest_orders') }} as guests
+    on headers.source = guests.source and headers.order_id = guests.order_id and guests.is_current
+    and headers.source_customer_id is null
 left join {{ ref('int_orders_changed') }} as changed using (source, order_id)

@@ -10,13 +10,9 @@ with touched as (
     union
     select source, order_id from {{ ref('stg_sales__order_lines') }}
     where was_in_force and not is_in_force
-),
-
-known_at_refresh as (
-    select distinct source, order_id from {{ ref('stg_sales__orders') }}
-    where was_in_force
 )
 
 select touched.source, touched.order_id
 from touched
-inner join known_at_refresh using (source, order_id)
+semi join (select source, order_id from {{ ref('stg_sales__orders') }} where was_in_force) as known_at_refresh
+    using (source, order_id)

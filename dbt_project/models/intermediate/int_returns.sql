@@ -28,13 +28,17 @@ orders as (
     where is_current
     union all
     select
-        false as is_current, orders.source, orders.order_id, links.customer_key, orders.channel_id, orders.ordered_date,
+        false as is_current, orders.source, orders.order_id,
+        coalesce(links.customer_key, guests.customer_key) as customer_key, orders.channel_id, orders.ordered_date,
         orders.is_paid, orders.sale_amount, orders.sale_amount_ex_tax
     from {{ ref('int_orders') }} as orders
     inner join {{ ref('int_run_policy') }} as policy on policy.refresh_date < policy.as_of_date
     left join {{ ref('int_customer_links') }} as links
         on orders.source = links.source and orders.source_customer_id = links.source_customer_id
         and not links.is_current
+    left join {{ ref('int_guest_orders') }} as guests
+        on orders.source = guests.source and orders.order_id = guests.order_id and not guests.is_current
+        and orders.source_customer_id is null
     where orders.is_known_at_refresh
 ),
 

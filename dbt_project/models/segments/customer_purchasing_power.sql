@@ -1,5 +1,5 @@
 -- S2-05, C-09: what is spent and what income was declared stand apart, each in its own scheme, and neither is told from
--- the other. Declared income is unknown where no source states it.
+-- the other.
 select
     rfm.customer_key,
     rfm.as_of_date,
@@ -9,6 +9,10 @@ select
     rfm.is_monetary_not_positive,
     rfm.scoring_mode,
     rfm.no_purchase_reason as unclassified_reason,
+    declared.income_tier,
+    declared.income_reason,
+    declared.income_observed_at,
     rfm.policy_version
 from {{ ref('customer_rfm') }} as rfm
+inner join {{ ref('int_customer_declared') }} as declared using (customer_key)
 cross join {{ ref('int_run_policy') }} as policy

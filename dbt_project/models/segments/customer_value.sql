@@ -17,10 +17,13 @@ looked_ahead as (
         customer_key,
         clv_12m,
         count(*) over (order by clv_12m desc nulls last range between unbounded preceding and current row)
-            as worst_rank,
-        count(*) over () as n
+            as worst_rank
     from {{ ref('customer_clv') }}
     where clv_12m is not null
+),
+
+valued as (
+    select count(*) as n from looked_ahead
 ),
 
 tiered as (
@@ -30,8 +33,8 @@ tiered as (
         case
             when looked_ahead.clv_12m is null then 'unclassified'
             when looked_ahead.clv_12m <= 0 then 'low'
-            when looked_ahead.worst_rank <= ceil(policy.abc_a_share * looked_ahead.n) then 'high'
-            when looked_ahead.worst_rank <= ceil(policy.abc_b_share * looked_ahead.n) then 'mid'
+            when looked_ahead.worst_rank <= ceil(policy.abc_a_share * valued.n) then 'high'
+            when looked_ahead.worst_rank <= ceil(policy.abc_b_share * valued.n) then 'mid'
             else 'low'
         end as clv_tier,
         {{ value_tier('abc.abc_class') }} as value_tier,
@@ -39,6 +42,7 @@ tiered as (
     from {{ ref('customer_abc') }} as abc
     inner join grown using (customer_key)
     cross join {{ ref('int_run_policy') }} as policy
+    cross join valued
     left join looked_ahead using (customer_key)
 )
 

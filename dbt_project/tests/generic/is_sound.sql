@@ -1,6 +1,7 @@
 {#
-  One scan per table. `grain`: columns that are never null and unique together. `holds`: conditions by name, each true
-  for every row (null counts as broken). `accepted`: values per column, null allowed. Each returned row names one broken rule.
+  Two scans per table, the first of its keys alone. `grain`: columns that are never null and unique together. `holds`:
+  conditions by name, each true for every row (null counts as broken). `accepted`: values per column, null allowed. Each
+  returned row names one broken rule.
 #}
 {% test is_sound(model, grain, holds={}, accepted={}) %}
 {%- set rules = {} -%}
@@ -15,28 +16,27 @@
 {%- for name, condition in holds.items() -%}
     {%- do rules.update({name ~ " does not hold": condition}) -%}
 {%- endfor %}
-with keys as (
-    select
-        count(*) as rows_n
-        {%- for condition in rules.values() %},
-        count(*) filter (where not coalesce({{ condition }}, false)) as broken_{{ loop.index }}
-        {%- endfor %}
-    from {{ model }}
-    group by {{ grain | join(', ') }}
+with repeated as (
+    select sum(rows_n - 1) as rows_n
+    from (
+        select count(*) as rows_n from {{ model }}
+        group by {{ grain | join(', ') }}
+        having count(*) > 1
+    ) as keys
 ),
 
-totals as (
+-- Apart from the keys: a counter of each rule for each key would cost more than the keys themselves.
+broken as (
     select
-        sum(rows_n - 1) as repeated
-        {%- for condition in rules.values() %},
-        sum(broken_{{ loop.index }}) as broken_{{ loop.index }}
+        {%- for condition in rules.values() %}
+        count(*) filter (where not coalesce({{ condition }}, false)) as broken_{{ loop.index }}{{ ',' if not loop.last }}
         {%- endfor %}
-    from keys
+    from {{ model }}
 )
 
-select '{{ grain | join(", ") }} is not unique' as rule, repeated as rows_n from totals where repeated > 0
+select '{{ grain | join(", ") }} is not unique' as rule, rows_n from repeated where rows_n > 0
 {%- for name in rules %}
 union all
-select '{{ name | replace("'", "''") }}' as rule, broken_{{ loop.index }} as rows_n from totals where broken_{{ loop.index }} > 0
+select '{{ name | replace("'", "''") }}' as rule, broken_{{ loop.index }} as rows_n from broken where broken_{{ loop.index }} > 0
 {%- endfor %}
 {% endtest %}

@@ -1,10 +1,8 @@
 {{ config(meta={'dagster': {'ref': {'name': 'int_orders'}}, 'description': "The same key came in several deliveries with other content, and nothing says which is newer (Q-02): an order, a line or a return would change with the order in which files are read."}) }}
 -- A newer updated_at is a newer state. Lines and returns have none: a line may change with its order, a return may not.
 with repeated as (
-    select source, order_id from {{ ref('int_order_headers') }}
-    where is_current
-    group by source, order_id
-    having count(*) > 1
+    select source, order_id from {{ ref('int_orders') }}
+    where is_current and versions_n > 1
 ),
 
 headers as (

@@ -5,12 +5,8 @@ with orders as (
 ),
 
 orphans as (
-    select totals.source, sum(totals.sale_amount) as amount
-    from {{ ref('int_order_totals') }} as totals
-    anti join {{ ref('int_orders') }} as orders
-        on totals.is_current = orders.is_current and totals.source = orders.source and totals.order_id = orders.order_id
-    where totals.is_current
-    group by totals.source
+    select source, sum(sale_amount) as amount from {{ ref('int_lines_without_order') }}
+    group by source
 ),
 
 balance as (

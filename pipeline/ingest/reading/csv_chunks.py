@@ -6,7 +6,7 @@ outside quotes. One bad record therefore costs its own chunk the slow way and no
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,10 @@ MAX_RECORD_BYTES = 16 * 1024 * 1024
 MAX_FIELD_BYTES = 1_000_000
 _MAX_JOINED_LINES = 1_000
 _DELIMITERS = ",;\t|"
+_DIGITS = b"0123456789-"
+# Type letter → precision and decimals. A rate has three digits before its point, which few are sure to keep to.
+_NUMBERS = {"i": (19, 0), "m": (18, 4), "q": (18, 3), "x": (18, 8)}
+_PLAIN_BYTES = 13
 _BLANK_LINE = re.compile(rb"^[ \t\x0b\x0c]*\r?$", re.MULTILINE)
 
 
@@ -44,16 +48,21 @@ class Facts:
         is_clean: no value has a blank around it or a character outside ASCII.
         is_short: no value is longer than a field may be.
         plain: columns of numbers whose values are nothing but digits, `-` and a point, none rounded by its type.
+        filled: columns without a null: no value is short enough to be a spelling of one.
     """
 
     is_clean: bool = False
     is_short: bool = False
     plain: frozenset[str] = frozenset()
+    filled: frozenset[str] = frozenset()
 
     def __and__(self, other: "Facts") -> "Facts":
         """What is known of both."""
         return Facts(
-            self.is_clean and other.is_clean, self.is_short and other.is_short, self.plain & other.plain
+            self.is_clean and other.is_clean,
+            self.is_short and other.is_short,
+            self.plain & other.plain,
+            self.filled & other.filled,
         )
 
 
@@ -119,7 +128,8 @@ class CsvParser:
         start: offset of the first chunk in the file, after a byte-order mark.
         resolve: contract column of each header cell, and the names of the others.
         spans: filled with (first byte, end byte) of the record numbers that it holds.
-        strict: raise NotClean instead of going the slow way, or where `facts` would change.
+        strict: give numbers and truth values typed where all of the first chunk can be; raise NotClean instead of
+            going the slow way, or where types or `facts` would change.
     """
 
     def __init__(
@@ -143,7 +153,13 @@ class CsvParser:
         self._header: list[str] | None = None
         self._kept: list[tuple[int, str]] = []
         self._skipping = False
-        self.facts = Facts(True, True, frozenset(n for n, c in contract.columns.items() if c.type in "imqrx"))
+        numbers = frozenset(n for n, c in contract.columns.items() if c.type in "imqrx")
+        self.facts = Facts(True, True, numbers, frozenset(contract.columns))
+        self._schema: pa.Schema | None = None
+        self._null_bytes = {
+            n: max((len(spelling.encode()) for spelling in contract.nulls_of(n)), default=-1)
+            for n in contract.columns
+        }
         self.header_bytes = self.blank_bytes = self.record_bytes = 0
         self.extra: tuple[str, ...] = ()
         self.missing: tuple[str, ...] = ()
@@ -351,8 +367,7 @@ class CsvParser:
             except UnicodeError:
                 return False
         lone = b"\r" in text and text.count(b"\r") != text.count(b"\r\n")
-        blank = text.startswith((b"\n", b"\r\n")) or b"\n\n" in text or b"\n\r\n" in text
-        if lone or blank or (self._delimiter.isspace() and _BLANK_LINE.search(text.removesuffix(b"\n"))):
+        if lone or (self._delimiter.isspace() and _BLANK_LINE.search(text.removesuffix(b"\n"))):
             return False
         delimiter, quote = self._delimiter.encode(), self._quote.encode()
         quoted = bool(quote) and quote in text
@@ -377,7 +392,8 @@ class CsvParser:
                     quote_char=self._quote if quoted else False,
                     double_quote=quoted,
                     newlines_in_values=quoted,
-                    ignore_empty_lines=False,
+                    # A blank line is then one record too few.
+                    ignore_empty_lines=True,
                 ),
                 pa_csv.ConvertOptions(
                     column_types=dict.fromkeys(names, pa.string()),
@@ -395,17 +411,22 @@ class CsvParser:
         self._at += size
         self.record_bytes += size
         table = table.rename_columns([name for _, name in self._kept])
-        known = self.facts
+        known, kinds = self.facts, {n: self._contract.columns[n].type for n in table.column_names}
+        filled = {n for n in known.filled & kinds.keys() if _shortest(table[n]) > self._null_bytes[n]}
+        given = table
+        if self._strict:
+            table = typed(table, kinds)
+            self._schema = self._schema or table.schema
+        plain = {
+            n for n in known.plain & kinds.keys() if _is_typed(table[n]) or _is_plain(table[n], kinds[n])
+        }
         self.facts = Facts(
             known.is_clean and _is_clean(text, delimiter, quote if quoted else b""),
-            known.is_short and _is_short(text, table),
-            frozenset(
-                n
-                for n in known.plain
-                if n in table.column_names and _is_plain(table[n], self._contract.columns[n].type)
-            ),
+            known.is_short and _is_short(text, given),
+            frozenset(plain),
+            frozenset(filled),
         )
-        if self._strict and self._no > records and known != self.facts:
+        if self._strict and (table.schema != self._schema or (self._no > records and known != self.facts)):
             raise NotClean
         self._add(table.append_column("_row", row_no))
         return True
@@ -428,33 +449,109 @@ def _is_short(text: bytes, table: pa.Table) -> bool:
     return max(longest, default=0) <= MAX_FIELD_BYTES
 
 
+def texts_of(column: pa.Array | pa.ChunkedArray) -> tuple[bytes, np.ndarray]:
+    """The texts of a string column, one behind the other, and where each begins, with the end of the last."""
+    chunk = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    _, offsets, data = chunk.buffers()
+    if data is None or not len(chunk):
+        return b"", np.zeros(len(chunk) + 1, np.int32)
+    ends = np.frombuffer(offsets, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+    return data[int(ends[0]) : int(ends[-1])].to_pybytes(), ends - ends[0]
+
+
+def _shortest(column: pa.ChunkedArray) -> int:
+    """Bytes of the shortest text."""
+    _, ends = texts_of(column)
+    return int(np.diff(ends).min(initial=MAX_FIELD_BYTES))
+
+
 def _is_plain(column: pa.ChunkedArray, kind: str) -> bool:
     """Whether the values are nothing but digits and `-`, and a point unless whole numbers are wanted, none too fine."""
-    form = b"0123456789-" if kind == "i" else b"0123456789.-"
-    for chunk in column.chunks:
-        # The values lie in one buffer, one after the other.
-        _, offsets, data = chunk.buffers()
-        if data is None:
-            continue
-        ends = np.frombuffer(offsets, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
-        values = data[int(ends[0]) : int(ends[-1])]
-        if values.to_pybytes().translate(None, form):
-            return False
-        if kind in EXACT_DECIMALS and not _fits(values, ends - ends[0], EXACT_DECIMALS[kind]):
-            return False
-    return True
+    text, ends = texts_of(column)
+    if text.translate(None, _DIGITS if kind == "i" else _DIGITS + b"."):
+        return False
+    finest = _behind_points(text, ends)[1].max(initial=0) if kind in EXACT_DECIMALS else 0
+    return bool(finest <= EXACT_DECIMALS.get(kind, 0))
 
 
-def _fits(values: pa.Buffer, ends: np.ndarray, decimals: int) -> bool:
-    """Whether no value has more digits than `decimals` behind its point."""
-    points = np.flatnonzero(np.frombuffer(values, np.uint8) == ord("."))
-    if not len(points):
-        return True
+def _behind_points(text: bytes, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each point in a column of texts: which text it is in, and how many characters of that stand behind it."""
+    points = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("."))
     # Where every value has its point, the values need not be looked up.
-    of = (
-        np.arange(len(points)) if len(points) == len(ends) - 1 else np.searchsorted(ends, points, "right") - 1
+    of = np.arange(len(points))
+    if len(points) != len(ends) - 1 or (points < ends[:-1]).any() or (points >= ends[1:]).any():
+        of = np.searchsorted(ends, points, "right") - 1
+    return of, ends[of + 1] - points - 1
+
+
+def typed(table: pa.Table, kinds: Mapping[str, str]) -> pa.Table:
+    """The table with each column of numbers or truth values typed as raw has it, where all of its texts can be.
+
+    `kinds` has the type letter of each column. What is typed here is what the SQL of `cast` makes of the same texts; a
+    text that needs more of a look leaves its column as text.
+    """
+    for at, name in enumerate(table.column_names):
+        made = _booleans(table[name]) if kinds[name] == "b" else _numbers(table[name], kinds[name])
+        if made is not None:
+            table = table.set_column(at, name, made)
+    return table
+
+
+def type_of_typed(kind: pa.DataType) -> str:
+    """The DuckDB type of a column that `typed` has looked at."""
+    if pa.types.is_decimal(kind):
+        return f"DECIMAL({kind.precision},{kind.scale})"
+    return {pa.int64(): "BIGINT", pa.bool_(): "BOOLEAN"}.get(kind, "VARCHAR")
+
+
+def _is_typed(column: pa.ChunkedArray) -> bool:
+    return not pa.types.is_string(column.type)
+
+
+def _booleans(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    found = pc.equal(column, "true")
+    return found if pc.all(pc.or_(found, pc.equal(column, "false"))).as_py() else None
+
+
+def _numbers(column: pa.ChunkedArray, kind: str) -> pa.Array | None:
+    """Whole numbers or decimals; an empty text is null. None where a text is no plain number, or too long or fine."""
+    if kind not in _NUMBERS:
+        return None
+    precision, decimals = _NUMBERS[kind]
+    text, ends = texts_of(column)
+    sizes = np.diff(ends)
+    # With this many characters nothing below can overflow.
+    if sizes.max(initial=0) > min(precision - decimals, _PLAIN_BYTES):
+        return None
+    if text.translate(None, _DIGITS + b"." if decimals else _DIGITS):
+        return None
+    factors = np.int64(10**decimals)
+    if decimals and b"." in text:
+        of, behind = _behind_points(text, ends)
+        finest = int(behind.max())
+        if finest > decimals or (np.diff(of) == 0).any():
+            return None
+        if len(of) == len(sizes) and (behind == finest).all():
+            # Money as most systems write it: two digits behind every point.
+            factors, before = np.int64(10 ** (decimals - finest)), np.arange(len(ends), dtype=ends.dtype)
+        else:
+            factors, points = np.full(len(sizes), factors), np.zeros(len(ends), ends.dtype)
+            factors[of], points[of + 1] = 10 ** (decimals - behind), 1
+            before = np.cumsum(points, dtype=ends.dtype)
+        text, ends = text.translate(None, b"."), ends - before
+    given = None if sizes.all() else pa.py_buffer(np.packbits(sizes > 0, bitorder="little"))
+    digits = pa.StringArray.from_buffers(len(sizes), pa.py_buffer(ends), pa.py_buffer(text), given)
+    try:
+        whole = digits.cast(pa.int64())
+    except pa.ArrowInvalid:
+        # A sign in the middle, or nothing but a sign or a point.
+        return None
+    if not decimals:
+        return whole
+    scaled = np.frombuffer(whole.buffers()[1], np.int64)[: len(sizes)] * factors
+    return pa.Array.from_buffers(
+        pa.decimal64(precision, decimals), len(sizes), [whole.buffers()[0], pa.py_buffer(scaled)]
     )
-    return bool(((points >= ends[of]) & (ends[of + 1] - points - 1 <= decimals)).all())
 
 
 def _line_ends_in_quotes(text: bytes, delimiter: bytes, quote: bytes) -> int | None:

@@ -7,8 +7,10 @@ in the table or in `Records.rejects`, and for CSV and JSONL
 
 import codecs
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from functools import lru_cache
 from itertools import chain, islice
@@ -32,6 +34,7 @@ from pipeline.ingest.reading.csv_chunks import (
     Reject,
     line_end,
 )
+from pipeline.ingest.reading.key_order import KeyOrder
 from pipeline.ingest.reading.workbook import Workbook
 
 SPOOL_BYTES = 32 * 1024 * 1024
@@ -41,6 +44,8 @@ _SHEET_ROWS = 50_000
 _SMALL_ROWS = 50_000
 # Where a further sheet may have its header below a title.
 _LOOKED_AT_ROWS = 50
+_NUMBER = re.compile(r"\s*[-+(]?\s*[¥￥$£€]?\s*\d[\d.,]*\s*\)?\s*元?\s*")
+_MOMENT = re.compile(r"\s*\d{4}\s*[-/.年]\s*\d{1,2}")
 # Keys of JSON objects are whatever a sender makes of them: so many unknown ones are kept to be told.
 _MOST_EXTRA = 100
 # Dropped or made a space before a header cell is compared: both come from copying out of web pages.
@@ -202,7 +207,7 @@ def read_file(path: Path, ext: str, contract: Contract, spool_folder: Path | Non
 
 
 class RecordStream:
-    """Records of a large CSV file, read while they are taken and kept nowhere.
+    """Records of a large CSV file, read while they are taken and kept nowhere, numbers and truth values typed.
 
     Only for a file that is clean throughout. `table()` gives the records once; after they have been taken `records`
     has the counts, and `failure` is what ended the reading early: NotClean, where read_file must read the file, or
@@ -212,6 +217,9 @@ class RecordStream:
     def __init__(self, path: Path, ext: str, contract: Contract) -> None:
         self.records = Records()
         self.failure: BaseException | None = None
+        self._key_order = KeyOrder(contract.key)
+        self._contract = contract
+        self._typed: set[str] = set()
         self._queue: Queue[pa.Table | None] = Queue(maxsize=2)
         self._stopped = Event()
         self._sink = _Sink(self.records, contract, None, keep=False, forward=self._put)
@@ -246,7 +254,22 @@ class RecordStream:
             self.failure = error
         self._put(None)
 
+    @property
+    def has_each_key_once(self) -> bool:
+        """Whether the order of the records proves it; where it does not, they must be asked."""
+        facts = self.records.facts
+        return self._key_order.ascends and all(
+            # As text 01 and 1 are two numbers, and two texts may be one moment.
+            n in self._typed
+            or (column.type == "s" and not column.otherwise and facts.is_clean and n in facts.filled)
+            for n, column in self._contract.columns.items()
+            if n in self._contract.key
+        )
+
     def _put(self, table: pa.Table | None) -> None:
+        if table is not None:
+            self._key_order.see(table)
+            self._typed = {f.name for f in table.schema if not pa.types.is_string(f.type)}
         while not self._stopped.is_set():
             try:
                 self._queue.put(table, timeout=0.1)
@@ -334,6 +357,25 @@ def _is_header(cells: list[str], contract: Contract) -> bool:
     except FileRejected:
         return False
     return True
+
+
+def _fits(cells: list[Any], kept: list[tuple[int, str]], contract: Contract) -> bool:
+    """Whether a row of a sheet without a header could be a record: what must be filled is, in the form of its column."""
+    given = {name: cells[i] for i, name in kept if i < len(cells) and cells[i] != ""}
+    formed = [_has_form(value, contract.columns[name].type) for name, value in given.items()]
+    required = {name for name, column in contract.columns.items() if column.required}
+    # A row of nothing but texts could be a line of any note: it fits only as wide as the header.
+    return required <= given.keys() and None not in formed and (True in formed or len(given) == len(kept) > 2)
+
+
+def _has_form(value: Any, kind: str) -> bool | None:
+    """True for a number or a time where one belongs, None for anything else there, False where any text may stand."""
+    if kind in "imqrx":
+        is_number = isinstance(value, int | float) or _NUMBER.fullmatch(str(value))
+        return True if is_number else None
+    if kind in ("d", "ts"):
+        return True if isinstance(value, date) or _MOMENT.match(str(value)) else None
+    return False
 
 
 def record_spans(
@@ -624,6 +666,13 @@ def _read_workbook(data: bytes, contract: Contract, sink: _Sink) -> None:
             )
     records = sink.records
     kept = [(i, name) for i, name in enumerate(resolved) if name]
+    for other in workbook.others:
+        top = islice(other.iter_rows(), _LOOKED_AT_ROWS) if other.end else ()
+        if any(_fits(cells, kept, contract) for cells in top):
+            raise FileRejected(
+                "several_sheets",
+                "a further sheet has rows like those of this feed and no header; deliver one sheet a file",
+            )
     named = sum(1 << i for i, cell in enumerate(header) if cell)
     good: list[list[str | None]] = []
     row_no: list[int] = []

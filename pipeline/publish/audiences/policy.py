@@ -4,7 +4,7 @@ import csv
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -50,7 +50,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Audience:
-    """Who: `rule` over classes, with consent to `purpose` on `channel`. A lower `priority` goes first."""
+    """Who: `rule` over classes, with consent to `purpose` on `channel`. A lower `priority` goes first.
+
+    `adults_only`: it is about something that minors may not buy, so who does not state an age is left out (Q-19).
+    """
 
     name: str
     name_zh: str
@@ -62,6 +65,7 @@ class Audience:
     priority: int
     holdout_share: float
     targets: tuple[Target, ...]
+    adults_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -224,7 +228,7 @@ def _audiences(
         target = audience.targets[0]
         if target.destination.name in [t.destination.name for t in earlier.targets]:
             raise line.fail(f"audience {audience.name} goes to {target.destination.name} twice")
-        joined = Audience(*(*_told(audience), (*earlier.targets, target)))
+        joined = replace(audience, targets=(*earlier.targets, target))
         if _told(audience) != _told(earlier):
             raise line.fail(
                 f"audience {audience.name} is declared differently on another line: one audience has one rule, purpose, "
@@ -245,6 +249,7 @@ def _told(a: Audience) -> tuple:  # type: ignore[type-arg]
         a.channel,
         a.priority,
         a.holdout_share,
+        a.adults_only,
     )
 
 
@@ -300,4 +305,5 @@ def _audience(line: Line, schemes: rules.Scheme, destinations: Mapping[str, Dest
                 line["account"],
             ),
         ),
+        line.one_of("adults_only", ("", "true", "false")) == "true" if "adults_only" in line else False,
     )

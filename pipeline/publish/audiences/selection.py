@@ -18,6 +18,7 @@ MARKETING_CHANNELS_WITHOUT_ADDRESS = ("wechat", "push")
 UNKNOWN, NO_CONSENT, WITHDRAWN = "unknown_person", "no_consent", "consent_withdrawn"
 NOT_RELEASED, LEFT_CLASS, HELD_OUT = "not_in_release", "left_class", "holdout"
 NO_IDENTIFIER, SHARED = "no_identifier", "shared_contact"
+AGE_UNKNOWN = "age_unknown"
 STATED = frozenset(
     {
         WITHDRAWN,
@@ -70,8 +71,8 @@ def choose(
     """Each audience, in the order of priority.
 
     Args:
-        people: one row per person known today: customer_key, excluded (reason or null), is_minor, is_internal,
-            contact_status, in_release, released_<channel> (null where the release has no flag for it), messages_7d,
+        people: one row per person known today: customer_key, excluded (reason or null), is_minor, is_age_known,
+            is_internal, contact_status, in_release, released_<channel> (null where the release has no flag for it), messages_7d,
             messages_30d, and one column for each scheme of the rules with her class or null.
         consents: one row per customer_key, purpose and channel: is_granted.
         limits: thresholds of the policy.
@@ -139,11 +140,13 @@ def _judged(
     rule, values = audience.rule.sql()
     flag = f"released_{audience.channel}"
     released = quote(flag) if flag in columns else "null"
+    age_known = "is_age_known" if "is_age_known" in columns else "false"
     parameters = {
         "purpose": audience.purpose,
         "channel": audience.channel,
         "has_address": audience.channel not in MARKETING_CHANNELS_WITHOUT_ADDRESS,
         "is_message": audience.channel != "ads",
+        "adults_only": audience.adults_only,
         "max_7d": limits["pressure_7d_max"],
         "max_30d": limits["pressure_30d_max"],
     }
@@ -165,6 +168,7 @@ def _judged(
         select customer_key, matches, case
             when excluded is not null then excluded
             when is_minor then 'minor'
+            when $adults_only and not coalesce({age_known}, false) then '{AGE_UNKNOWN}'
             when is_internal then 'internal'
             when not is_granted then '{WITHDRAWN}'
             when is_granted is null then '{NO_CONSENT}'

@@ -119,7 +119,7 @@ def _read(
             group by links.customer_key
         )
         select customers.customer_key, excluded.reason as excluded, customers.is_minor,
-            customers.is_test or customers.is_employee as is_internal, customers.contact_status,
+            customers.age is not null as is_age_known, customers.is_test or customers.is_employee as is_internal, customers.contact_status,
             released.customer_key is not null as in_release, released.* exclude (customer_key),
             coalesce(sent.messages_7d, 0) as messages_7d, coalesce(sent.messages_30d, 0) as messages_30d
         from core.dim_customers as customers

@@ -5,6 +5,8 @@ from datetime import date
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.errors import StrataError
+from pipeline.ingest.contracts import load_contracts
 from pipeline.ingest.vault import Vault
 from pipeline.privacy import expiry, retention
 from pipeline.settings import Settings
@@ -50,6 +52,19 @@ def old(settings: Settings, land: Land) -> Settings:
 )
 def test_the_limit_is_the_policys_months_before_d(as_of: date, first: date) -> None:
     assert retention.limit(as_of) == first
+
+
+def test_a_contract_that_promises_less_than_the_policy_keeps_is_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert retention.due(settings, AS_OF) == []
+    contracts = dict(load_contracts())
+    contracts["tickets"] = contracts["tickets"].model_copy(update={"retention_days": 365})
+    monkeypatch.setattr(retention, "load_contracts", lambda: contracts)
+    with pytest.raises(
+        StrataError, match="contract tickets: retention_days 365 is shorter than retention_months"
+    ):
+        retention.due(settings, AS_OF)
 
 
 def test_the_gate_names_who_is_kept_too_long_and_passes_once_they_have_left(old: Settings) -> None:

@@ -1,5 +1,6 @@
 """Who is in, and the first reason why not."""
 
+import dataclasses
 import os
 
 import pandas as pd
@@ -97,6 +98,14 @@ def test_consent_to_the_purpose_on_the_channel(words: list[tuple], reason: str |
     )
     said = selection.consent_of(frame, "marketing", "sms").get("p")
     assert said is {None: True, "no_consent": None, "consent_withdrawn": False}[reason]
+
+
+def test_an_audience_of_adults_leaves_out_who_states_no_age() -> None:
+    people = [person("adult", is_age_known=True), person("silent", is_age_known=False)]
+    alcohol, milk = audience("alcohol", "all", 1), audience("milk", "all", 2, "email")
+    one, two = choose([dataclasses.replace(alcohol, adults_only=True), milk], people)
+    assert one.active == ("adult",) and one.reasons == {"silent": "age_unknown"}
+    assert two.active == ("adult", "silent")
 
 
 def test_neither_age_of_the_contact_nor_pressure_matter_where_they_say_nothing() -> None:

@@ -1,0 +1,179 @@
+"""Files that do not fit in memory: a clean one is written to raw while it is read, and asked nothing twice."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.duck import literal, quote
+from pipeline.ingest import profile
+from pipeline.ingest.cast import classified_sql
+from pipeline.ingest.ledger import Entry
+from pipeline.ingest.pending import Feed, Pending, check_records
+from pipeline.ingest.reading.content import FileRejected
+from pipeline.ingest.reading.csv_chunks import NotClean, type_of_typed
+from pipeline.ingest.reading.reader import RecordStream
+from pipeline.ingest.rows import repeated_keys
+from pipeline.ingest.take_over import columns_to_copy, known_of_good, texts_as_they_are
+
+_PROBED_ROWS = 100_000
+
+
+class LargeFiles:
+    """The quick ways of one feed. What they refuse is loaded by way of its single rows (see rows)."""
+
+    def __init__(self, of: Feed) -> None:
+        self.of = of
+        self.typed: list[Path] = []
+
+    def stream(self, pending: Pending) -> bool:
+        """Type a clean file and write it to raw while it is read.
+
+        False where a chunk is not clean, a row breaks a rule or a key may stand twice: the file is then read the other
+        way, which tells the rows, and what was written here is written again. Raises FileRejected.
+        """
+        entry, delivery = pending.entry, pending.delivery
+        rows: dict[str, int] = {}
+        con = self.of.connection(streamed=True)
+        try:
+            with RecordStream(delivery.path, delivery.ext, self.of.contract) as stream:
+                try:
+                    self._good_rows_of(con, pending, stream)
+                    written, noted = [(entry, delivery)], {entry.delivery: {}}
+                    rows = self.of.writer.write(
+                        con,
+                        self.of.contract,
+                        "good",
+                        written,
+                        streamed=True,
+                        noted=noted,
+                        as_read=lambda e: replace(e, sha256=stream.records.sha256),
+                    )
+                except NotClean:
+                    return False
+                except duckdb.Error:
+                    if stream.failure is None:
+                        raise
+            if isinstance(stream.failure, FileRejected):
+                raise stream.failure
+            if stream.failure or rows.get(entry.delivery, 0) != stream.records.rows_read:
+                return False
+            check_records(self.of, pending, stream.records)
+            if self.of.contract.key and not stream.has_each_key_once and self._repeats_in_raw(con, pending):
+                return False
+        finally:
+            con.close()
+        pending.records = stream.records
+        pending.loaded = pending.feed_rows[self.of.contract.feed] = stream.records.rows_read
+        return True
+
+    def _good_rows_of(self, con: duckdb.DuckDBPyConnection, pending: Pending, stream: RecordStream) -> None:
+        table = stream.table()
+        con.register("as_streamed", table)
+        con.register("deliveries", self.of.bounds([pending]))
+        sql, rules = classified_sql(
+            self.of.contract,
+            f"(select *, {literal(pending.entry.delivery)} as _delivery from as_streamed)",
+            {f.name: type_of_typed(f.type) for f in table.schema if f.name != "_row"},
+            "deliveries",
+            self.of.zone,
+            pending.delivery.dt.year + 1,
+            facts=stream.records.facts,
+            alone=True,
+        )
+        sql, _ = self.of.without_erased(con, sql, rules)
+        con.execute(f"create temp view good as select * from ({sql}) where _rule is null")
+
+    def all_good(
+        self, con: duckdb.DuckDBPyConnection, pending: Pending, relation: str, types: Mapping[str, str]
+    ) -> bool:
+        """Write the rows of `good` at once; whether that were all, with no key twice.
+
+        Most deliveries have nothing to reject, and typing a large one costs more than anything else that is done with
+        it: it is typed a second time only where the first shows that there is something to tell.
+        """
+        declared = self.of.source.feeds.get(self.of.feed)
+        if (declared and declared.maps_to) or self._begins_with_dirt(con):
+            return False
+        if pending.records is None:
+            # What Arrow or the copying cannot read is read by DuckDB next, which says what is wrong with it.
+            with suppress(pa.ArrowException, OSError, FileRejected):
+                if self._take_over(con, pending, relation, types):
+                    return True
+        entry, delivery = pending.entry, pending.delivery
+        given = pending.records.rows if pending.records else pq.read_metadata(delivery.path).num_rows
+        noted: profile.Noted = {entry.delivery: {}}
+        rows = self.of.writer.write(
+            con, self.of.contract, "good", [(entry, delivery)], streamed=True, noted=noted
+        )
+        if rows.get(entry.delivery, 0) != given or (
+            self.of.contract.key and self._repeats_in_raw(con, pending)
+        ):
+            return False
+        pending.loaded = pending.feed_rows[self.of.contract.feed] = given
+        return True
+
+    def _take_over(
+        self, con: duckdb.DuckDBPyConnection, pending: Pending, relation: str, types: Mapping[str, str]
+    ) -> bool:
+        """Let the chunks of a Parquet file that has raw's own values be raw; whether that is so, with no key twice."""
+        entry, delivery = pending.entry, pending.delivery
+        columns = columns_to_copy(delivery.path, self.of.contract, types)
+        if columns is None or self.of.writer.vault.tombstones:
+            return False
+        looked = texts_as_they_are(delivery.path, self.of.contract, columns)
+        if looked is None:
+            return False
+        facts, is_each_key_once = looked
+        until_year = delivery.dt.year + 1
+        sql, _ = classified_sql(
+            self.of.contract, relation, types, "deliveries", self.of.zone, until_year, facts=facts, alone=True
+        )
+        known = known_of_good(con, self.of.contract, sql)
+        if known is None:
+            return False
+        rows = self.of.writer.take_over(con, self.of.contract, entry, delivery, columns, known, self.of.spill)
+        if self.of.contract.key and not is_each_key_once and self._repeats_in_raw(con, pending):
+            return False
+        pending.loaded = pending.feed_rows[self.of.contract.feed] = rows[entry.delivery]
+        return True
+
+    def put_down(self, con: duckdb.DuckDBPyConnection, entry: Entry) -> None:
+        """Type a large delivery once and for all: what is asked of it from here on reads the typed rows."""
+        self.of.spill.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self.of.spill / f"{uuid4().hex}.parquet"
+        self.typed.append(path)
+        file, delivery = literal(str(path)), literal(entry.delivery)
+        con.execute(
+            f"copy (select * exclude (_delivery) from classified) to {file} "
+            "(format parquet, compression uncompressed, dictionary_size_limit 1000)"
+        )
+        con.execute(
+            f"create or replace temp view classified as select *, {delivery} as _delivery from read_parquet({file})"
+        )
+
+    def _begins_with_dirt(self, con: duckdb.DuckDBPyConnection) -> bool:
+        """Whether the first rows have a reject or a key twice: then so has the file, and writing it would be in vain."""
+        keys = ", ".join(map(quote, self.of.contract.key)) or "_row"
+        found = con.execute(
+            f"select count(*) filter (_rule is not null) > 0 or count(distinct hash({keys})) < count(*) "
+            f"from (select _rule, _row, {keys} from classified limit {_PROBED_ROWS})"
+        ).fetchone()
+        return bool(found and found[0])
+
+    def _repeats_in_raw(self, con: duckdb.DuckDBPyConnection, pending: Pending) -> bool:
+        path = self.of.writer.raw_path(self.of.contract.feed, pending.entry, pending.delivery)
+        key_hash, repeated = repeated_keys(self.of.contract, many=False)
+        sql = f"select 1 from read_parquet({literal(str(path))}, hive_partitioning = false) group by {key_hash} having {repeated} limit 1"
+        return con.execute(sql).fetchone() is not None
+
+    def discard(self) -> None:
+        """Remove the typed rows that were put down."""
+        for path in self.typed:
+            path.unlink(missing_ok=True)
+        self.typed.clear()
