@@ -19,7 +19,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
-from pipeline.clv.fitting import Array, NoFit
+from pipeline.clv.arrays import Array
+from pipeline.clv.fitting import NoFit
 from pipeline.clv.purchases import Kind, PurchaseModel, fit_purchases
 from pipeline.clv.spend import SpendModel, fit_spend
 

@@ -3,6 +3,7 @@
 from dagster import Definitions
 
 import pipeline.event_log  # noqa: F401 (spares a disk flush per event)
+from pipeline.clv.assets import model_backtest
 from pipeline.ingest.assets import identity_links, raw_feeds
 from pipeline.publish.assets import release
 from pipeline.publish.audiences.assets import audience_files
@@ -13,7 +14,7 @@ from pipeline.settings import DBT_PROJECT_DIR
 from pipeline.transform.dbt import LocalDbt, transform
 
 defs = Definitions(
-    assets=[raw_feeds, identity_links, transform, release, audience_files],
+    assets=[raw_feeds, identity_links, transform, release, audience_files, model_backtest],
     asset_checks=[sources_gate, audiences_gate],
     jobs=[daily_job],
     schedules=[every_morning],

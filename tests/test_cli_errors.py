@@ -147,3 +147,8 @@ def test_a_command_that_cannot_be_read_never_looks_like_a_gate(
 ) -> None:
     result = CliRunner().invoke(main, list(args))
     assert result.exit_code == 1
+
+
+def test_nothing_to_explain_or_to_compare(settings: Settings) -> None:
+    fails("no release has been published in", "explain", "a1")
+    fails("has no build to compare with: run `strata run` first", "policy", "diff")

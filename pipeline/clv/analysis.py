@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.clv import backtest, churn, sufficiency
+from pipeline.clv.arrays import Array
 from pipeline.clv.backtest import Backtest
 from pipeline.clv.churn import Churn
-from pipeline.clv.fitting import Array
 from pipeline.clv.forecast import Models, fit
 from pipeline.clv.histories import Counted, Histories, aggregate, histories
 from pipeline.clv.purchases import Kind

@@ -12,7 +12,8 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from pipeline.clv.fitting import Array, total
+from pipeline.clv.arrays import Array
+from pipeline.clv.fitting import total
 from pipeline.clv.forecast import Models, fit
 from pipeline.clv.histories import Histories, histories
 from pipeline.clv.purchases import Kind

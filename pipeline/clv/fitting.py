@@ -3,12 +3,11 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from pipeline.clv.arrays import Array
 from pipeline.errors import StrataError
 
-Array = NDArray[np.float64]
 # exp(±14): beyond it a parameter stands for "no variation", which floats cannot tell apart any more.
 _BOUND = 14.0
 _SAMPLE = 4_000

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.clv.fitting import Array, NoFit
+from pipeline.clv.arrays import Array
+from pipeline.clv.fitting import NoFit
 from pipeline.clv.histories import DAYS_PER_WEEK, Histories
 from pipeline.clv.purchases import Kind, PurchaseModel, fit_purchases
 from pipeline.clv.spend import SpendModel, fit_spend

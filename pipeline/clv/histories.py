@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.clv.fitting import Array
+from pipeline.clv.arrays import Array
 from pipeline.order_file import RELATION
 
 DAYS_PER_WEEK = 7

@@ -19,7 +19,8 @@ from typing import Literal
 import numpy as np
 from scipy.special import betaincinv, betaln, digamma, gammaln, hyp2f1, roots_jacobi
 
-from pipeline.clv.fitting import Array, NoFit, maximise, total
+from pipeline.clv.arrays import Array
+from pipeline.clv.fitting import NoFit, maximise, total
 
 Kind = Literal["bgnbd", "mbgnbd"]
 # Near a = 1 the closed forms are 0/0; the line between both sides is exact to the square of this.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.clv.fitting import Array
+from pipeline.clv.arrays import Array
 from pipeline.clv.histories import Histories
 
 STAGES = ("new", "growing", "mature", "declining", "churned")

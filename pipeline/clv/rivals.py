@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.clv.fitting import Array
+from pipeline.clv.arrays import Array
 from pipeline.clv.histories import Histories
 from pipeline.clv.rhythm import STAGES, rhythm_of
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import betaln, digamma
 
-from pipeline.clv.fitting import Array, NoFit, maximise, total
+from pipeline.clv.arrays import Array
+from pipeline.clv.fitting import NoFit, maximise, total
 
 
 @dataclass(frozen=True)

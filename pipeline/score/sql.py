@@ -11,6 +11,7 @@ from pipeline.settings import DBT_PROJECT_DIR
 _MACROS = (
     "dialect/aggregates.sql",
     "dialect/dates.sql",
+    "dialect/text.sql",
     "policy/rules.sql",
     "policy/money.sql",
     "policy/reasons.sql",
@@ -30,6 +31,14 @@ class _DuckDbt:
         return f"date_add({start}, interval ({interval}) {part})"
 
 
+class _Adapter:
+    """dbt's way to the text of one engine, which here is DuckDB."""
+
+    @staticmethod
+    def dispatch(name: str, package: str) -> Any:
+        return macro(f"default__{name}")
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -40,6 +49,9 @@ def _environment() -> Environment:
         extensions=["jinja2.ext.do"],
     )
     environment.globals["dbt"] = _DuckDbt
+    environment.globals["adapter"] = _Adapter
+    # dbt's `return` gives a value instead of text.
+    environment.globals["return"] = lambda value: value
     # In dbt every macro sees every other one; here they meet in the globals.
     for name in _MACROS:
         environment.globals.update(

@@ -58,16 +58,16 @@ _VALUES = pa.schema([("test_no", pa.int32()), ("value", pa.string())])
 
 def load(folder: Path = SEEDS, as_of: date | None = None) -> list[Segment]:
     """The segments in force on `as_of`, or all rows. Raises StrataError naming file and line of what cannot be."""
-    lines = seeds._in_force(folder, "custom_segments", as_of) if as_of else _all(folder)
+    lines = seeds.in_force(folder, "custom_segments", as_of) if as_of else _all(folder)
     known: dict[str, set[str]] = {}
     facts: dict[str, str] = {}
     found: dict[str, Segment] = {}
     for line in lines:
         if not known:
-            for label in seeds._lines(folder, "segment_labels"):
+            for label in seeds.lines(folder, "segment_labels"):
                 known.setdefault(label["scheme"], set()).add(label["class"])
             known.pop(SCHEME, None)
-            facts = {fact["fact"]: fact["kind"] for fact in seeds._lines(folder, "rule_facts")}
+            facts = {fact["fact"]: fact["kind"] for fact in seeds.lines(folder, "rule_facts")}
         segment = _segment(line, known, facts)
         if as_of and segment.name in found:
             raise line.fail(
@@ -77,16 +77,16 @@ def load(folder: Path = SEEDS, as_of: date | None = None) -> list[Segment]:
     return list(found.values())
 
 
-def _all(folder: Path) -> Iterator[seeds._Line]:
+def _all(folder: Path) -> Iterator[seeds.Line]:
     # The dates are read for the sake of their errors.
-    for _ in seeds._in_force(folder, "custom_segments", date.max):
+    for _ in seeds.in_force(folder, "custom_segments", date.max):
         pass
-    return seeds._lines(folder, "custom_segments")
+    return seeds.lines(folder, "custom_segments")
 
 
-def _segment(line: seeds._Line, known: Mapping[str, set[str]], facts: Mapping[str, str]) -> Segment:
+def _segment(line: seeds.Line, known: Mapping[str, set[str]], facts: Mapping[str, str]) -> Segment:
     name = line["segment"]
-    if not seeds._NAME.fullmatch(name):
+    if not seeds.NAME.fullmatch(name):
         raise line.fail(f"segment {name!r} is no name: small letters, digits and _, at most 40")
     for column in ("label_zh", "label_en", "owner", "purpose", "action_code", "action_zh", "action_en"):
         if not line[column]:

@@ -21,6 +21,7 @@ from pipeline import duck
 from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
 from pipeline.ingest.files import write_parquet
+from pipeline.lock import run_lock
 from pipeline.publish import release as releases
 from pipeline.segments import custom
 from pipeline.settings import DBT_PROJECT_DIR, Settings
@@ -49,12 +50,14 @@ def diff(settings: Settings, preset: str | None = None) -> dict[str, Any]:
         raise StrataError(f"{settings.home} has no build to compare with: run `strata run` first")
     wanted = None if preset == "none" else policy_preset(preset or settings.policy_preset)
     folder = settings.build / _TRIAL
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700, parents=True)
-    try:
-        return _diff(settings, wanted, folder, context, state)
-    finally:
+    # A run would write what is read here, and two trials would share the folder.
+    with run_lock(settings):
         shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700, parents=True)
+        try:
+            return _diff(settings, wanted, folder, context, state)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _diff(settings: Settings, preset: str | None, folder: Path, context: Path, state: Path) -> dict[str, Any]:

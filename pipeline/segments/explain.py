@@ -11,6 +11,7 @@ import duckdb
 from pipeline import duck
 from pipeline.duck import literal
 from pipeline.errors import StrataError
+from pipeline.lock import run_lock
 from pipeline.publish import release as releases
 from pipeline.score.sql import macro
 from pipeline.settings import Settings
@@ -240,37 +241,45 @@ def _reasons(
 ) -> dict[str, dict[str, Any]]:
     """Reasons by scheme: of the last build while it is of this day, else those that the release published.
 
-    A release keeps the reasons of people who may be addressed; those of the others are known to the build alone.
+    A release keeps the reasons of people who may be addressed; those of the others are known to the build alone, which is
+    read only while no run is at work.
     """
     if settings.warehouse.exists():
-        built = duck.connect(
-            [settings.raw, settings.identity, settings.build],
-            database=settings.warehouse,
-            read_only=True,
-            spill=settings.build / ".spill",
-        )
         try:
-            row = built.execute("select max(as_of_date) from intermediate.int_run_policy").fetchone()
-            if row and row[0] == as_of:
-                text = {language: macro("reason_text")(language) for language in ("zh", "en")}
-                rows = _rows(
-                    built,
-                    f"select reasons.scheme, {text['zh']} as reason_zh, {text['en']} as reason_en, "
-                    f"{macro('reason_codes')()} as reason_codes, reasons.is_inferred "
-                    "from intermediate.int_class_reasons as reasons "
-                    "left join intermediate.int_class_templates as templates "
-                    "on reasons.scheme = templates.scheme and reasons.reason_code = templates.reason_code "
-                    "where reasons.customer_key = $1",
-                    [key],
-                )
-                return {row["scheme"]: row for row in rows}
-        except duckdb.CatalogException:
-            # A build that broke off has not all of its tables; the release has its own words.
-            pass
-        finally:
-            built.close()
+            with run_lock(settings, wait_seconds=0):
+                built = _built_reasons(settings, key, as_of)
+        except (StrataError, duckdb.CatalogException):
+            # A run is at work, or broke off and has left tables out.
+            built = None
+        if built is not None:
+            return built
     file = _file(tables, "audiences/segment_membership")
     rows = _rows(con, f"select * from {file} where customer_key = $1", [key]) if file else []
+    return {row["scheme"]: row for row in rows}
+
+
+def _built_reasons(settings: Settings, key: str, as_of: date) -> dict[str, dict[str, Any]] | None:
+    """Reasons by scheme of the last build; None where it is of another day."""
+    with duck.connect(
+        [settings.raw, settings.identity, settings.build],
+        database=settings.warehouse,
+        read_only=True,
+        spill=settings.build / ".spill",
+    ) as built:
+        row = built.execute("select max(as_of_date) from intermediate.int_run_policy").fetchone()
+        if row is None or row[0] != as_of:
+            return None
+        text = {language: macro("reason_text")(language) for language in ("zh", "en")}
+        rows = _rows(
+            built,
+            f"select reasons.scheme, {text['zh']} as reason_zh, {text['en']} as reason_en, "
+            f"{macro('reason_codes')()} as reason_codes, reasons.is_inferred "
+            "from intermediate.int_class_reasons as reasons "
+            "left join intermediate.int_class_templates as templates "
+            "on reasons.scheme = templates.scheme and reasons.reason_code = templates.reason_code "
+            "where reasons.customer_key = $1",
+            [key],
+        )
     return {row["scheme"]: row for row in rows}
 
 

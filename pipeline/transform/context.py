@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.clv.evaluated import keep_template, read_by
 from pipeline.errors import StrataError
 from pipeline.ingest import ledger
 from pipeline.ingest.files import write_parquet
@@ -82,7 +83,9 @@ def policy_presets() -> dict[str, list[dict[str, str]]]:
 
 
 def write_context(settings: Settings, as_of: date) -> RunContext:
-    """Decide and write `build/run_context.parquet` and the custom segments beside it. Raises StrataError."""
+    """Decide and write `build/run_context.parquet` and the custom segments beside it; see to it that the
+    evaluations are a table, be it an empty one. Raises StrataError."""
+    keep_template(settings)
     # The readers of the seeds ask this module for their folder.
     from pipeline.segments import custom
 
@@ -127,7 +130,7 @@ def project_hash(
 
 def fingerprint(settings: Settings, as_of: date) -> str:
     """SHA-256 of everything that decides a build for `as_of`: deliveries and their revisions, what people
-    decided about suspect merges, policy, SQL, currency.
+    decided about suspect merges, what back-tests found, policy, SQL, currency.
 
     Files that were refused count too: a release shows them in its ledger.
     """
@@ -138,6 +141,8 @@ def fingerprint(settings: Settings, as_of: date) -> str:
     for entry in sorted(entries, key=lambda e: (e.delivery, e.sha256)):
         if entry.dt is None or (entry.dt < as_of and entry.known_from and entry.known_from <= as_of):
             digest.update(f"{entry.delivery}|{entry.sha256}|{entry.status}\n".encode())
+    for path in read_by(settings, as_of):
+        digest.update(path.read_bytes())
     if settings.decisions.exists():
         digest.update(settings.decisions.read_bytes())
     return digest.hexdigest()

@@ -43,9 +43,7 @@ def prepare(settings: Settings, as_of: date, nodes: Mapping[str, Any]) -> str | 
     folder = settings.build / "history"
     folder.mkdir(parents=True, exist_ok=True)
     people = settings.identity / "history.parquet"
-    with duck.connect(
-        [folder, settings.releases, people.parent], spill=settings.build / ".spill"
-    ) as con:
+    with duck.connect([folder, settings.releases, people.parent], spill=settings.build / ".spill") as con:
         for table, source, where, undone in (
             ("segments.class_history", base, "valid_from < $day and {known}", _UNDONE),
             ("segments.class_bounds", base, "as_of_date < $day", {}),

@@ -6,7 +6,6 @@ queries cost: seeds and raw are read once.
 """
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,17 +14,21 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from pipeline import duck
 from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
-from pipeline.identity.links import write_links
+from pipeline.identity.links import HISTORY, write_links
+from pipeline.ingest.files import write_parquet
 from pipeline.publish import release
 from pipeline.settings import Settings
 from pipeline.transform import history
 from pipeline.transform.context import policy_refreshes, refresh_date, write_context
 
 STATE = ("segments.class_history", "segments.class_bounds", "audiences.segment_membership")
-_PARTS = ("raw", "vault", "token.key", "decisions", "dbt/target/manifest.json", "warehouse/warehouse.duckdb")
+_PARTS = ("vault", "token.key", "decisions", "dbt/target/manifest.json", "warehouse/warehouse.duckdb")
 _RAW = re.compile(r"read_parquet\('([^']*/raw/[^']*)'[^)]*\)")
 
 
@@ -47,20 +50,33 @@ class Replay:
         self.con = duck.connect([home], spill=home / "build" / ".spill")
         self.con.execute("attach ':memory:' as warehouse")
         self.con.execute("use warehouse")
+        # On a day's few rows a second thread costs more than it brings.
+        self.con.execute("set threads = 1")
         self._read_once: dict[str, str] = {}
         self._load_seeds()
 
     def _borrow(self, home: Path, folder: Path) -> None:
-        """Files that are never changed in place are shared by hard links; the others are not needed."""
+        """What the days are built from. Of raw one file a feed: a day would open each of thousands otherwise."""
+        if not (home / "warehouse" / "warehouse.duckdb").exists():
+            raise StrataError(f"{home} holds no build to go on from: run `strata run` first")
         for part in _PARTS:
             source, target = home / part, folder / part
+            target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
-                shutil.copytree(source, target, copy_function=os.link)
+                shutil.copytree(source, target)
             elif source.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, target)
-        if not (folder / "warehouse" / "warehouse.duckdb").exists():
-            raise StrataError(f"{home} holds no build to go on from: run `strata run` first")
+        feeds = {
+            path.relative_to(home).parts[1:3] for path in (home / "raw").glob("[!_]*/*/dt=*") if path.is_dir()
+        }
+        with duck.connect([home / "raw", folder]) as con:
+            for source, feed in sorted(feeds):
+                target = folder / "raw" / source / feed / "dt=all" / "rev=1" / "all.parquet"
+                _gather(con, home / "raw" / source / feed, "*/*/*.parquet", target)
+            _gather(con, home / "raw" / "_ledger", "*.parquet", folder / "raw" / "_ledger" / "000001.parquet")
+            for name in ("_schema", "_erased"):
+                if (home / "raw" / name).exists():
+                    shutil.copytree(home / "raw" / name, folder / "raw" / name)
 
     def _load_seeds(self) -> None:
         built = self.settings.warehouse
@@ -75,21 +91,38 @@ class Replay:
 
     def days(self, days: Iterable[date]) -> Iterator[date]:
         """Build and keep each day, in order."""
+        days = list(days)
+        self.link(days)
         for day in days:
             self.build(day)
             self.keep(day)
             yield day
 
+    def link(self, days: Sequence[date]) -> None:
+        """Who was who on each of the days, told at once; `build` shows of it what its own day knew."""
+        refreshes = policy_refreshes()
+        write_links(self.settings, [*days, *(refresh_date(day, refreshes) for day in days)])
+        self._lineage = pq.read_table(self.settings.identity / "history.parquet").to_pylist()
+
+    def _as_known_on(self, day: date) -> None:
+        """`identity/history.parquet` as it was written on the day: later intervals and ends are not there yet."""
+        open_ = {"valid_to": None, "merged_into": None}
+        rows = [
+            row | (open_ if row["valid_to"] and row["valid_to"] > day else {})
+            for row in self._lineage
+            if row["valid_from"] <= day
+        ]
+        write_parquet(pa.Table.from_pylist(rows, HISTORY), self.settings.identity / "history.parquet")
+
     def build(self, day: date) -> None:
-        """The tables of one day, in `con`."""
-        write_links(self.settings, [day, refresh_date(day, policy_refreshes())])
+        """The tables of one day, in `con`. Every model is a table: tiny ones are read faster than views are planned."""
+        self._as_known_on(day)
         write_context(self.settings, day)
         history.prepare(self.settings, day, self.nodes)
         for node in self._order:
             name = f"{quote(node['schema'])}.{quote(node.get('alias') or node['name'])}"
-            kind = "view" if node["config"]["materialized"] == "view" else "table"
             self.con.execute(f"create schema if not exists {quote(node['schema'])}")
-            self.con.execute(f"create or replace {kind} {name} as {self._sql(node)}")
+            self.con.execute(f"create or replace table {name} as {self._sql(node)}")
 
     def _sql(self, node: dict[str, Any]) -> str:
         return _RAW.sub(self._once, node["compiled_code"].replace(*self._moved))
@@ -107,9 +140,10 @@ class Replay:
         settings, before = self.settings, release.current(self.settings)
         name = release.next_id(settings, day)
         folder = settings.releases / name
-        tables = {}
+        tables: dict[str, Any] = {}
+        built = {f"{node['schema']}.{node['name']}" for node in self._order}
         for table in release.published_tables({"nodes": self.nodes}):
-            if table.key not in STATE:
+            if table.key not in STATE or table.key not in built:
                 continue
             file = folder / "tables" / table.schema / f"{table.name}.parquet"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -129,11 +163,28 @@ class Replay:
         (folder / "manifest.json").write_text(json.dumps(manifest))
         settings.pointer.write_text(json.dumps({"release": name}))
 
+    def raw_table(self, feed: str) -> str:
+        """Where the rows of a feed are, as read at its first use; what is changed there is what the next days see."""
+        return next(table for text, table in self._read_once.items() if f"/{feed}/" in text)
+
+    def raw_tables(self) -> list[str]:
+        """Every table of raw rows."""
+        return list(self._read_once.values())
+
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         return self.con.execute(sql).fetchall()
 
     def close(self) -> None:
         self.con.close()
+
+
+def _gather(con: Any, source: Path, files: str, target: Path) -> None:
+    """The rows of many files of one kind in one file."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    con.execute(
+        f"copy (from read_parquet({literal(str(source / files))}, union_by_name = true, hive_partitioning = false)) "
+        f"to {literal(str(target))} (format parquet)"
+    )
 
 
 def _order(nodes: dict[str, Any], wanted: Sequence[str]) -> list[dict[str, Any]]:
@@ -154,5 +205,3 @@ def _order(nodes: dict[str, Any], wanted: Sequence[str]) -> list[dict[str, Any]]
         if node["resource_type"] == "model" and f"{node['schema']}.{node['name']}" in wanted:
             add(name)
     return list(found.values())
-
-

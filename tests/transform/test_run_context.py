@@ -79,14 +79,16 @@ def test_two_currencies_and_none_set_is_an_error(settings: Settings) -> None:
 
 
 def test_the_context_is_one_row_with_the_currency_s_minor_unit(settings: Settings) -> None:
-    for currency, digits in (("CNY", 2), ("JPY", 0)):
-        write_context(replace(settings, currency=currency), AS_OF)
+    for currency, digits, preset in (("CNY", 2, None), ("JPY", 0, "grocery")):
+        write_context(replace(settings, currency=currency, policy_preset=preset), AS_OF)
         assert pq.read_table(settings.build / "run_context.parquet").to_pylist() == [
             {
                 "as_of_date": AS_OF,
                 "refresh_date": date(2024, 5, 1),
                 "reporting_currency": currency,
                 "currency_digits": digits,
+                "policy_preset": preset,
+                "rules": project_hash(suffixes=(".sql", ".csv")),
             }
         ]
 

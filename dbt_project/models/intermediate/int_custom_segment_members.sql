@@ -30,7 +30,7 @@ tests as (
 stated as (
     select
         customer_key, 'class' as kind, scheme as fact, class as text_value, cast(null as decimal(18, 4)) as number_value
-    from ({{ union_class_families() }}) as reasons
+    from {{ ref('int_class_reasons_standard') }}
     {%- for fact, (kind, value) in facts.items() %}
     union all
     select

@@ -1,6 +1,7 @@
 -- M-09: what a customer has brought and what the next twelve months may bring, by a formula that anybody can redo:
 -- horizon / expected gap purchases, times the share of people of the same stage and recency who came back, times the own
 -- mean profit of a purchase. The second half of the horizon is worth less than the first: discounted from its middle.
+-- Where the purchase model has beaten the formula and the naive rules on this company's past, its forecast stands instead.
 with policy as (
     select * from {{ ref('int_run_policy') }}
 ),
@@ -33,30 +34,44 @@ expected as (
         on histories.purchase_days_n > 0
         and histories.stage = rates.stage and histories.recency_bucket = rates.recency_bucket
     cross join policy
+),
+
+valued as (
+    select
+        *,
+        -- A loss of the past is no forecast of a loss.
+        case
+            when purchase_days_n > 0 and profit_ever is not null
+                then {{ money('round(expected_orders * cast(greatest(profit_per_order, 0) as double) * discount, 2)') }}
+        end as formula_clv
+    from expected
 )
 
 select
-    expected.customer_key,
-    expected.as_of_date,
-    case when expected.purchase_days_n > 0 then expected.profit_ever end as historic_profit,
-    case when expected.purchase_days_n > 0 then expected.expected_orders end as expected_orders_12m,
-    case when expected.purchase_days_n > 0 then expected.return_rate end as p_active,
-    case when expected.purchase_days_n > 0 then expected.profit_per_order end as profit_per_order,
-    -- A loss of the past is no forecast of a loss.
+    valued.customer_key,
+    valued.as_of_date,
+    case when valued.purchase_days_n > 0 then valued.profit_ever end as historic_profit,
     case
-        when expected.purchase_days_n > 0
-            then {{ money('round(expected.expected_orders * cast(greatest(expected.profit_per_order, 0) as double)'
-                ~ ' * expected.discount, 2)') }}
-    end as clv_12m,
+        when valued.purchase_days_n > 0 then coalesce(forecasts.expected_orders, valued.expected_orders)
+    end as expected_orders_12m,
+    case when valued.purchase_days_n > 0 then coalesce(forecasts.p_alive, valued.return_rate) end as p_active,
+    case when valued.purchase_days_n > 0 then valued.profit_per_order end as profit_per_order,
+    coalesce(forecasts.value, valued.formula_clv) as clv_12m,
     case
-        when expected.purchase_days_n > 0 and expected.profit_ever is not null and expected.return_rate is not null
-            then 'formula'
+        when forecasts.value is not null then 'bgnbd'
+        when valued.formula_clv is not null then 'formula'
     end as method,
-    expected.is_profit_ever_estimated as profit_is_estimated,
+    valued.formula_clv as formula_clv_12m,
+    forecasts.value as model_clv_12m,
+    forecasts.forecast_as_of as model_as_of,
+    valued.is_profit_ever_estimated as profit_is_estimated,
     case
-        when expected.purchase_days_n = 0 then 'never_bought'
-        when expected.profit_ever is null then 'profit_unknown'
-        when expected.return_rate is null then 'no_history'
+        when coalesce(forecasts.value, valued.formula_clv) is not null then null
+        when valued.purchase_days_n = 0 then 'never_bought'
+        when valued.profit_ever is null then 'profit_unknown'
+        else 'no_history'
     end as unclassified_reason,
-    expected.policy_version
-from expected
+    valued.policy_version
+from valued
+left join {{ ref('int_customer_forecasts') }} as forecasts
+    on valued.customer_key = forecasts.customer_key and valued.purchase_days_n > 0 and valued.profit_ever is not null

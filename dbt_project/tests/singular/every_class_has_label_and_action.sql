@@ -39,6 +39,17 @@ where allows_pricing
 
 union all
 
+select scheme, reason_code as class, 'its sentence has another mark than {1} to {5}' as problem
+from {{ ref('class_reasons') }}
+where
+    {%- for brace in ['{', '}'] %}
+    {%- for language in ['zh', 'en'] %}
+    replace(replace(replace(replace(replace(template_{{ language }}, '{1}', ''), '{2}', ''), '{3}', ''), '{4}', ''), '{5}', '') like '%{{ brace }}%' {{ 'or' if not (loop.last and brace == '}') }}
+    {%- endfor %}
+    {%- endfor %}
+
+union all
+
 select playbook.scheme, playbook.class, 'its priority lies in ' || count(steps.step) || ' steps' as problem
 from {{ ref('playbook') }} as playbook
 left join {{ ref('action_steps') }} as steps on playbook.priority between steps.priority_from and steps.priority_to

@@ -12,7 +12,7 @@ from pipeline.errors import StrataError
 from pipeline.publish.audiences import rules
 from pipeline.transform.context import POLICY_DIR
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _CHANNELS = ("email", "sms", "wechat", "push", "call", "ads")
 _PURPOSES = ("service", "marketing", "third_party", "survey")
 _BASES = ("standard_contract", "certification", "security_assessment", "exempt")
@@ -86,21 +86,21 @@ class Policy:
 def load(as_of: date, folder: Path = POLICY_DIR) -> Policy:
     """The policy in force on `as_of`. Raises StrataError naming file and line of what cannot be."""
     classes: dict[str, set[str]] = defaultdict(set)
-    for line in _lines(folder, "segment_labels"):
+    for line in lines(folder, "segment_labels"):
         classes[line["scheme"]].add(line["class"])
     shared = classes.pop("custom", set())
-    for line in _in_force(folder, "custom_segments", as_of) if shared else ():
+    for line in in_force(folder, "custom_segments", as_of) if shared else ():
         classes[f"custom:{line['segment']}"] = shared
     schemes = {scheme: frozenset(found) for scheme, found in classes.items()}
-    destinations = _unique(_in_force(folder, "destinations", as_of), "destination", _destination)
+    destinations = _unique(in_force(folder, "destinations", as_of), "destination", _destination)
     bases = _unique(
-        _in_force(folder, "transfer_bases", as_of), "destination", lambda line: _basis(line, destinations)
+        in_force(folder, "transfer_bases", as_of), "destination", lambda line: _basis(line, destinations)
     )
-    limits = {line["key"]: float(line["value"]) for line in _in_force(folder, "thresholds", as_of)}
+    limits = {line["key"]: float(line["value"]) for line in in_force(folder, "thresholds", as_of)}
     return Policy(_audiences(folder, as_of, schemes, destinations), destinations, bases, limits, schemes)
 
 
-class _Line(dict[str, str]):
+class Line(dict[str, str]):
     """A row of a seed that knows where it stands."""
 
     def __init__(self, row: Mapping[str, str], place: str) -> None:
@@ -141,18 +141,18 @@ class _Line(dict[str, str]):
         return words
 
 
-def _lines(folder: Path, seed: str) -> Iterator[_Line]:
+def lines(folder: Path, seed: str) -> Iterator[Line]:
     with (folder / f"{seed}.csv").open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         for row in reader:
-            line = _Line(row, f"{seed}.csv line {reader.line_num}")
+            line = Line(row, f"{seed}.csv line {reader.line_num}")
             if None in row or None in row.values():
                 raise line.fail(f"it has not the {len(reader.fieldnames or ())} columns of the header")
             yield line
 
 
-def _in_force(folder: Path, seed: str, as_of: date) -> Iterator[_Line]:
-    for line in _lines(folder, seed):
+def in_force(folder: Path, seed: str, as_of: date) -> Iterator[Line]:
+    for line in lines(folder, seed):
         try:
             starts = date.fromisoformat(line["valid_from"]) if line["valid_from"] else date.min
             ends = date.fromisoformat(line["valid_to"]) if line["valid_to"] else date.max
@@ -162,7 +162,7 @@ def _in_force(folder: Path, seed: str, as_of: date) -> Iterator[_Line]:
             yield line
 
 
-def _unique(lines: Iterator[_Line], column: str, made: Callable[[_Line], object]) -> dict:  # type: ignore[type-arg]
+def _unique(lines: Iterator[Line], column: str, made: Callable[[Line], object]) -> dict:  # type: ignore[type-arg]
     found: dict[str, object] = {}
     for line in lines:
         if line[column] in found:
@@ -173,7 +173,7 @@ def _unique(lines: Iterator[_Line], column: str, made: Callable[[_Line], object]
     return found
 
 
-def _destination(line: _Line) -> Destination:
+def _destination(line: Line) -> Destination:
     channels = line.some_of("channels", _CHANNELS)
     if not channels:
         raise line.fail("channels is empty")
@@ -195,7 +195,7 @@ def _destination(line: _Line) -> Destination:
     )
 
 
-def _basis(line: _Line, destinations: Mapping[str, Destination]) -> Basis:
+def _basis(line: Line, destinations: Mapping[str, Destination]) -> Basis:
     if line["destination"] not in destinations:
         raise line.fail(f"there is no destination {line['destination']!r} in destinations.csv")
     if not line["reference"]:
@@ -210,7 +210,7 @@ def _audiences(
 ) -> tuple[Audience, ...]:
     found: dict[str, Audience] = {}
     places: dict[int, str] = {}
-    for line in _in_force(folder, "audiences", as_of):
+    for line in in_force(folder, "audiences", as_of):
         audience = _audience(line, schemes, destinations)
         earlier = found.get(audience.name)
         if earlier is None:
@@ -248,9 +248,9 @@ def _told(a: Audience) -> tuple:  # type: ignore[type-arg]
     )
 
 
-def _audience(line: _Line, schemes: rules.Scheme, destinations: Mapping[str, Destination]) -> Audience:
+def _audience(line: Line, schemes: rules.Scheme, destinations: Mapping[str, Destination]) -> Audience:
     name = line["audience"]
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise line.fail(f"audience {name!r} is no name: small letters, digits and _, at most 40")
     if line["destination"] not in destinations:
         raise line.fail(

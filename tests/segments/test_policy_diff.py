@@ -1,0 +1,94 @@
+"""What a policy would change, told from the classes before and after."""
+
+import csv
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from pipeline.errors import StrataError
+from pipeline.segments import diff
+from pipeline.segments.custom import SEEDS
+from pipeline.settings import Settings
+from pipeline.transform.context import policy_preset, policy_presets
+
+
+def _classes(path: Path, rows: list[tuple[str, str, str]]) -> None:
+    con = duckdb.connect()
+    con.execute("create table t (customer_key varchar, scheme varchar, class varchar)")
+    con.executemany("insert into t values (?, ?, ?)", rows)
+    con.execute(f"copy t to '{path}' (format parquet)")
+
+
+def test_moves_are_counted_by_scheme_from_where_to_where(tmp_path: Path) -> None:
+    _classes(
+        tmp_path / "before.parquet",
+        [
+            ("a", "rfm", "loyal"),
+            ("b", "rfm", "loyal"),
+            ("c", "rfm", "new"),
+            ("a", "abc", "A"),
+            ("b", "abc", "B"),
+        ],
+    )
+    _classes(
+        tmp_path / "after.parquet",
+        [
+            ("a", "rfm", "lapsed"),
+            ("b", "rfm", "lapsed"),
+            ("c", "rfm", "loyal"),
+            ("a", "abc", "A"),
+            ("b", "abc", "B"),
+            ("a", "custom:x", "member"),
+        ],
+    )
+    found = diff._moves(tmp_path)
+    assert (found["customers"], found["moved"]) == (3, 3)
+    assert [(s["scheme"], s["customers"], s["moved"]) for s in found["schemes"]] == [
+        ("rfm", 3, 3),
+        ("custom:x", 1, 1),
+        ("abc", 2, 0),
+    ]
+    assert found["schemes"][0]["moves"] == [
+        {"from": "loyal", "to": "lapsed", "customers": 2},
+        {"from": "new", "to": "loyal", "customers": 1},
+    ]
+    changed = diff._changed(
+        {"thresholds": {("k", "1"), ("l", "2")}, "same": {("x",)}},
+        {"thresholds": {("k", "3"), ("l", "2")}, "same": {("x",)}},
+    )
+    assert changed == {"thresholds": {"removed": ["k,1"], "added": ["k,3"]}}
+    text = diff.told(
+        {"as_of_date": "d", "release": "r", "preset": "grocery", "changed_seeds": changed, **found}
+    )
+    assert "with preset grocery against the last build · as of d · release r" in text
+    assert "thresholds.csv\n  - k,1\n  + k,3\n3 of 3 customers (100.0 %) get another class\n" in text
+    assert "rfm: 3 move (100.0 %)\n  loyal → lapsed: 2\n  new → loyal: 1\n" in text
+    assert "(new scheme) → member: 1" in text and "abc" not in text
+
+
+def test_a_home_without_a_build_and_a_preset_that_is_none_are_errors(settings: Settings) -> None:
+    with pytest.raises(StrataError, match="has no build to compare with: run `strata run` first"):
+        diff.diff(settings)
+    with pytest.raises(StrataError, match="there is no policy preset 'grocer': set one of grocery, beauty"):
+        policy_preset("grocer")
+    assert policy_preset(None) is None
+
+
+def test_the_presets_have_the_values_of_the_domain_and_change_known_thresholds() -> None:
+    with (SEEDS / "thresholds.csv").open(encoding="utf-8") as file:
+        keys = {row["key"] for row in csv.DictReader(file)}
+    found = {
+        name: {row["key"]: float(row["value"]) for row in rows} for name, rows in policy_presets().items()
+    }
+    assert {key for rows in found.values() for key in rows} <= keys
+    # P-01 and P-05 of the domain.
+    assert found == {
+        "grocery": {"rfm_window_days": 180},
+        "beauty_apparel": {"rfm_window_days": 365},
+        "durables_b2b": {
+            "rfm_window_days": 1095,
+            "lifecycle_year_window_days": 1095,
+            "lifecycle_mature_frequency_min": 2,
+        },
+    }
