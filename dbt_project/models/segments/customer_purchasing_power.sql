@@ -14,6 +14,10 @@ select
     rfm.is_monetary_not_positive,
     rfm.scoring_mode,
     rfm.no_purchase_reason as unclassified_reason,
+    declared.income_tier,
+    declared.income_reason,
+    declared.income_observed_at,
     rfm.policy_version
 from {{ ref('customer_rfm') }} as rfm
 cross join {{ ref('int_run_policy') }} as policy
+inner join {{ ref('int_customer_declared') }} as declared using (customer_key)
