@@ -25,7 +25,15 @@ from pipeline.transform import history
 from pipeline.transform.context import policy_refreshes, refresh_date, write_context
 
 STATE = ("segments.class_history", "segments.class_bounds", "audiences.segment_membership")
-_PARTS = ("raw", "vault", "token.key", "decisions", "dbt/target/manifest.json", "warehouse/warehouse.duckdb")
+_PARTS = (
+    "raw",
+    "vault",
+    "token.key",
+    "decisions",
+    "evaluation",
+    "dbt/target/manifest.json",
+    "warehouse/warehouse.duckdb",
+)
 _RAW = re.compile(r"read_parquet\('([^']*/raw/[^']*)'[^)]*\)")
 
 
@@ -154,5 +162,3 @@ def _order(nodes: dict[str, Any], wanted: Sequence[str]) -> list[dict[str, Any]]
         if node["resource_type"] == "model" and f"{node['schema']}.{node['name']}" in wanted:
             add(name)
     return list(found.values())
-
-
