@@ -46,7 +46,7 @@ def list_destinations(as_json: bool) -> None:
 
 
 _policy_option = click.option(
-    "--policy",
+    "--seeds",
     "policy_folder",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder of the policy seeds; default: the project's own.",

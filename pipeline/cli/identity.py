@@ -39,7 +39,7 @@ def review(limit: int, decided: bool, home: Path | None, as_json: bool) -> None:
 def _decides(verdict: str, text: str) -> click.Command:
     @click.argument("targets", nargs=-1, required=True, metavar="ITEM... | SOURCE/ID SOURCE/ID")
     @click.option("--why", required=True, help="The reason, for whoever reads it later. No personal data.")
-    @click.option("--who", help="Who decides. Default: the user of this process.")
+    @click.option("--by", "who", help="Who decides. Default: the user of this process.")
     @home_option
     @json_option
     @errors_in_one_line

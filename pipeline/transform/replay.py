@@ -29,6 +29,7 @@ from pipeline.transform.context import policy_refreshes, refresh_date, write_con
 
 STATE = ("segments.class_history", "segments.class_bounds", "audiences.segment_membership")
 _PARTS = (
+    "evaluation",
     "vault/keys.json",
     "vault/tombstones.json",
     "token.key",

@@ -275,6 +275,10 @@ def test_the_vault_gives_the_clear_columns_and_notes_the_opening(home: Settings)
     assert not probabilistic.vault_records(home, records.assign(name_token="0" * 32))["name"].notna().any()
 
 
+def links(home: Settings) -> list[dict]:
+    return pq.read_table(home.identity / "links.parquet").to_pylist()
+
+
 def test_the_daily_job_uses_the_stage_where_policy_switches_it_on(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,9 +293,16 @@ def test_the_daily_job_uses_the_stage_where_policy_switches_it_on(
     first = pq.read_table(home.identity / "likely.parquet").to_pylist()
     assert {row["known_from"] for row in first} == {day}
     # A pair keeps its day, and stays though another model would not find it: its records have not changed.
+    keys = {(r["source"], r["source_customer_id"]): r["customer_key"] for r in links(home)}
+    later = day + timedelta(days=1)
+    for path in home.identity.iterdir():
+        path.unlink()
+    assert write_links(home, [later])[later] == persons
+    assert pq.read_table(home.identity / "likely.parquet").to_pylist() == first, "it follows from raw"
+    assert {(r["source"], r["source_customer_id"]): r["customer_key"] for r in links(home)} == keys
     nothing = pd.DataFrame({"left": [], "right": [], "probability": []})
     monkeypatch.setattr(likely, "candidate_pairs", lambda records, settings, policy: nothing)
-    later = day + timedelta(days=1)
+    later += timedelta(days=1)
     assert write_links(home, [later])[later] == persons
     assert pq.read_table(home.identity / "likely.parquet").to_pylist() == first
     monkeypatch.setattr(

@@ -55,7 +55,7 @@ def test_a_decision_is_applied_by_the_next_run_and_survives_a_rebuild(household:
     code, waiting = strata("review")
     assert code == 0 and waiting["waiting"] == 2
     item = next(i["item"] for i in waiting["items"] if {"c1", "a1"} == {i["left_id"], i["right_id"]})
-    code, made = strata("accept", item, "--who", "ann", "--why", "the app account shows the card")
+    code, made = strata("accept", item, "--by", "ann", "--why", "the app account shows the card")
     assert code == 0 and (made[0]["who"], made[0]["why"]) == ("ann", "the app account shows the card")
     after = build(household)
     joined = keys(household)

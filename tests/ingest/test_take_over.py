@@ -27,6 +27,7 @@ FILE = f"shop/order_lines/{DAY}.parquet"
 @pytest.fixture
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pending, "_STREAM_ROWS", 20)
+    monkeypatch.setattr(large_files, "_PROBED_ROWS", 3)
     monkeypatch.setattr(take_over, "_FEWEST_ROWS", 10)
     monkeypatch.setattr(take_over, "_BATCH_ROWS", 16)
 
@@ -97,7 +98,7 @@ def shuffled() -> pa.Table:
         (written(with_text("order_id", 4, "order-0000")), False),
         (written(lines(line_no=lines()["line_no"].cast(pa.int32()))), False),
         (written(lines(unit_price_paid=lines()["unit_price_paid"].cast(pa.float64()))), False),
-        (written(lines(qty=pa.array([Decimal(0)] * ROWS, pa.decimal128(18, 3)))), False),
+        (written(lines(qty=pa.array([Decimal(i != 41) for i in range(ROWS)], pa.decimal128(18, 3)))), False),
     ],
     ids=[
         "plain",

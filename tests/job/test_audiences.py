@@ -267,7 +267,7 @@ def test_an_empty_source_never_empties_an_audience(
 def test_nothing_goes_abroad_without_a_basis(line: Line, home: Settings, tmp_path: Path) -> None:
     audience = "m1|rfm in (loyal, champions)|ads|meta|1|0"
     folder = policy(tmp_path / "p", audience, "m2|rfm in (loyal, champions)|sms|csv|2|0", meta=0)
-    code, done, errors = line.strata("audiences", "export", "--policy", str(folder))
+    code, done, errors = line.strata("audiences", "export", "--seeds", str(folder))
     assert (
         code == 2
         and "refused: audience m1 for meta: meta is in US and transfer_bases.csv has no basis" in errors

@@ -15,3 +15,8 @@
     concat_ws('|', upper({{ reasons }}.reason_code)
         {%- for k in range(1, 6) %}, {{ reasons }}.value_{{ k }}{% endfor %})
 {%- endmacro %}
+
+{# A fraction in percent with one decimal, for sentences. #}
+{% macro percent_text(share) -%}
+    cast(cast(round(100 * {{ share }}, 1) as decimal(9, 1)) as varchar)
+{%- endmacro %}

@@ -20,6 +20,7 @@ select
     orders.channel_id,
     orders.store_id,
     orders.dealer_id,
+    orders.account_id,
     orders.campaign_code,
     orders.status,
     orders.ordered_date,

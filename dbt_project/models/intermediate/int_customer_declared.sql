@@ -1,3 +1,4 @@
+{{ config(materialized='table') }}
 -- What people say of their income, as a tier of the median of their region in the year in which they said it (P-08).
 -- Never from what they spend (C-09).
 with policy as (

@@ -1,7 +1,7 @@
 {{ config(materialized='table') }}
 -- One row per order, and one more for its state on the refresh date where that was another: the latest header with the sums of its lines. The window runs over repeated orders only.
 {% set header = ['is_current', 'source', 'order_id', 'source_customer_id', 'channel_id', 'store_id', 'dealer_id',
-                 'campaign_code', 'status', 'currency', 'ordered_date', 'paid_date', 'order_discount',
+                 'account_id', 'campaign_code', 'status', 'currency', 'ordered_date', 'paid_date', 'order_discount',
                  'shipping_fee', 'is_test', 'was_in_force'] %}
 with repeated as (
     select is_current, source, order_id from {{ ref('int_order_headers') }}
@@ -44,6 +44,7 @@ select
     headers.channel_id,
     headers.store_id,
     headers.dealer_id,
+    headers.account_id,
     headers.campaign_code,
     headers.status,
     headers.ordered_date,

@@ -66,11 +66,6 @@ numbers as (
     select *, count(*) over (partition by source_account_id) as sources_n from {{ ref('dim_accounts') }}
 ),
 
-named as (
-    select distinct source, order_id, account_id from {{ ref('stg_sales__orders') }}
-    where account_id is not null and is_in_force
-),
-
 sold as (
     select
         numbers.account_key,
@@ -79,10 +74,9 @@ sold as (
         case when bool_and(orders.profit is not null) then {{ money('sum(orders.profit)') }} end as profit
     from {{ ref('fct_orders') }} as orders
     cross join policy
-    inner join named on orders.source = named.source and orders.order_id = named.order_id
     inner join numbers
-        on named.account_id = numbers.source_account_id and (named.source = numbers.source or numbers.sources_n = 1)
-    where orders.is_paid and orders.paid_date >= policy.window_start
+        on orders.account_id = numbers.source_account_id and (orders.source = numbers.source or numbers.sources_n = 1)
+    where orders.account_id is not null and orders.is_paid and orders.paid_date >= policy.window_start
     group by numbers.account_key
 ),
 
