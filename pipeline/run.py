@@ -219,7 +219,7 @@ def saved_checks(settings: Settings, run_id: str) -> tuple[Check, ...]:
     stages = {}
     for path in (settings.build / "checks").glob("*.json"):
         data = json.loads(path.read_text())
-        if data.get("run_id") == run_id:
+        if data["run_id"] == run_id:
             stages[path.stem] = [Check.from_dict(check) for check in data["checks"]]
     if "release" in stages:
         return tuple(stages["release"])
