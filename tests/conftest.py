@@ -15,15 +15,23 @@ TOKEN_KEY = "ab" * 32
 gc.set_threshold(100_000, 20, 100)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process a file; folders whose tests share a costly home stay together (pytest -n 2 --dist loadgroup).
+# What takes longest begins first, or one process would end with it while the other has nothing left to do.
+_LONGEST = ("company", "job/test_ways_to_a_release.py", "job/test_online_retail.py")
 
-    The line's tests share one too, but are so long together that each process makes its own and takes half of them.
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One process a file; tests that share a costly home stay together (pytest -n 2 --dist loadgroup).
+
+    The queue is in the order of the items where xdist does not put groups of many tests first (Makefile).
     """
+    groups = {}
     for item in items:
         folder, _, file = item.nodeid.partition("::")[0].removeprefix("tests/").partition("/")
         shared = folder if folder in ("sample", "quality") else f"{folder}/{file}"
-        item.add_marker(pytest.mark.xdist_group(shared))
+        groups[item] = "company" if "company" in item.fixturenames else shared
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
+    order = {group: n for n, group in enumerate(_LONGEST)}
+    items.sort(key=lambda item: order.get(groups[item], len(order)))
 
 
 @pytest.fixture

@@ -5,13 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+
+from tests.job import forks
 
 TOKEN_KEY = "5a" * 32
 
@@ -23,26 +25,39 @@ class Line:
     landing: Path
     home: Path
 
+    def environment(self, root: Path = forks.ROOT) -> dict[str, str]:
+        """Variables under which the code of a checkout works on this line."""
+        return {
+            **os.environ,
+            "PYTHONPATH": str(root),
+            "STRATA_HOME": str(self.home),
+            "STRATA_LANDING": str(self.landing),
+            "STRATA_TOKEN_KEY": TOKEN_KEY,
+        }
+
     def strata(
-        self, *args: str, root: Path | None = None, env: dict[str, str] | None = None
+        self, *args: str, root: Path = forks.ROOT, env: dict[str, str] | None = None, fresh: bool = False
     ) -> tuple[int, Any, str]:
-        """(exit code, JSON answer, standard error) of `strata ARGS --json`. `root` runs another checkout's code."""
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline.cli", *args, "--json"],
-            # From a folder that is none of the project's, as cron and people do.
-            cwd=self.landing.parent,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(root or Path(__file__).parents[2]),
-                "STRATA_HOME": str(self.home),
-                "STRATA_LANDING": str(self.landing),
-                "STRATA_TOKEN_KEY": TOKEN_KEY,
-                **(env or {}),
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        """(exit code, JSON answer, standard error) of `strata ARGS --json`.
+
+        Args:
+            root: another checkout whose code is to be run.
+            fresh: as a Python of its own, with its own start and its own order of sets (see forks.py).
+        """
+        given = [*args, "--json"]
+        # From a folder that is none of the project's, as cron and people do.
+        cwd, environment = self.landing.parent, self.environment(root) | (env or {})
+        if fresh or root != forks.ROOT:
+            done = subprocess.run(
+                [sys.executable, "-m", "pipeline.cli", *given],
+                cwd=cwd,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        else:
+            done = forks.call(given, environment, cwd)
         try:
             return done.returncode, json.loads(done.stdout), done.stderr
         except ValueError:
@@ -89,6 +104,12 @@ class Line:
         return Line(folder / "landing", folder / "home")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forked_commands() -> Iterator[None]:
+    yield
+    forks.stop()
+
+
 def failed(answer: dict[str, Any]) -> list[dict[str, Any]]:
     """The blocking checks that failed."""
     return [c for c in answer["checks"] if not c["passed"] and c["level"] == "block"]
@@ -108,6 +129,7 @@ def retail(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -> Line:
 
 def make_company(folder: Path, customers: int, days: int, seed: int = 7) -> Line:
     """Deliveries of the sample company in an empty line."""
+    folder.mkdir(exist_ok=True)
     line = Line(folder / "landing", folder / "home")
     code, _, errors = line.strata(
         "sample",
@@ -136,7 +158,7 @@ def network_audit(line: Line) -> dict[str, str]:
 def company(tmp_path_factory: pytest.TempPathFactory) -> Line:
     """The sample company, 400 customers over 90 days, published for the day after its last delivery."""
     line = make_company(tmp_path_factory.mktemp("company"), 400, 90)
-    code, answer, errors = line.run(env=network_audit(line))
+    code, answer, errors = line.run(env=network_audit(line), fresh=True)
     assert code == 0, (failed(answer), errors[-3000:])
     return line
 

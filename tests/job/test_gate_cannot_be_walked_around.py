@@ -1,25 +1,22 @@
 """Bad input ends in a named outcome, and nothing that was published before moves."""
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from tests.job.conftest import TOKEN_KEY, Line, failed
+from tests.job import forks
+from tests.job.conftest import Line, failed
 
 
 def _newest(line: Line, feed: str, source: str = "*") -> Path:
     return max(line.landing.glob(f"{source}/{feed}/*"), key=lambda p: p.name)
 
 
-def _materialize(
-    line: Line, asset: str, partition: str, root: Path | None = None
-) -> subprocess.CompletedProcess[str]:
+def _materialize(line: Line, asset: str, partition: str) -> subprocess.CompletedProcess[str]:
     """One asset alone, as somebody would click it in the UI."""
     script = (
         "import sys; from dagster import AssetKey, DagsterInstance, materialize, AssetSelection\n"
@@ -32,21 +29,8 @@ def _materialize(
         "    if event.is_step_failure: print(event.step_failure_data.error.to_string())\n"
         "sys.exit(0 if result.success else 3)\n"
     )
-    return subprocess.run(
-        [sys.executable, "-c", script, asset, partition],
-        cwd=root or Path(__file__).parents[2],
-        env={
-            **os.environ,
-            "PYTHONPATH": str(root or Path(__file__).parents[2]),
-            "STRATA_HOME": str(line.home),
-            "STRATA_LANDING": str(line.landing),
-            "STRATA_TOKEN_KEY": TOKEN_KEY,
-            "DAGSTER_HOME": str(line.home / "dagster"),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = line.environment() | {"DAGSTER_HOME": str(line.home / "dagster")}
+    return forks.call([asset, partition], environment, forks.ROOT, script)
 
 
 def test_publish_alone_republishes_a_good_build_but_changes_nothing(company_copy: Line) -> None:
@@ -117,8 +101,16 @@ def test_small_faults_are_counted_and_do_not_stop_the_run(company_copy: Line) ->
     wrong = records[0] | {"order_id": "wrong", "status": "perhaps"}
     orders.write_text("".join(json.dumps(r) + "\n" for r in [*extra, future, wrong]), encoding="utf-8")
     before = company_copy.query("select sum(amount) from operations.row_balance")
+    first = company_copy.manifest()["release"]
     code, answer, errors = company_copy.run()
     assert (code, answer["status"]) == (0, "published"), (failed(answer), errors[-2000:])
+    # A corrected file makes the next revision of the day, and the one before stays as it was.
+    assert answer["release"] == company_copy.manifest()["release"] == f"{first}-r2"
+    assert company_copy.strata("releases", "verify", first)[1]["ok"]
+    revisions = company_copy.query(
+        f"select rev, rows_read from operations.ingest_ledger where file = 'app/orders/{orders.name}' order by rev"
+    )
+    assert revisions == [(1, len(records)), (2, len(records) + 2)]
     assert company_copy.query(
         "select status, rows_read = rows_duplicate, rows_loaded from operations.ingest_ledger "
         "where file like '%.again.%'"
@@ -166,7 +158,7 @@ def test_a_failed_dbt_test_stops_the_run_and_publish_alone_too(
     assert any("grid" in c["check"] for c in failed(answer)), failed(answer)
     assert company_copy.pointer == before
     key = duckdb.sql(f"select cast(cast('{day}' as date) - 1 as varchar)").fetchone()[0]
-    done = _materialize(company_copy, "releases/current", key, root)
+    done = _materialize(company_copy, "releases/current", key)
     assert done.returncode == 3
     assert "no receipt of a complete build" in done.stdout
     assert company_copy.pointer == before

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
-import pytest
 
-from tests.job.conftest import Line, make_company, network_audit
+from tests.job.conftest import Line, network_audit
 
 
 def _truth(line: Line, name: str) -> pd.DataFrame:
@@ -179,77 +178,3 @@ def test_a_run_looks_up_no_outside_name(company: Line, tmp_path: Path) -> None:
         check=True,
     )
     assert "socket.getaddrinfo strata.invalid" in (tmp_path / "network.log").read_text()
-
-
-@pytest.fixture(scope="module")
-def three_days(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Line]:
-    """The same deliveries through a backfill, day by day with the files arriving one day at a time, and in one go."""
-    folder = tmp_path_factory.mktemp("three_days")
-    source = make_company(folder / "source", 60, 12)
-    last = date.fromisoformat(max(p.stem for p in source.landing.glob("app/orders/*"))) + timedelta(days=1)
-    first = last - timedelta(days=2)
-    backfill = source.copy(folder / "backfill")
-    code, answer, errors = backfill.strata("backfill", "--from", first.isoformat(), "--to", last.isoformat())
-    assert code == 0, (answer, errors[-3000:])
-    daily = source.copy(folder / "daily")
-    held = folder / "held"
-    for path in sorted(
-        p for p in daily.landing.glob("*/*/*") if not str(p.relative_to(daily.landing)).startswith("_")
-    ):
-        if path.name[:10] >= first.isoformat():
-            target = held / path.relative_to(daily.landing)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.rename(target)
-    for n in range(3):
-        day = first + timedelta(days=n)
-        for path in list(held.glob("*/*/*")):
-            if path.name[:10] < day.isoformat():
-                path.rename(daily.landing / path.relative_to(held))
-        code, answer, errors = daily.run()
-        assert (code, answer["as_of_date"]) == (0, day.isoformat()), (answer, errors[-3000:])
-    once = source.copy(folder / "once")
-    code, _, errors = once.run()
-    assert code == 0, errors[-3000:]
-    return {"backfill": backfill, "daily": daily, "once": once}
-
-
-def test_backfill_and_day_by_day_give_the_same_releases(three_days: dict[str, Line]) -> None:
-    listed = {name: line.strata("releases", "list")[1] for name, line in three_days.items()}
-    ids = {name: [r["release"] for r in releases] for name, releases in listed.items()}
-    assert ids["backfill"] == ids["daily"]
-    assert len(ids["backfill"]) == 3
-    assert ids["once"] == ids["backfill"][-1:]
-
-
-# What tells of the days that were built, and what shows the class that has held (P-16).
-OF_THE_DAYS = {
-    "class_bounds",
-    "class_history",
-    "class_stability",
-    "class_transition",
-    "lifecycle_transition",
-    "segment_delta",
-    "segment_membership",
-    "customer_360",
-    "market_segment",
-    "behaviour_segment",
-    "persona",
-    "customer_lifecycle",
-}
-
-
-def test_backfill_day_by_day_and_one_go_give_the_same_bytes(three_days: dict[str, Line]) -> None:
-    assert three_days["backfill"].table_hashes() == three_days["daily"].table_hashes()
-    once, daily = (
-        {path: h for path, h in three_days[name].table_hashes().items() if Path(path).stem not in OF_THE_DAYS}
-        for name in ("once", "daily")
-    )
-    assert once == daily and len(once) > 20
-    # As computed, the classes are the same; only since when and why is known by who was there.
-    for sql in (
-        "select customer_key, scheme, class from segments.class_history where valid_to is null order by all",
-        "select * exclude (days_in_stage, is_stage_since_known) from segments.customer_lifecycle order by all",
-        "select customer_key, scheme, coalesce(pending_class, class), reason_zh, reason_en, consent_email "
-        "from audiences.segment_membership order by all",
-    ):
-        assert three_days["once"].query(sql) == three_days["daily"].query(sql)
