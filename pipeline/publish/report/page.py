@@ -36,6 +36,10 @@ PAGE_TABLES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+# No published table: what the publisher counts for the page over the customers of the release (publish/page_facts.py).
+CLASS_FACTS = "page.class_facts"
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
