@@ -5,6 +5,7 @@ the classes, with the same D and the same deliveries. So the answer is that of t
 readers see is touched, and the copy is removed.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ from pipeline.publish import release as releases
 from pipeline.segments import custom
 from pipeline.settings import DBT_PROJECT_DIR, Settings
 from pipeline.transform.context import policy_preset, policy_refreshes, refresh_date
+from pipeline.transform.project import NO_HOME
 from pipeline.words import counted
 
 _TRIAL = "policy-diff"
@@ -44,9 +46,9 @@ def diff(settings: Settings, preset: str | None = None) -> dict[str, Any]:
     with another class in any scheme), schemes [{scheme, customers, moved, share, moves [{from, to, customers}]}]. A class
     of None: the scheme is there on one side only. Raises StrataError: no build, or the rows do not build.
     """
-    state = settings.dbt / "target"
+    built = settings.dbt / "built.json"
     context = settings.build / "run_context.parquet"
-    if not settings.warehouse.exists() or not context.exists() or not (state / "manifest.json").exists():
+    if not settings.warehouse.exists() or not context.exists() or not built.exists():
         raise StrataError(f"{settings.home} has no build to compare with: run `strata run` first")
     wanted = None if preset == "none" else policy_preset(preset or settings.policy_preset)
     folder = settings.build / _TRIAL
@@ -55,12 +57,12 @@ def diff(settings: Settings, preset: str | None = None) -> dict[str, Any]:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True)
         try:
-            return _diff(settings, wanted, folder, context, state)
+            return _diff(settings, wanted, folder, context, built)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _diff(settings: Settings, preset: str | None, folder: Path, context: Path, state: Path) -> dict[str, Any]:
+def _diff(settings: Settings, preset: str | None, folder: Path, context: Path, built: Path) -> dict[str, Any]:
     trial = replace(settings, home=folder, policy_preset=preset)
     row = pq.read_table(context).to_pylist()[0]
     as_of: date = row["as_of_date"]
@@ -78,7 +80,7 @@ def _diff(settings: Settings, preset: str | None, folder: Path, context: Path, s
         before = settings.build / f"{name}.parquet"
         if not before.exists() or not pq.read_table(before).equals(pq.read_table(trial.build / before.name)):
             selected.append(f"source:strata.run.{name}+,+{_CLASSES}")
-    _build(settings, trial, state, selected)
+    _build(settings, trial, _state(settings, trial, built), selected)
     old = _read(settings, settings.warehouse, folder / "before.parquet")
     now = _read(settings, trial.warehouse, folder / "after.parquet")
     manifest = releases.current(settings)
@@ -89,6 +91,19 @@ def _diff(settings: Settings, preset: str | None, folder: Path, context: Path, s
         "changed_seeds": _changed(old, now),
         **_moves(folder),
     }
+
+
+def _state(settings: Settings, trial: Settings, built: Path) -> Path:
+    """Folder with the manifest of the last build as dbt compares it: its sources lie where those of the trial do, for a
+    source that lies elsewhere counts as changed."""
+    text = built.read_text(encoding="utf-8")
+    for name in ("run_context", *_RULES):
+        text = text.replace(f"{NO_HOME}/build/{name}.", f"{json.dumps(str(trial.build))[1:-1]}/{name}.")
+    folder = trial.home / "state"
+    folder.mkdir()
+    text = text.replace(NO_HOME, json.dumps(str(settings.home))[1:-1])
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
+    return folder
 
 
 def _build(settings: Settings, trial: Settings, state: Path, selected: list[str]) -> None:
@@ -120,6 +135,7 @@ def _build(settings: Settings, trial: Settings, state: Path, selected: list[str]
             "STRATA_HOME": str(settings.home),
             "STRATA_WAREHOUSE": str(trial.warehouse),
             "STRATA_BUILD": str(trial.build),
+            "STRATA_DBT_PROJECT": str(DBT_PROJECT_DIR),
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         },
         capture_output=True,

@@ -1,6 +1,7 @@
 """The dbt project as Dagster assets: one `@dbt_assets` over the whole project, one dbt invocation."""
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -192,6 +193,8 @@ def transform(context: AssetExecutionContext, dbt: LocalDbt, run_lock: RunLock) 
     (target / "run_results.json").unlink(missing_ok=True)
     say("building the marts (dbt)")
     events, failure = dbt.build(context, settings, target)
+    # What the warehouse is made of now; a policy that is tried is compared with it.
+    shutil.copyfile(MANIFEST, settings.dbt / "built.json")
     yield from _with_table_metadata(context, settings, events)
     manifest = json.loads(MANIFEST.read_text())
     results = target / "run_results.json"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MANIFEST = DBT_PROJECT_DIR / "target" / "manifest.json"
 _PARSED = MANIFEST.with_name("parsed.msgpack")
 _STAMP = MANIFEST.with_name("parsed.sha256")
-_NO_HOME = "/strata-home-of-the-build"
+NO_HOME = "/strata-home-of-the-build"
 
 
 @cache
@@ -65,7 +65,7 @@ def _parse(state: str) -> None:
             "--target-path",
             str(parsing),
         ],
-        env={**os.environ, "STRATA_HOME": _NO_HOME, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
+        env={**os.environ, "STRATA_HOME": NO_HOME, "DBT_SEND_ANONYMOUS_USAGE_STATS": "false"},
         capture_output=True,
         text=True,
         check=False,
@@ -100,7 +100,7 @@ def parsed_project(home: Path) -> "Manifest":
 
 def _located(value: Any, home: Path) -> Any:
     if isinstance(value, str):
-        return value.replace(_NO_HOME, str(home))
+        return value.replace(NO_HOME, str(home))
     if isinstance(value, dict):
         return {key: _located(part, home) for key, part in value.items()}
     return value

@@ -114,3 +114,25 @@ def test_what_only_looks_like_it_passes(stores: tuple[Home, dict[str, Any]], tex
     made.sql(f"update audiences.stores set note = '{text}' where store = 'S3'")
     made.build()
     assert made.publish(manifest=manifest).changed
+
+
+@pytest.mark.parametrize(("phones", "passes"), [(3, True), (9, False)])
+def test_an_id_that_looks_like_a_phone_is_none_and_a_column_of_them_is(
+    home: Home,  # noqa: F811
+    phones: int,
+    passes: bool,
+) -> None:
+    home.sql(
+        "create table segments.links as select i as n, "
+        f"if(i < {phones}, 'JD_1770980012' || i, 'JD_2770980012' || i) as source_customer_id from range(10) t(i)"
+    )
+    home.build()
+    links = model("segments", "links", {"n": "BIGINT", "source_customer_id": "VARCHAR"}, ["n"])
+    manifest = {"nodes": {**MANIFEST["nodes"], "l": links}}
+    if passes:
+        assert home.publish(manifest=manifest).changed
+        return
+    with pytest.raises(
+        GateStopped, match=r"segments.links: no_personal_data .* e.g. column source_customer_id"
+    ):
+        home.publish(manifest=manifest)

@@ -1,6 +1,8 @@
 """What a policy would change, told from the classes before and after."""
 
 import csv
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -11,6 +13,7 @@ from pipeline.segments import diff
 from pipeline.segments.custom import SEEDS
 from pipeline.settings import Settings
 from pipeline.transform.context import policy_preset, policy_presets
+from pipeline.transform.project import NO_HOME
 
 
 def _classes(path: Path, rows: list[tuple[str, str, str]]) -> None:
@@ -92,3 +95,20 @@ def test_the_presets_have_the_values_of_the_domain_and_change_known_thresholds()
             "lifecycle_mature_frequency_min": 2,
         },
     }
+
+
+def test_the_manifest_of_the_last_build_names_the_sources_where_the_trial_reads_them(
+    settings: Settings,
+) -> None:
+    built = settings.home / "built.json"
+    built.parent.mkdir(parents=True)
+    places = [f"{NO_HOME}/{name}" for name in ("raw/x", "build/run_context.parquet", "build/history/y")]
+    built.write_text(json.dumps(places))
+    trial = replace(settings, home=settings.build / "policy-diff")
+    trial.home.mkdir(parents=True)
+    found = json.loads((diff._state(settings, trial, built) / "manifest.json").read_text())
+    assert found == [
+        f"{settings.home}/raw/x",
+        f"{trial.build}/run_context.parquet",
+        f"{settings.home}/build/history/y",
+    ]

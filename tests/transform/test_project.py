@@ -13,7 +13,7 @@ def test_no_path_of_the_parse_is_left_and_each_source_lies_in_the_home(tmp_path:
     locations = [source.meta["external_location"] for source in manifest.sources.values()]
     assert locations and all(f"read_parquet('{tmp_path}/" in location for location in locations)
     text = json.dumps(manifest.flat_graph, default=str)
-    assert str(tmp_path) in text and project._NO_HOME not in text
+    assert str(tmp_path) in text and project.NO_HOME not in text
 
 
 def test_dbt_gets_a_copy_of_its_own(tmp_path: Path) -> None:

@@ -34,30 +34,24 @@ bounded as (
     from periods
 ),
 
--- The sources of which something was said: of the others no fact is read.
-asked as (
-    select distinct metric_id, source from bounded
-),
-
 facts as (
     select 'control_orders' as metric_id, source, paid_date as day, count(*) as amount
     from {{ ref('fct_orders') }}
-    where is_paid and source in (select source from asked)
+    where is_paid
     group by source, paid_date
     union all
     select 'control_net_revenue' as metric_id, source, paid_date as day, sum(net_revenue) as amount
     from {{ ref('fct_orders') }}
-    where is_paid and source in (select source from asked where metric_id = 'control_net_revenue')
+    where is_paid
     group by source, paid_date
     union all
     select 'control_refunds' as metric_id, source, return_date as day, sum(refund_net) as amount
     from {{ ref('fct_returns') }}
-    where is_booked and source in (select source from asked where metric_id = 'control_refunds')
+    where is_booked
     group by source, return_date
     union all
     select 'control_sessions' as metric_id, source, session_date as day, count(*) as amount
     from {{ ref('fct_sessions') }}
-    where source in (select source from asked where metric_id = 'control_sessions')
     group by source, session_date
 ),
 

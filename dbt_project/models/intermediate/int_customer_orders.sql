@@ -1,11 +1,12 @@
--- Orders of the behaviour window that count for a customer: valid, with merchandise, not come back whole. A table,
--- because three models read it and the order facts behind it are wide.
+-- Orders of the behaviour windows that count for a customer: valid, with merchandise, not come back whole. A table,
+-- because several models read it and the order facts behind it are wide.
 {{ config(materialized='table') }}
 select
     orders.source, orders.order_id, orders.customer_key, orders.channel_id, orders.paid_date
 from {{ ref('int_orders') }} as orders
 inner join {{ ref('int_run_policy') }} as policy
-    on orders.paid_date >= least(policy.behaviour_window_start, policy.affinity_window_start)
+    on orders.paid_date
+        >= least(policy.behaviour_window_start, policy.affinity_window_start, policy.clv_recent_start)
     and orders.paid_date < policy.as_of_date
 left join {{ ref('int_orders_fully_returned') }} as returned
     on orders.source = returned.source and orders.order_id = returned.order_id and returned.is_current

@@ -14,6 +14,5 @@ select
     declared.income_observed_at,
     rfm.policy_version
 from {{ ref('customer_rfm') }} as rfm
-inner join {{ ref('int_customer_declared') }} as declared using (customer_key)
 cross join {{ ref('int_run_policy') }} as policy
 inner join {{ ref('int_customer_declared') }} as declared using (customer_key)

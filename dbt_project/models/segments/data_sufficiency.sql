@@ -15,10 +15,12 @@ observed as (
 
 recent as (
     select count(*) as purchases
-    from {{ ref('int_customer_days') }} as days
-    inner join policy on days.day >= policy.clv_recent_start
+    from (
+        select distinct orders.customer_key, orders.paid_date
+        from {{ ref('int_customer_orders') }} as orders
+        inner join policy on orders.paid_date >= policy.clv_recent_start
+    ) as days
     semi join {{ ref('int_customer_facts') }} as people using (customer_key)
-    where days.is_purchase_day
 ),
 
 asked as (
