@@ -277,7 +277,12 @@ def company(n: int = 4000) -> tuple[dict[str, pd.DataFrame], dict]:
         "marts.channel_performance": performance,
         "segments.class_stability": pd.DataFrame(
             [
-                {"as_of_date": AS_OF - timedelta(days=d), "scheme": "rfm", "class": code, "customers": n - 3 * d}
+                {
+                    "as_of_date": AS_OF - timedelta(days=d),
+                    "scheme": "rfm",
+                    "class": code,
+                    "customers": n - 3 * d,
+                }
                 for code, n in (("champions", 400), ("loyal", 300), ("cant_lose", 12))
                 for d in (0, 1, 5, 8, 20)
             ]
@@ -304,8 +309,28 @@ def company(n: int = 4000) -> tuple[dict[str, pd.DataFrame], dict]:
         ),
         "segments.data_sufficiency": pd.DataFrame(
             [
-                ("buyers_in_window", "rfm", 3100, 50, True, "购买者", "Buyers", "改用固定界限", "Fixed cut-offs hold"),
-                ("history_days", "clv", 91, 365, False, "天数", "Days of history", "改用公式", "The formula is used"),
+                (
+                    "buyers_in_window",
+                    "rfm",
+                    3100,
+                    50,
+                    True,
+                    "购买者",
+                    "Buyers",
+                    "改用固定界限",
+                    "Fixed cut-offs hold",
+                ),
+                (
+                    "history_days",
+                    "clv",
+                    91,
+                    365,
+                    False,
+                    "天数",
+                    "Days of history",
+                    "改用公式",
+                    "The formula is used",
+                ),
             ],
             columns=list(PAGE_TABLES["segments.data_sufficiency"]),
         ),
