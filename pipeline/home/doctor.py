@@ -17,7 +17,19 @@ from pipeline.quality.policy import thresholds
 from pipeline.settings import Settings
 
 State = Literal["ok", "look", "broken"]
-_PARTS = ("releases", "raw", "vault", "quarantine", "identity", "history", "warehouse", "dagster", "serving")
+_PARTS = (
+    "releases",
+    "raw",
+    "vault",
+    "quarantine",
+    "identity",
+    "evaluation",
+    "warehouse",
+    "build",
+    "dbt",
+    "dagster",
+    "serving",
+)
 _MARKS = {"ok": "ok    ", "look": "look  ", "broken": "BROKEN"}
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from pipeline import duck
 from pipeline.ingest.vault import Vault
 from pipeline.ingest.vault.tombstones import Tombstones
 from pipeline.privacy.requests import delete_requests
+from pipeline.publish import customers
 from pipeline.quality.checks import Check
 from pipeline.settings import Settings
 
@@ -28,7 +30,7 @@ def erasure_checks(settings: Settings, folder: Path, as_of: date) -> list[Check]
 
     Args:
         folder: a release or its candidate: every Parquet file below it with a `customer_key`, or with a source and its
-            customer id, is compared with the tombstones.
+            customer id, is compared with the tombstones, and so are the customers that its page can show.
     """
     tombstones = Vault(settings, "gate Q-18").tombstones
     checks = []
@@ -39,6 +41,9 @@ def erasure_checks(settings: Settings, folder: Path, as_of: date) -> list[Check]
             n = _erased_rows(path, names, tombstones)
             target = ".".join(path.relative_to(folder).with_suffix("").parts[-2:])
             checks.append(Check("table", target, "erased_persons_absent", "block", n == 0, n, 0, _ABSENT, gate=GATE))  # fmt: skip
+    n = _erased_keys(folder, tombstones)
+    if n is not None:
+        checks.append(Check("table", customers.FOLDER, "erased_persons_absent", "block", n == 0, n, 0, _ABSENT, gate=GATE))  # fmt: skip
     overdue = [r for r in delete_requests(settings, as_of) if r.due_on < as_of]
     by_source = Counter(r.source for r in overdue)
     examples = tuple(f"{n} of source {source}" for source, n in sorted(by_source.items()))
@@ -47,6 +52,15 @@ def erasure_checks(settings: Settings, folder: Path, as_of: date) -> list[Check]
         Check("feed", "dsr", "delete_requests_met", "block", n == 0, n, 0, _OVERDUE, examples, GATE)
     )
     return checks
+
+
+def _erased_keys(folder: Path, tombstones: Tombstones) -> int | None:
+    """Erased persons whom the page can show; None where it shows nobody."""
+    shown = customers.keys(folder)
+    if not shown or not tombstones:
+        return None if not shown else 0
+    with duck.connect([folder]) as con:
+        return sum(bool(tombstones.erased_on("key", key)) for (key,) in con.execute(shown).fetchall())
 
 
 def _erased_rows(path: Path, names: list[str], tombstones: Tombstones) -> int:

@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 from pipeline import duck
 from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
+from pipeline.publish import customers
 from pipeline.publish import release as releases
 from pipeline.publish.release import PublishedTable
-from pipeline.publish.report import PAGE_TABLES, render_page
 from pipeline.quality.policy import k_anonymity
 from pipeline.settings import Settings
 
@@ -75,6 +75,7 @@ def redact(
                 return None
             cells = _suppress(candidate, tables, persons)
             _copy_others(folder, candidate, tables, others)
+            manifest["customers"] = customers.write(settings, candidate, words_of=folder)
             done = _publish(settings, candidate, manifest, tables, who, erasure, rows, persons, cells)
         except BaseException:
             releases.remove(candidate)
@@ -194,7 +195,7 @@ def _copy_others(
     made_anew = {"manifest.json", "manifest.sha256", "marts.duckdb", "index.html"}
     made_anew |= {_path(folder, t).relative_to(folder).as_posix() for t in tables}
     for name in releases.files_of(folder):
-        if name not in made_anew:
+        if name not in made_anew and not name.startswith(f"{customers.FOLDER}/"):
             target = candidate / name
             target.parent.mkdir(parents=True, exist_ok=True)
             others(folder / name, target)
@@ -240,9 +241,8 @@ def _publish(
         "redacts": redacts,
     }
     releases.write_database(candidate, tables)
-    frames = {t.key: releases.page_frame(_path(candidate, t), t) for t in tables if t.key in PAGE_TABLES}
     try:
-        (candidate / "index.html").write_text(render_page(frames, manifest), encoding="utf-8")
+        releases.write_page(candidate, tables, manifest)
     except (KeyError, ValueError, TypeError) as error:
         raise StrataError(
             f"the page of release {original}, which an earlier version made, cannot be drawn again "

@@ -1,7 +1,7 @@
 """Releases: built apart, audited, verified from disk, and made current by one pointer write.
 
-`releases/<id>/` holds `tables/<schema>/<table>.parquet`, `marts.duckdb`, `index.html` and `manifest.json`, and room
-for `audiences/`. `CURRENT.json` is the only commit point: whatever dies before its rename has published nothing.
+`releases/<id>/` holds `tables/<schema>/<table>.parquet`, `marts.duckdb`, `index.html`, `customers/*.js` for its search, and
+`manifest.json`, and room for `audiences/`. `CURRENT.json` is the only commit point: whatever dies before its rename has published nothing.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from pipeline.ingest.files import fsync
 from pipeline.ingest.mapping import targets
 from pipeline.privacy import access_log, consent, retention
 from pipeline.privacy.erasure_gate import erasure_checks
-from pipeline.publish import drift, withheld
+from pipeline.publish import customers, drift, page_facts, withheld
 from pipeline.publish.report import PAGE_TABLES, render_page
 from pipeline.publish.serving import serve
 from pipeline.quality import approvals, leaving
@@ -174,6 +174,7 @@ def publish(
         in_force = ledger.in_force(ledger.read(settings), as_of)
         refused = consent.refusals(settings, {e.delivery for e in in_force})
         _write_tables(settings, candidate, tables, refused)
+        searchable = customers.write(settings, candidate)
         checks = [Check.from_dict(dict(c)) for c in proof.checks] + audit(candidate)
         checks += [*withheld.recheck(settings, candidate, refused), retention.check(settings, as_of)]
         checks += erasure_checks(settings, candidate, as_of)
@@ -199,10 +200,11 @@ def publish(
             return Published(ready, True, tuple(checks), settings.releases / ready)
         release = next_id(settings, as_of)
         manifest = _manifest(settings, as_of, release, run_id, proof, checks, tables, candidate, before)
+        manifest["customers"] = searchable
+        manifest["before"] = _told_before(settings, before)
         log("writing marts.duckdb and the page")
         write_database(candidate, tables)
-        frames = {t.key: page_frame(candidate / _parquet(t), t) for t in tables if t.key in PAGE_TABLES}
-        (candidate / "index.html").write_text(render_page(frames, manifest), encoding="utf-8")
+        write_page(candidate, tables, manifest)
         seal(settings, candidate, manifest, is_current=True)
     except BaseException:
         remove(candidate)
@@ -295,10 +297,22 @@ def _parquet(table: PublishedTable) -> Path:
     return Path("tables") / table.schema / f"{table.name}.parquet"
 
 
-def page_frame(path: Path, table: PublishedTable) -> pd.DataFrame:
-    """The columns of one table that the page reads."""
-    wanted = [c for c in PAGE_TABLES[table.key] if c in table.columns]
-    return pd.read_parquet(path, columns=wanted or None)
+def write_page(folder: Path, tables: Iterable[PublishedTable], manifest: Mapping[str, Any]) -> None:
+    """`index.html` of a candidate, from its own Parquet."""
+    frames = page_facts.of(folder)
+    for table in tables:
+        if table.key in PAGE_TABLES:
+            wanted = [c for c in PAGE_TABLES[table.key] if c in table.columns]
+            frames[table.key] = pd.read_parquet(folder / _parquet(table), columns=wanted or None)
+    (folder / "index.html").write_text(render_page(frames, manifest), encoding="utf-8")
+
+
+def _told_before(settings: Settings, before: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What the page of the release before said at its top: kept, so that it is not told again without single persons."""
+    if before is None:
+        return None
+    told = {"release": before["release"], "as_of_date": before["as_of_date"]}
+    return told | page_facts.headline(settings.releases / before["release"])
 
 
 def _write_tables(

@@ -16,9 +16,8 @@ from pipeline.lock import publish_lock
 from pipeline.privacy import access_log, consent, persons
 from pipeline.privacy.consent import Refusals
 from pipeline.privacy.erasure_gate import erasure_checks
-from pipeline.publish import release, withheld
+from pipeline.publish import customers, release, withheld
 from pipeline.publish.release import PublishedTable
-from pipeline.publish.report import PAGE_TABLES, render_page
 from pipeline.quality import leaving
 from pipeline.quality.checks import Check, blocking
 from pipeline.settings import Settings
@@ -89,6 +88,7 @@ def again(
         candidate.mkdir(parents=True)
         try:
             rows, met = _copy(settings, candidate, before, refused)
+            searchable = customers.write(settings, candidate, words_of=folder)
             day = date.fromisoformat(before["as_of_date"])
             checks = _audit(settings, candidate, refused, before, day)
             stopped = blocking(checks)
@@ -105,6 +105,7 @@ def again(
                 "previous_release": follows,
                 "run_id": f"withdrawal-{secrets.token_hex(8)}",
                 "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+                "customers": searchable,
                 "withheld": {"persons": len(met), "rows": rows},
                 "access_log": vars(access_log.head(settings)),
             }
@@ -162,12 +163,7 @@ def _write(settings: Settings, candidate: Path, manifest: dict[str, Any]) -> Non
         }
     manifest["tables"] = described
     release.write_database(candidate, tables)
-    frames = {
-        t.key: release.page_frame(candidate / "tables" / t.schema / f"{t.name}.parquet", t)
-        for t in tables
-        if t.key in PAGE_TABLES
-    }
-    (candidate / "index.html").write_text(render_page(frames, manifest), encoding="utf-8")
+    release.write_page(candidate, tables, manifest)
     release.seal(settings, candidate, manifest, is_current=True)
 
 

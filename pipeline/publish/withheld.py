@@ -13,6 +13,7 @@ import pyarrow as pa
 from pipeline import duck
 from pipeline.duck import literal, quote
 from pipeline.privacy.consent import Refusals
+from pipeline.publish import customers
 from pipeline.quality.checks import Check
 from pipeline.settings import Settings
 
@@ -82,7 +83,7 @@ def recheck(settings: Settings, folder: Path, refused: Refusals) -> list[Check]:
         register(con, refused)
         con.execute(
             "create temp view published as select distinct customer_key from "
-            f"read_parquet({literal(str(folder / MEMBERSHIP))}, hive_partitioning = false)"
+            f"read_parquet({literal(str(folder / MEMBERSHIP))}, hive_partitioning = false)" + _shown(folder)
         )
         classed = _classed(con, folder)
         unconsented = (
@@ -117,7 +118,7 @@ def still_published(con: duckdb.DuckDBPyConnection, folder: Path) -> Check:
     parts = [
         f"select customer_key from ({_classed(con, folder)}) where customer_key in "
         "(select customer_key from refused_since where kind = 'unprofiled')",
-        f"select customer_key from {files} where customer_key in "
+        f"select customer_key from (select customer_key from {files}{_shown(folder)}) where customer_key in "
         "(select customer_key from refused_since where kind = 'unmarketed')",
         *(
             f"select customer_key from {files} where {quote(flag)} and customer_key in (select customer_key from "
@@ -129,7 +130,7 @@ def still_published(con: duckdb.DuckDBPyConnection, folder: Path) -> Check:
 
 
 def _classed(con: duckdb.DuckDBPyConnection, folder: Path) -> str:
-    """Every customer_key in a written table of persons' classes."""
+    """Every customer_key in a written table of persons' classes, and in the files of the page."""
     parts = []
     for schema in _OF_PERSONS:
         for path in sorted((folder / "tables" / schema).glob("*.parquet")):
@@ -138,7 +139,13 @@ def _classed(con: duckdb.DuckDBPyConnection, folder: Path) -> str:
                 row[0] == "customer_key" for row in con.execute(f"describe select * from {source}").fetchall()
             ):
                 parts.append(f"select customer_key from {source}")
-    return " union ".join(parts)
+    return " union ".join(parts) + _shown(folder)
+
+
+def _shown(folder: Path) -> str:
+    """` union …` of those whom the page of a written release can show one by one."""
+    keys = customers.keys(folder)
+    return f" union {keys}" if keys else ""
 
 
 def _check(con: duckdb.DuckDBPyConnection, name: str, gate: str, sql: str) -> Check:

@@ -31,6 +31,19 @@ def classes() -> list[str]:
     return _column("segment_labels", "class")
 
 
+def action_texts() -> dict[str, list[str]]:
+    """`scheme|class` -> recommended action in Chinese and in English."""
+    return {f"{r['scheme']}|{r['class']}": [r["action_zh"], r["action_en"]] for r in _rows("playbook")}
+
+
+def reason_templates() -> dict[str, list[str]]:
+    """`scheme|REASON_CODE` -> sentence in Chinese and in English with the places {1} to {5}; custom segments share theirs."""
+    return {
+        f"{r['scheme']}|{r['reason_code'].upper()}": [r["template_zh"], r["template_en"]]
+        for r in _rows("class_reasons")
+    }
+
+
 def k_anonymity() -> int:
     """Smallest group that a shared summary may show (P-30)."""
     return max(int(float(row["value"])) for row in _rows("thresholds") if row["key"] == "k_anon_min")

@@ -1,6 +1,6 @@
 """dbt in this process, on the project as it was parsed before: no second interpreter, no second parse.
 
-A dbt process of its own costs 1.7 CPU-s of imports and 4 of parsing (docs/decisions/017). What dbt leaves in a process
+A dbt process of its own costs 1.7 CPU-s of imports and 4 of parsing (docs/decisions/019). What dbt leaves in a process
 is put back: its connection to the warehouse is closed, and interrupts reach the caller.
 """
 

@@ -149,8 +149,7 @@ def make_company(folder: Path, customers: int, days: int, seed: int = 7) -> Line
 def network_audit(line: Line) -> dict[str, str]:
     """Environment under which every Python process notes the names that it looks up in `network.log`."""
     return {
-        # Before the checkout, not in its place: an installed one may be of other code.
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).with_name("audit")), str(forks.ROOT)]),
+        "PYTHONPATH": os.pathsep.join((str(Path(__file__).with_name("audit")), str(forks.ROOT))),
         "NETWORK_AUDIT_LOG": str(line.home.parent / "network.log"),
     }
 

@@ -275,6 +275,76 @@ def company(n: int = 4000) -> tuple[dict[str, pd.DataFrame], dict]:
             [{"scope": "all", "n": 655, "csat": 0.7725, "mean": 4.081, "is_low_n": False}]
         ),
         "marts.channel_performance": performance,
+        "segments.class_stability": pd.DataFrame(
+            [
+                {
+                    "as_of_date": AS_OF - timedelta(days=d),
+                    "scheme": "rfm",
+                    "class": code,
+                    "customers": n - 3 * d,
+                }
+                for code, n in (("champions", 400), ("loyal", 300), ("cant_lose", 12))
+                for d in (0, 1, 5, 8, 20)
+            ]
+        ),
+        "segments.class_transition": pd.DataFrame(
+            [
+                (AS_OF, "rfm", "loyal", "champions", "own_order", 25),
+                (AS_OF, "rfm", "loyal", "champions", "cut_points", 6),
+                (AS_OF, "rfm", "champions", "loyal", "ageing", 14),
+                (AS_OF, "rfm", "entered", "new", "entered", 4),
+                (AS_OF, "rfm", "new", "left", "left", 12),
+                (AS_OF - timedelta(days=1), "rfm", "new", "promising", "ageing", 99),
+                (AS_OF, "need", "regular", "rare", "ageing", 50),
+            ],
+            columns=["as_of_date", "scheme", "from_class", "to_class", "cause", "customers"],
+        ),
+        "segments.lifecycle_transition": pd.DataFrame(
+            [
+                (date(2026, 3, 1), "new", "growing", "own_order", 77),
+                (date(2026, 4, 1), "new", "growing", "own_order", 33),
+                (date(2026, 4, 1), "mature", "declining", "ageing", 21),
+            ],
+            columns=["month", "from_stage", "to_stage", "cause", "customers"],
+        ),
+        "segments.data_sufficiency": pd.DataFrame(
+            [
+                (
+                    "buyers_in_window",
+                    "rfm",
+                    3100,
+                    50,
+                    True,
+                    "购买者",
+                    "Buyers",
+                    "改用固定界限",
+                    "Fixed cut-offs hold",
+                ),
+                (
+                    "history_days",
+                    "clv",
+                    91,
+                    365,
+                    False,
+                    "天数",
+                    "Days of history",
+                    "改用公式",
+                    "The formula is used",
+                ),
+            ],
+            columns=list(PAGE_TABLES["segments.data_sufficiency"]),
+        ),
+        "operations.eval_model_backtest": pd.DataFrame(
+            [
+                ("clv", "money", "model", False, None),
+                ("clv", "money", "formula", True, "the model is not better by 5 %"),
+            ],
+            columns=["subject", "measure", "method", "is_chosen", "reason"],
+        ),
+        "audiences.segment_delta": pd.DataFrame(
+            [("rfm", "entered")] * 31 + [("rfm", "changed")] * 12 + [("rfm", "left")] * 3,
+            columns=["scheme", "change"],
+        ),
         "operations.row_balance": pd.DataFrame(
             [
                 ("online_retail", "sale", 530104, Decimal("10666684.5440")),

@@ -55,6 +55,7 @@ def nps_tile(release: Release) -> list[dict]:
             "value": fmt.signed(row["nps"]),
             "note": say("kpi.nps_note", **interval),
             "mark": mark,
+            "change": None,
         }
     ]
 

@@ -45,6 +45,11 @@ def known(group: str, name: str) -> Text | None:
     return Text(*pair) if pair else None
 
 
+def group(name: str) -> dict[str, Text]:
+    """Every label of a group."""
+    return {code: Text(*pair) for code, pair in _book()[name].items()}
+
+
 def display_order(group: str) -> dict[str, int]:
     return {code: place for place, code in enumerate(_book()["order"].get(group, []))}
 

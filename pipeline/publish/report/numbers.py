@@ -72,6 +72,12 @@ def signed(value: object, digits: int = 1) -> str:
     return f"+{text}" if number > 0 and text.strip("0.,") else text
 
 
+def relative(now: object, before: object) -> str | None:
+    """Change in percent of what was, signed; None where one of them is not known or there was nothing."""
+    change = ratio((exact(now) or 0) - (exact(before) or 0), before) if exact(now) is not None else None
+    return None if change is None else f"{signed(change * 100)}%"
+
+
 def money(value: object, code: str, *, whole: bool = False) -> str:
     number = exact(value)
     if number is None:

@@ -9,7 +9,17 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipeline.publish.report import channels, distribution, feedback, segments, trust
+from pipeline.publish.report import (
+    channels,
+    distribution,
+    enough,
+    feedback,
+    leaving,
+    movement,
+    search,
+    segments,
+    trust,
+)
 from pipeline.publish.report.labels import say
 from pipeline.publish.report.release import Release, read_labels
 
@@ -22,6 +32,15 @@ PAGE_TABLES: Mapping[str, tuple[str, ...]] = {
     "segments.customer_lifecycle": ("stage",),
     "audiences.segment_membership": ("scheme",),
     "segments.pareto_check": (),
+    "segments.class_stability": ("as_of_date", "scheme", "class", "customers"),
+    "segments.class_transition": ("as_of_date", "scheme", "from_class", "to_class", "cause", "customers"),
+    "segments.lifecycle_transition": ("month", "from_stage", "to_stage", "cause", "customers"),
+    "segments.data_sufficiency": (
+        "need", "purpose", "observed", "required", "is_met", "label_zh", "label_en", "consequence_zh",
+        "consequence_en",
+    ),
+    "operations.eval_model_backtest": ("subject", "measure", "method", "is_chosen", "reason"),
+    "audiences.segment_delta": ("scheme", "change"),
     "audiences.segment_summary": (),
     "audiences.segment_coverage": (),
     "marts.nps": (),
@@ -76,6 +95,11 @@ def render_page(tables: Mapping[str, pd.DataFrame], manifest: Mapping) -> str:
             segments=segments.segments(release),
             heat=distribution.heat_map(release),
             pareto=distribution.pareto(release),
+            movement=movement.movement(release),
+            flow=movement.flow(release),
+            enough=enough.enough(release),
+            leaving=leaving.leaving(release),
+            search=search.search(release),
             lifecycle=distribution.lifecycle(release),
             channels=channels.channels(release),
             feedback=feedback.feedback(release),

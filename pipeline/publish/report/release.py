@@ -62,6 +62,16 @@ def not_enabled_reason(name: str, entry: Mapping) -> Text:
     return known("not_enabled_table", name) or say("gap.not_enabled", table=name)
 
 
+def mask_small(counts: Mapping, k: int) -> dict:
+    """Key -> what to print instead of a count of 1 to k − 1; a lone one takes the smallest open one with it, because a
+    sum may stand elsewhere."""
+    masks = {key: f"<{k}" for key, n in counts.items() if 0 < n < k}
+    shown = [key for key, n in counts.items() if n and key not in masks]
+    if len(masks) == 1 and shown:
+        masks[min(shown, key=lambda key: (counts[key], key))] = f"≥{k}"
+    return masks
+
+
 def is_null(value: object) -> bool:
     return value is None or value is pd.NA or value != value
 

@@ -9,8 +9,11 @@ import pandas as pd
 from pipeline.publish.report import numbers as fmt
 from pipeline.publish.report.feedback import nps_tile
 from pipeline.publish.report.labels import Text, display_order, known, say
+from pipeline.publish.report.movement import trends
 from pipeline.publish.report.release import Release, bar, cell, text_of
 
+# No published table: what the publisher counts for the page over the customers of the release (publish/page_facts.py).
+CLASS_FACTS = "page.class_facts"
 SCHEMES = ("rfm", "rfm_code", "abc", "value", "lifecycle")
 
 
@@ -38,11 +41,47 @@ def tiles(release: Release) -> dict:
         ("aov", fmt.money(fmt.ratio(revenue, orders), release.currency), {}),
         ("repeat", fmt.percent(fmt.ratio(repeat, len(buyers))), {}),
     ]
+    changes = kpi_changes(
+        release,
+        {
+            "customers": len(rfm),
+            "buyers": len(buyers),
+            "revenue": revenue,
+            "orders": orders,
+            "repeat": repeat,
+        },
+    )
     shown = [
-        {"label": say(f"kpi.{key}"), "value": value, "note": say(f"kpi.{key}_note", **facts), "mark": None}
+        {
+            "label": say(f"kpi.{key}"),
+            "value": value,
+            "note": say(f"kpi.{key}_note", **facts),
+            "mark": None,
+            "change": changes.get(key),
+        }
         for key, value, facts in values
     ]
     return {"tiles": shown + nps_tile(release)}
+
+
+def kpi_changes(release: Release, now: Mapping[str, object]) -> dict[str, Text]:
+    """Tile -> its change against the release before, as that one's publication noted it; none for the first release."""
+    before = release.manifest.get("before") or {}
+    old = {key: fmt.exact(before.get(key)) for key in now}
+    new = {key: fmt.exact(value) for key, value in now.items()}
+    told = {key: fmt.relative(new[key], old[key]) for key in ("customers", "buyers", "revenue", "orders")}
+    told["aov"] = fmt.relative(
+        fmt.ratio(new["revenue"], new["orders"]), fmt.ratio(old["revenue"], old["orders"])
+    )
+    shares = fmt.ratio(new["repeat"], new["buyers"]), fmt.ratio(old["repeat"], old["buyers"])
+    if None not in shares:
+        points = fmt.signed((shares[0] - shares[1]) * 100)  # type: ignore[operator]
+        told["repeat"] = points
+    return {
+        key: say("kpi.points" if key == "repeat" else "kpi.change", change=change, release=before["release"])
+        for key, change in told.items()
+        if change
+    }
 
 
 def segments(release: Release) -> dict:
@@ -52,9 +91,15 @@ def segments(release: Release) -> dict:
         return {"gap": gap}
     summary = release.tables["audiences.segment_summary"]
     names = sorted(summary["scheme"].astype(str).unique(), key=lambda s: (order_of(SCHEMES, s), s))
-    blocks = [scheme_block(release, name, summary[summary["scheme"].astype(str) == name]) for name in names]
+    trend_gap, moved = trends(release)
+    facts = class_facts(release)
+    blocks = [
+        scheme_block(release, name, summary[summary["scheme"].astype(str) == name], moved, facts)
+        for name in names
+    ]
     return {
         "schemes": blocks,
+        "trend_gap": trend_gap,
         "masked": any(row["masked"] for block in blocks for row in block["rows"]),
         "k": release.k,
         "membership": membership_size(release),
@@ -66,7 +111,22 @@ def order_of(order: Sequence[str], name: str) -> int:
     return order.index(name) if name in order else len(order)
 
 
-def scheme_block(release: Release, scheme: str, rows: pd.DataFrame) -> dict:
+def class_facts(release: Release) -> dict[tuple[str, str], Mapping]:
+    """(scheme, class) -> what was counted over its customers; none of fewer than k."""
+    frame = release.tables.get(CLASS_FACTS)
+    if frame is None:
+        return {}
+    rows = frame[frame["customers"] >= release.k].to_dict("records")
+    return {(text_of(row["scheme"]), text_of(row["class"])): row for row in rows}
+
+
+def scheme_block(
+    release: Release,
+    scheme: str,
+    rows: pd.DataFrame,
+    moved: Mapping[tuple, dict],
+    facts: Mapping[tuple, Mapping],
+) -> dict:
     places = display_order(scheme)
 
     def place(row: Mapping) -> tuple:
@@ -76,6 +136,12 @@ def scheme_block(release: Release, scheme: str, rows: pd.DataFrame) -> dict:
     records = sorted(rows.to_dict("records"), key=place)
     hidden = hidden_classes(release, records)
     shown = [segment_row(release, scheme, row, hidden.get(text_of(row["class"]))) for row in records]
+    for row in shown:
+        key = (scheme, row["code"])
+        fact, trend = ({}, {}) if row["masked"] else (facts.get(key, {}), moved.get(key, {}))
+        row["change"], row["trend"] = trend.get("change", fmt.DASH), trend.get("line", "")
+        row["recency"] = fmt.count(cell(fact, "median_recency"))
+        row["reachable"] = fmt.percent(cell(fact, "reachable"))
     # One scale for both bars of a scheme, so that a segment's size and revenue can be compared by eye.
     widest = max((value for row in shown for value in row["bars"].values()), default=0.0) or 1.0
     for row in shown:
