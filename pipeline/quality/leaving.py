@@ -93,11 +93,13 @@ def _counts(
         if texts
         else "false"
     )
+    # A table with a row for each day that was built, as its grain says, has those before D too.
+    other = ">" if "as_of_date" in table.grain else "<>"
     asked = {
         "null_grain": " or ".join(f"{c} is null" for c in grain) or "false",
         # Sorted by its grain, so equal rows are neighbours; the first row has none before it.
         "doubled_grain": f"row({', '.join(grain)}) is not distinct from before" if grain else "false",
-        "other_days": f"as_of_date is distinct from {literal(as_of.isoformat())}::date"
+        "other_days": f"as_of_date is null or as_of_date {other} {literal(as_of.isoformat())}::date"
         if "as_of_date" in types
         else "false",
         "small_cells": f"customers between 1 and {k - 1}"

@@ -90,6 +90,18 @@ def test_a_table_that_breaks_a_rule_is_named(
     assert not made.settings.pointer.exists()
 
 
+def test_a_table_with_a_row_a_day_has_days_before_and_none_after(stores: tuple[Home, dict[str, Any]]) -> None:
+    made, manifest = stores
+    manifest["nodes"]["s"] = model("audiences", "stores", STORES, ["store", "as_of_date"])
+    made.sql("update audiences.stores set as_of_date = date '2024-05-11' where store = 'S4'")
+    made.build()
+    with pytest.raises(GateStopped, match=r"table audiences.stores: of_the_day \(Q-12\) · observed 1"):
+        made.publish(manifest=manifest)
+    made.sql("update audiences.stores set as_of_date = date '2024-05-09' where store in ('S3', 'S4')")
+    made.build()
+    assert made.publish(manifest=manifest).changed
+
+
 def test_a_source_id_is_no_key(home: Home) -> None:  # noqa: F811
     home.sql("update segments.customer_small set customer_key = 'C-1001' where monetary = 0")
     home.build()
