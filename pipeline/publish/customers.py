@@ -44,7 +44,7 @@ def write(settings: Settings, folder: Path, words_of: Path | None = None) -> dic
     con = duck.connect([folder], spill=settings.build / ".spill")
     try:
         members = _parquet(membership)
-        if not _NEEDED <= _columns(con, membership):
+        if not _columns(con, membership) >= _NEEDED:
             return None
         counted = con.execute(f"select count(distinct customer_key) from {members}").fetchone()
         people = counted[0] if counted else 0

@@ -83,8 +83,7 @@ def recheck(settings: Settings, folder: Path, refused: Refusals) -> list[Check]:
         register(con, refused)
         con.execute(
             "create temp view published as select distinct customer_key from "
-            f"read_parquet({literal(str(folder / MEMBERSHIP))}, hive_partitioning = false)"
-            + _shown(folder)
+            f"read_parquet({literal(str(folder / MEMBERSHIP))}, hive_partitioning = false)" + _shown(folder)
         )
         classed = _classed(con, folder)
         unconsented = (

@@ -24,7 +24,9 @@ def leaving(release: Release) -> dict:
     if not gap:
         counted = release.tables[name].groupby(["scheme", "change"]).size()
         counts = {(text_of(s), text_of(c)): int(n) for (s, c), n in counted.items()}  # type: ignore[misc]
-        sizes = {} if members is None or "scheme" not in members else members["scheme"].value_counts().to_dict()
+        sizes = (
+            {} if members is None or "scheme" not in members else members["scheme"].value_counts().to_dict()
+        )
         for scheme in sorted({s for s, _ in counts} | {text_of(s) for s in sizes}):
             own = {change: counts.get((scheme, change), 0) for change in CHANGES}
             masks = mask_small(own, release.k)
@@ -35,7 +37,11 @@ def leaving(release: Release) -> dict:
                     "cells": [masks.get(change) or fmt.count(own[change]) for change in CHANGES],
                 }
             )
-    files = [f"tables/{schema}/{table}.parquet" for schema, table in FILES if f"{schema}.{table}" in released(release)]
+    files = [
+        f"tables/{schema}/{table}.parquet"
+        for schema, table in FILES
+        if f"{schema}.{table}" in released(release)
+    ]
     return {"gap": gap, "rows": rows, "files": files, "k": release.k}
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline.publish.report import charts
 from pipeline.publish.report import numbers as fmt
-from pipeline.publish.report.labels import Text, display_order, known, say
+from pipeline.publish.report.labels import Text, display_order, known
 from pipeline.publish.report.release import Release, mask_small, text_of
 
 SCHEMES = ("rfm", "value", "lifecycle")
@@ -58,7 +58,9 @@ def flow(release: Release) -> dict:
 
 def matrix(release: Release, scheme: str, moves: pd.DataFrame) -> dict:
     """Rows are where customers came from; small cells are masked, and a lone masked one takes the next with it."""
-    customers = moves.groupby([moves["from_class"].map(text_of), moves["to_class"].map(text_of)])["customers"].sum()
+    customers = moves.groupby([moves["from_class"].map(text_of), moves["to_class"].map(text_of)])[
+        "customers"
+    ].sum()
     counts = {(str(a), str(b)): int(n) for (a, b), n in customers.items()}  # type: ignore[misc]
     order = class_order(release, scheme)
 
@@ -69,7 +71,9 @@ def matrix(release: Release, scheme: str, moves: pd.DataFrame) -> dict:
     top = max((n for key, n in counts.items() if key not in masks), default=0)
     sources = sorted({a for a, _ in counts}, key=place)
     targets = sorted({b for _, b in counts}, key=place)
-    causes = {str(c): int(n) for c, n in moves.groupby(moves["cause"].map(text_of))["customers"].sum().items()}
+    causes = {
+        str(c): int(n) for c, n in moves.groupby(moves["cause"].map(text_of))["customers"].sum().items()
+    }
     hidden = mask_small(causes, release.k)
     return {
         "targets": [class_text(release, scheme, code) for code in targets],
@@ -122,7 +126,9 @@ def trends(release: Release) -> tuple[Text | None, Mapping[tuple[str, str], dict
         return gap, {}
     frame = release.tables[name]
     frame = frame.assign(_day=pd.to_datetime(frame["as_of_date"]).dt.date).sort_values("_day")
-    frame = frame[(frame["_day"] <= release.as_of) & (frame["_day"] > release.as_of - timedelta(days=TREND_DAYS))]
+    frame = frame[
+        (frame["_day"] <= release.as_of) & (frame["_day"] > release.as_of - timedelta(days=TREND_DAYS))
+    ]
     found = {}
     for key, part in frame.groupby(["scheme", "class"], sort=True):
         days = {day: int(n) for day, n in zip(part["_day"], part["customers"], strict=True)}

@@ -9,7 +9,17 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipeline.publish.report import channels, distribution, enough, feedback, leaving, movement, search, segments, trust
+from pipeline.publish.report import (
+    channels,
+    distribution,
+    enough,
+    feedback,
+    leaving,
+    movement,
+    search,
+    segments,
+    trust,
+)
 from pipeline.publish.report.labels import say
 from pipeline.publish.report.release import Release, read_labels
 

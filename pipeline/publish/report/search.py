@@ -25,4 +25,3 @@ def search(release: Release) -> dict | None:
     script = _SCRIPT.read_text(encoding="utf-8").replace("/*CONFIG*/", told)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return {"script": script, "hash": f"sha256-{digest}", "customers": f"{int(shards['customers']):,}"}
-

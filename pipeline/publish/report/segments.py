@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.publish.report import numbers as fmt
 from pipeline.publish.report.feedback import nps_tile
-from pipeline.publish.report.labels import Text, display_order, known, say
+from pipeline.publish.report.labels import Text, display_order, group, known, say
 from pipeline.publish.report.movement import trends
 from pipeline.publish.report.release import Release, bar, cell, text_of
 
@@ -43,7 +43,13 @@ def tiles(release: Release) -> dict:
     ]
     changes = kpi_changes(
         release,
-        {"customers": len(rfm), "buyers": len(buyers), "revenue": revenue, "orders": orders, "repeat": repeat},
+        {
+            "customers": len(rfm),
+            "buyers": len(buyers),
+            "revenue": revenue,
+            "orders": orders,
+            "repeat": repeat,
+        },
     )
     shown = [
         {
@@ -63,9 +69,7 @@ def kpi_changes(release: Release, now: Mapping[str, object]) -> dict[str, Text]:
     before = release.manifest.get("before") or {}
     old = {key: fmt.exact(before.get(key)) for key in now}
     new = {key: fmt.exact(value) for key, value in now.items()}
-    told = {
-        key: fmt.relative(new[key], old[key]) for key in ("customers", "buyers", "revenue", "orders")
-    }
+    told = {key: fmt.relative(new[key], old[key]) for key in ("customers", "buyers", "revenue", "orders")}
     told["aov"] = fmt.relative(
         fmt.ratio(new["revenue"], new["orders"]), fmt.ratio(old["revenue"], old["orders"])
     )
@@ -86,14 +90,19 @@ def segments(release: Release) -> dict:
     if gap:
         return {"gap": gap}
     summary = release.tables["audiences.segment_summary"]
-    names = sorted(summary["scheme"].astype(str).unique(), key=lambda s: (order_of(SCHEMES, s), s))
+    further = tuple(group("scheme"))
+    names = sorted(
+        summary["scheme"].astype(str).unique(), key=lambda s: (order_of(SCHEMES, s), order_of(further, s), s)
+    )
     trend_gap, moved = trends(release)
     facts = class_facts(release)
     blocks = [
-        scheme_block(release, name, summary[summary["scheme"].astype(str) == name], moved, facts) for name in names
+        scheme_block(release, name, summary[summary["scheme"].astype(str) == name], moved, facts)
+        for name in names
     ]
     return {
         "schemes": blocks,
+        "open": sum(name in SCHEMES for name in names),
         "trend_gap": trend_gap,
         "masked": any(row["masked"] for block in blocks for row in block["rows"]),
         "k": release.k,
@@ -116,7 +125,11 @@ def class_facts(release: Release) -> dict[tuple[str, str], Mapping]:
 
 
 def scheme_block(
-    release: Release, scheme: str, rows: pd.DataFrame, moved: Mapping[tuple, dict], facts: Mapping[tuple, Mapping]
+    release: Release,
+    scheme: str,
+    rows: pd.DataFrame,
+    moved: Mapping[tuple, dict],
+    facts: Mapping[tuple, Mapping],
 ) -> dict:
     places = display_order(scheme)
 
