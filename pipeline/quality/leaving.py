@@ -94,14 +94,11 @@ def _counts(
         else "false"
     )
     # A table with a row for each day that was built, as its grain says, has those before D too.
-    other = ">" if "as_of_date" in table.grain else "<>"
     asked = {
         "null_grain": " or ".join(f"{c} is null" for c in grain) or "false",
         # Sorted by its grain, so equal rows are neighbours; the first row has none before it.
         "doubled_grain": f"row({', '.join(grain)}) is not distinct from before" if grain else "false",
-        "other_days": f"as_of_date is null or as_of_date {other} {literal(as_of.isoformat())}::date"
-        if "as_of_date" in types
-        else "false",
+        "other_days": _other_days(table, types, as_of),
         "small_cells": f"customers between 1 and {k - 1}"
         if "customers" in types and schema in _SHARED
         else "false",
@@ -120,6 +117,16 @@ def _counts(
     other = sorted(set(types) ^ set(table.columns))
     shown["other_columns"] = other
     return {"table": table.key, **counts, "other_columns": len(other)}, shown
+
+
+def _other_days(table: Written, types: dict[str, str], as_of: date) -> str:
+    """Rows of a day that the table is not for. One whose grain begins with the day keeps the days before it too."""
+    if "as_of_date" not in types:
+        return "false"
+    day = f"{literal(as_of.isoformat())}::date"
+    if table.grain[:1] == ("as_of_date",):
+        return f"as_of_date is null or as_of_date > {day}"
+    return f"as_of_date is distinct from {day}"
 
 
 def _personal(con: duckdb.DuckDBPyConnection, file: str, texts: Sequence[str]) -> list[str]:

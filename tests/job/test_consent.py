@@ -26,6 +26,12 @@ def test_an_urgent_withdrawal_is_published_without_a_build(company_copy: Line) -
                 assert pq.read_table(path).to_pylist() == kept, path.name
             else:
                 assert pq.read_table(path).equals(old), path.name
+    held, left = (
+        "".join(p.read_text() for p in sorted((f / "customers").glob("*.js")))
+        for f in (folder, company_copy.release)
+    )
+    assert key in held and key not in left, "the page of the new release cannot show the person"
+    assert left.count('"c":[[') == held.count('"c":[[') - 1 == after["customers"]["customers"]
     assert gone >= 8, "a row in every class table and in every scheme"
     assert (
         after["withheld"]["persons"] == 1

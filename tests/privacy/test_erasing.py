@@ -287,10 +287,15 @@ def test_q_18_passes_a_clean_home_and_names_what_it_stops(home: Home) -> None:
     planted.mkdir(parents=True)
     pq.write_table(pa.table({"customer_key": ["x", key]}), planted / "customer_rfm.parquet")
     pq.write_table(pa.table({"source": ["shop"], "source_customer_id": [SHOP_ID]}), planted / "links.parquet")
+    (planted.parent / "customers").mkdir()
+    (planted.parent / "customers" / f"{key[0]}.js").write_text(
+        f'strataCustomers({{\n"{key}":{{"a":null,"c":[]}}\n}});\n'
+    )
     stopped = blocking(erasure_checks(settings, planted.parent, AS_OF))
     assert [(c.target, c.check, c.observed) for c in stopped] == [
         ("segments.customer_rfm", "erased_persons_absent", 1),
         ("segments.links", "erased_persons_absent", 1),
+        ("customers", "erased_persons_absent", 1),
     ]
     assert all("(Q-18)" in str(c) for c in stopped)
 

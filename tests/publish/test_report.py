@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import hashlib
 import html
 import itertools
 import json
@@ -20,9 +22,22 @@ import pandas as pd
 import pytest
 
 from pipeline.ingest.reject_codes import load_codes
-from pipeline.publish.report import PAGE_TABLES, charts, distribution, feedback, render_page, segments, trust
+from pipeline.publish import customers
+from pipeline.publish.report import (
+    CLASS_FACTS,
+    PAGE_TABLES,
+    charts,
+    distribution,
+    feedback,
+    movement,
+    render_page,
+    segments,
+    trust,
+)
 from pipeline.publish.report import numbers as fmt
 from pipeline.publish.report.release import Release
+from pipeline.settings import Settings
+from tests.publish.test_customers import candidate, settings, token  # noqa: F401
 
 AS_OF = date(2026, 4, 1)
 SEGMENTS = {
@@ -548,7 +563,7 @@ def test_who_was_left_out_is_told_by_reason_and_few_are_not_counted(release):
 def test_no_address_but_data_and_fragments(release):
     page = Page(render_page(*release))
     outside = [(where, to) for where, to in page.addresses if not to.startswith(("data:", "#"))]
-    assert outside == []
+    assert outside == [], "no entry of this manifest has columns, so there is no file to link to"
     css = "".join(page.styles)
     assert "url(" not in css.replace(" ", "") and "@import" not in css and "http" not in css
     assert not {"script", "iframe", "object", "embed", "base", "form", "img", "foreignobject"} & set(
@@ -561,6 +576,17 @@ def test_policy_forbids_every_request(release):
         r'http-equiv="Content-Security-Policy" content="([^"]*)"', render_page(*release)
     ).group(1)
     assert policy.replace("&#39;", "'") == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def test_with_a_search_the_policy_allows_its_script_and_files_beside_the_page(release, tmp_path, settings):  # noqa: F811
+    html = searchable(release, settings, tmp_path)
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html).group(1)
+    (script,) = re.findall(r"<script>(.*?)</script>", html, re.S)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy.replace("&#39;", "'") == (
+        f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}' 'self' file:"
+    )
+    assert "innerHTML" not in script and "http" not in script and token(6) not in html
 
 
 def test_page_stays_small(release):
@@ -730,6 +756,84 @@ def test_an_unlisted_scheme_and_class_still_appear(release):
     assert "custom:tea" in render_page(tables, manifest)
 
 
+def test_tiles_say_what_changed_since_the_release_before(release):
+    tables, manifest = release
+    rfm = tables["segments.customer_rfm"]
+    buyers = rfm[rfm["frequency_days"] > 0]
+    manifest["before"] = {
+        "release": "2026-03-31",
+        "as_of_date": "2026-03-31",
+        "customers": str(len(rfm) * 2),
+        "buyers": str(len(buyers)),
+        "revenue": str(sum(buyers["monetary"]) / 2),
+        "orders": str(buyers["orders_n"].sum()),
+        "repeat": "0",
+    }
+    told = {
+        t["label"].en: t["change"] and t["change"].en
+        for t in segments.tiles(Release(tables, manifest))["tiles"]
+    }
+    assert told["Customers"] == "−50.0% against 2026-03-31" and told["Average order value"].startswith(
+        "+100.0%"
+    )
+    assert told["Repeat buyers"].startswith(f"+{(buyers['frequency_days'] >= 2).mean() * 100:.1f} points")
+    assert all(t["change"] is None for t in segments.tiles(Release(*company()))["tiles"]), (
+        "the first has none"
+    )
+
+
+def test_a_segment_tells_its_week_its_recency_and_whom_it_reaches(release):
+    tables, manifest = release
+    tables[CLASS_FACTS] = pd.DataFrame(
+        [("rfm", "champions", 400, 12.0, 0.625), ("rfm", "loyal", 9, 77.0, 0.111)],
+        columns=["scheme", "class", "customers", "median_recency", "reachable"],
+    )
+    blocks = segments.segments(Release(tables, manifest))["schemes"]
+    rows = {row["code"]: row for row in next(b for b in blocks if b["scheme"] == "rfm")["rows"]}
+    champions, loyal = rows["champions"], rows["loyal"]
+    # Eight days ago there were 24 fewer; the line has a point for each of five days.
+    assert champions["change"] == "+24" and len(champions["trend"].split()) == 5
+    assert (champions["recency"], champions["reachable"]) == ("12", "62.5%")
+    assert (loyal["recency"], loyal["reachable"]) == ("–", "–"), "of fewer than k people nothing is told"
+    assert rows["cant_lose"]["change"] == "–", "a week ago there were fewer than k"
+
+
+def test_moves_stand_with_their_causes_and_few_people_are_not_counted(release):
+    tables, manifest = release
+    (block,) = movement.movement(Release(tables, manifest))["blocks"]
+    cells = {
+        (row["label"].en, to.en): cell["text"]
+        for row in block["rows"]
+        for to, cell in zip(block["targets"], row["cells"], strict=True)
+        if cell["text"]
+    }
+    assert cells == {
+        ("loyal", "champions"): "31",
+        ("champions", "loyal"): "14",
+        ("Entered", "new"): "<10",
+        ("new", "Left"): "≥10",  # a lone masked one could be worked out from a sum
+    }
+    causes = {c["label"].en: c["customers"] for c in block["causes"]}
+    assert causes == {
+        "Own order": "25",
+        "Time passed": "14",
+        "Cut points moved": "<10",
+        "Entered": "<10",
+        "Left": "12",
+    }
+    stages = movement.flow(Release(tables, manifest))
+    assert stages["month"] == "2026-04" and "77" not in {
+        c["text"] for r in stages["rows"] for c in r["cells"]
+    }
+
+
+def test_what_is_short_comes_first_and_the_verdict_has_its_reason(release):
+    text = Page(render_page(*release)).text
+    shown = text[text.index("Is there enough data") :][:1200]
+    assert "1 not met" in shown and "The formula is used" in shown and "Fixed cut-offs hold" not in shown
+    assert shown.index("Days of history") < shown.index("Buyers") < shown.index("not better by 5 %")
+
+
 # heat map and suppression
 
 
@@ -875,7 +979,16 @@ def test_curve_falls_where_customers_cost_money():
 # in a real browser
 
 
-def open_in_chromium(file: Path, scratch: Path) -> tuple[str, list[str]]:
+def searchable(release: tuple, made: Settings, folder: Path) -> str:
+    """A page with the files of its customers beside it."""
+    tables, manifest = release
+    manifest["customers"] = customers.write(made, candidate(folder))
+    html = render_page(tables, manifest)
+    (folder / "index.html").write_text(html, "utf-8")
+    return html
+
+
+def open_in_chromium(file: Path, scratch: Path, at: str = "") -> tuple[str, list[str]]:
     """(DOM after rendering, addresses that the page asked for).
 
     The browser's own errands (clock, updates) also show in its network log; they have no page as initiator.
@@ -903,8 +1016,9 @@ def open_in_chromium(file: Path, scratch: Path) -> tuple[str, list[str]]:
             "--host-resolver-rules=MAP * ~NOTFOUND",
             f"--user-data-dir={scratch / 'profile'}",
             f"--log-net-log={log}",
+            "--virtual-time-budget=5000",
             "--dump-dom",
-            file.as_uri(),
+            f"{file.as_uri()}{at}",
         ],
         capture_output=True,
         text=True,
@@ -918,8 +1032,7 @@ def open_in_chromium(file: Path, scratch: Path) -> tuple[str, list[str]]:
 
 
 @pytest.mark.browser
-def test_opened_from_a_file_it_reads_in_both_languages_and_asks_nobody(release, tmp_path):
-    html = render_page(*release)
+def test_opened_from_a_file_it_reads_in_both_languages_and_asks_nobody(release, tmp_path, settings):  # noqa: F811
     outside = ["http://outside.invalid/pixel.png", "https://fonts.invalid/font.css"]
     control = tmp_path / "control.html"
     control.write_text(
@@ -929,10 +1042,16 @@ def test_opened_from_a_file_it_reads_in_both_languages_and_asks_nobody(release, 
         "a request must show when there is one"
     )
 
-    page = tmp_path / "index.html"
-    page.write_text(html, "utf-8")
-    dom, asked = open_in_chromium(page, tmp_path / "page")
+    # With the search: from a file, with a customer who may be shown.
+    html = searchable(release, settings, tmp_path / "release")
+    page = tmp_path / "release" / "index.html"
+    dom, asked = open_in_chromium(page, tmp_path / "page", f"#customer={token(6)}")
     assert asked == []
+    answer = dom[dom.index('id="answer"') :]
+    answer = Page(answer[: answer.index("</section>")]).text
+    assert "Last purchase 12 days ago, 3 purchase days, net spend 99.50; scores R4 F2 M3, class HLL" in answer
+    assert "忠诚客户" in answer and "PROFIT" not in answer
+    assert "06ab…abab" in answer and token(6) not in dom, "ids are masked"
     text = Page(dom).text
     for words in (
         "客户分层报告",
@@ -948,5 +1067,8 @@ def test_opened_from_a_file_it_reads_in_both_languages_and_asks_nobody(release, 
     planted = html.replace(
         "<main>", f'<main><img src="{outside[0]}"><link rel="stylesheet" href="{outside[1]}">'
     )
+    planted = planted.replace("</body>", f'<script src="{outside[0]}"></script></body>')
     page.write_text(planted, "utf-8")
-    assert open_in_chromium(page, tmp_path / "planted")[1] == []
+    # Nobody of this token may be shown: her file is asked for, and says so.
+    dom, asked = open_in_chromium(page, tmp_path / "planted", f"#customer={token(7)}")
+    assert asked == [] and "shows nobody of this token" in dom

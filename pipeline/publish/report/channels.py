@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline.publish.report import charts
 from pipeline.publish.report import numbers as fmt
-from pipeline.publish.report.labels import say
+from pipeline.publish.report.labels import Text, known, say
 from pipeline.publish.report.release import Release, bar, first_column, text_of
 
 
@@ -42,10 +42,15 @@ def channels(release: Release) -> dict:
         )
         if (column := first_column(frame, *names)) and frame[column].notna().any()
     }
-    keyed = frame.assign(_channel=frame[who].map(text_of))
+    ids = frame["channel_id"] if "channel_id" in frame.columns else frame[who]
+    keyed = frame.assign(_channel=ids.map(text_of))
     found = [
-        (channel, part, {key: fmt.total(part[column]) for key, column in measures.items()})
-        for channel, part in keyed.groupby("_channel", sort=True)
+        (
+            channel_label(part.iloc[0], who),
+            part,
+            {key: fmt.total(part[column]) for key, column in measures.items()},
+        )
+        for _, part in keyed.groupby("_channel", sort=True)
     ]
     found.sort(key=lambda entry: (-(entry[2]["revenue"] or Decimal(0)), entry[0]))
     overall = {key: fmt.add(sums[key] for _, _, sums in found) for key in measures}
@@ -55,11 +60,21 @@ def channels(release: Release) -> dict:
             channel_row(release, channel, sums, overall["revenue"]) | {"trend": weekly(part, revenue)}
             for channel, part, sums in found
         ],
-        "total": channel_row(release, "", overall, overall["revenue"]),
+        "total": channel_row(release, Text("", ""), overall, overall["revenue"]),
     }
 
 
-def channel_row(release: Release, channel: str, sums: Mapping, everything: Decimal | None) -> dict:
+def channel_label(row: Mapping, who: str) -> Text:
+    """The name as the source gives it; in English the kind of channel with its id, as names come in one language."""
+    code = text_of(row.get("channel_id"))
+    name = text_of(row[who]) or code or fmt.DASH
+    kind = known("channel_group", text_of(row.get("channel_group")))
+    if not kind:
+        return known("channel_group", code) or Text(name, name)
+    return Text(name, f"{kind.en} ({code})" if code else kind.en)
+
+
+def channel_row(release: Release, channel: Text, sums: Mapping, everything: Decimal | None) -> dict:
     share = fmt.ratio(sums["revenue"], everything)
     plain = {"sessions", "orders"}
     cells = {
@@ -67,7 +82,7 @@ def channel_row(release: Release, channel: str, sums: Mapping, everything: Decim
         for key, value in sums.items()
     }
     return {
-        "channel": channel or fmt.DASH,
+        "channel": channel,
         "cells": cells,
         "share": fmt.percent(share),
         "share_bar": bar(share),

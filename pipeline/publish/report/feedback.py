@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pipeline.publish.report import charts
 from pipeline.publish.report import numbers as fmt
-from pipeline.publish.report.labels import Text, say
+from pipeline.publish.report.labels import Text, known, say
 from pipeline.publish.report.release import Release, cell, is_null, text_of
 
 NPS_READABLE_FROM = 200  # answers: ±10 points at 95 % need 173 to 266
@@ -24,10 +24,21 @@ SCOPE_COLUMNS = (
 )
 
 
-def scope_of(row: Mapping) -> Text:
-    parts = [text_of(row[column]) for column in SCOPE_COLUMNS if column in row and not is_null(row[column])]
-    parts = [part for part in parts if part not in ("all", "overall", "total")]
-    return Text(" · ".join(parts), " · ".join(parts)) if parts else say("feedback.all")
+def scope_of(row: Mapping, release: Release | None = None) -> Text:
+    """Which answers a row counts. A survey that is named after its kind and wave is told by these."""
+    codes = {c: text_of(row[c]) for c in SCOPE_COLUMNS if c in row and not is_null(row[c])}
+    codes = {c: code for c, code in codes.items() if code not in ("all", "overall", "total")}
+    if not codes:
+        return say("feedback.all")
+    kind, _, rest = codes.get("survey_id", "").partition("-")
+    if known("survey_kind", kind.lower()) and rest == codes.get("wave"):
+        codes["survey_id"] = kind.lower()
+    parts = [
+        (known("survey_kind", code) if column == "survey_id" else None)
+        or (release.class_text("rfm", code) if release and column == "segment" else Text(code, code))
+        for column, code in codes.items()
+    ]
+    return Text(" · ".join(part.zh for part in parts), " · ".join(part.en for part in parts))
 
 
 def nps_headline(release: Release) -> Mapping | None:
@@ -85,7 +96,7 @@ def nps_row(release: Release, row: Mapping) -> dict:
     n = fmt.exact(row["n"])
     masked = n is None or 0 < n < release.k or bool(cell(row, "is_suppressed"))
     shown = {
-        "scope": scope_of(row),
+        "scope": scope_of(row, release),
         "n": f"<{release.k}" if masked else fmt.count(n),
         "bars": [],
         "nps": fmt.DASH,
@@ -123,7 +134,7 @@ def csat_row(release: Release, row: Mapping) -> dict:
     top = cell(row, "csat", "top2_share", "csat_share", "csat_rate")
     mean = cell(row, "mean", "mean_score", "csat_mean", "score_mean")
     return {
-        "scope": scope_of(row),
+        "scope": scope_of(row, release),
         "n": f"<{release.k}" if masked else fmt.count(n),
         "top": fmt.percent(None if masked else top),
         "mean": fmt.count(None if masked else mean, 2),

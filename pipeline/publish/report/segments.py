@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.publish.report import numbers as fmt
 from pipeline.publish.report.feedback import nps_tile
-from pipeline.publish.report.labels import Text, display_order, known, say
+from pipeline.publish.report.labels import Text, display_order, group, known, say
 from pipeline.publish.report.movement import trends
 from pipeline.publish.report.release import Release, bar, cell, text_of
 
@@ -90,7 +90,10 @@ def segments(release: Release) -> dict:
     if gap:
         return {"gap": gap}
     summary = release.tables["audiences.segment_summary"]
-    names = sorted(summary["scheme"].astype(str).unique(), key=lambda s: (order_of(SCHEMES, s), s))
+    further = tuple(group("scheme"))
+    names = sorted(
+        summary["scheme"].astype(str).unique(), key=lambda s: (order_of(SCHEMES, s), order_of(further, s), s)
+    )
     trend_gap, moved = trends(release)
     facts = class_facts(release)
     blocks = [
@@ -99,6 +102,7 @@ def segments(release: Release) -> dict:
     ]
     return {
         "schemes": blocks,
+        "open": sum(name in SCHEMES for name in names),
         "trend_gap": trend_gap,
         "masked": any(row["masked"] for block in blocks for row in block["rows"]),
         "k": release.k,

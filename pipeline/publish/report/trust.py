@@ -45,8 +45,15 @@ def check_row(check: Mapping) -> dict:
         "level_text": known("level", level) or Text(level, level),
         "observed": fmt.brief(check.get("observed")),
         "limit": fmt.brief(check.get("limit")),
-        "description": text_of(check.get("description")),
+        "description": described(check),
     }
+
+
+def described(check: Mapping) -> Text | None:
+    """What it means that the check did not pass; in Chinese where the page has words for it."""
+    said = text_of(check.get("description"))
+    words = known("check", text_of(check.get("check")))
+    return Text(words.zh if words else said, said or words.en if words else said) if said or words else None
 
 
 def quality(release: Release) -> dict:

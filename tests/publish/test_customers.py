@@ -1,0 +1,141 @@
+"""The files of single customers beside the page: who is in them, who never is, and that the gates look."""
+
+import json
+import re
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import duck
+from pipeline.privacy.consent import Refusals
+from pipeline.publish import customers, withheld
+from pipeline.settings import Settings
+
+DAY = date(2026, 4, 1)
+
+
+def token(n: int) -> str:
+    return f"{n:x}".rjust(2, "0") + "ab" * 15
+
+
+def candidate(folder: Path, people: int = 40, code: str = "SCORED|12|3|99.50|R4 F2 M3|HLL") -> Path:
+    """A release folder with the tables that the files are made of."""
+    members = [
+        {
+            "customer_key": token(n * 6),
+            "scheme": scheme,
+            "class": "loyal" if scheme == "rfm" else "A",
+            "since_date": DAY,
+            "reason_codes": code if scheme == "rfm" else "PROFIT_RANK|1|1|1|1",
+            "consent_email": True,
+        }
+        for n in range(people)
+        for scheme in ("abc", "rfm")
+    ]
+    everybody = [
+        {"customer_key": token(n), "action_scheme": "rfm", "action_class": "loyal"} for n in range(people * 6)
+    ]
+    summary = [
+        {"scheme": "rfm", "class": "loyal", "class_label_zh": "忠诚客户", "class_label_en": "Loyal"},
+        {"scheme": "abc", "class": "A", "class_label_zh": "A类客户", "class_label_en": "Class A"},
+    ]
+    for name, rows in {
+        "audiences/segment_membership": members,
+        "audiences/segment_summary": summary,
+        "segments/customer_360": everybody,
+    }.items():
+        path = folder / "tables" / f"{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    return folder
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(tmp_path / "home", tmp_path / "landing", None, "Asia/Shanghai", None, None)
+
+
+def read(path: Path) -> dict:
+    """The value that a file hands to the page."""
+    (told,) = re.findall(r"^strata\w+\((.*)\);$", path.read_text(encoding="utf-8"), re.S)
+    return json.loads(told)
+
+
+def shown(folder: Path) -> dict:
+    found: dict = {}
+    for path in sorted((folder / customers.FOLDER).glob("*.js")):
+        if path.name != "words.js":
+            part = read(path)
+            assert {key[: len(path.stem)] for key in part} == {path.stem}, "where the page looks for them"
+            found |= part
+    return found
+
+
+def test_every_member_is_in_the_file_of_its_first_digits_and_nobody_else(
+    settings: Settings, tmp_path: Path
+) -> None:
+    folder = candidate(tmp_path / "c")
+    assert customers.write(settings, folder) == {"customers": 40, "digits": 1}
+    found = shown(folder)
+    assert set(found) == {token(n * 6) for n in range(40)}
+    assert found[token(6)] == {
+        "a": "rfm|loyal",
+        "c": [
+            ["abc", "A", "2026-04-01", "PROFIT_RANK|1|1|1|1"],
+            ["rfm", "loyal", "2026-04-01", "SCORED|12|3|99.50|R4 F2 M3|HLL"],
+        ],
+    }
+    words = read(folder / "customers" / "words.js")
+    assert words["classes"]["rfm"] == {"loyal": ["忠诚客户", "Loyal"]}
+    assert words["reasons"]["rfm|SCORED"][1].startswith("Last purchase {1} days ago")
+    with duck.connect([folder]) as con:
+        keys = con.execute(customers.keys(folder) or "").fetchall()
+    assert {row[0] for row in keys} == set(found), "what the gates read"
+
+
+def test_more_people_are_in_more_and_smaller_files(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(customers, "_DIGITS", ((5, 1), (30, 2)))
+    folder = candidate(tmp_path / "c")
+    assert customers.write(settings, folder) == {"customers": 40, "digits": 3}
+    assert len(shown(folder)) == 40 and (folder / "customers" / "06a.js").is_file()
+
+
+def test_text_of_the_data_stays_text(settings: Settings, tmp_path: Path) -> None:
+    hard = 'STATED|"}); alert(1); //|</script>|\\|\u2028'
+    folder = candidate(tmp_path / "c", code=hard)
+    customers.write(settings, folder)
+    assert shown(folder)[token(0)]["c"][1][3] == hard
+
+
+def test_without_an_audience_table_there_are_no_files(settings: Settings, tmp_path: Path) -> None:
+    assert customers.write(settings, tmp_path) is None and customers.keys(tmp_path) is None
+    folder = candidate(tmp_path / "c", people=1)
+    path = folder / "tables" / "audiences" / "segment_membership.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    assert customers.write(settings, folder) is None and not (folder / "customers").exists()
+
+
+@pytest.mark.parametrize("kind", ["unprofiled", "unmarketed"])
+def test_q_17_finds_who_refused_in_the_files_alone(settings: Settings, tmp_path: Path, kind: str) -> None:
+    folder = candidate(tmp_path / "c")
+    customers.write(settings, folder)
+    gone = token(6)
+    for path in (folder / "tables").rglob("*.parquet"):
+        table = pq.read_table(path)
+        if "customer_key" in table.column_names:
+            kept = [row for row in table.to_pylist() if row["customer_key"] != gone]
+            pq.write_table(pa.Table.from_pylist(kept, table.schema), path)
+    refused = Refusals(
+        frozenset({gone} if kind == "unprofiled" else ()),
+        frozenset({gone} if kind == "unmarketed" else ()),
+        {},
+    )
+    with duck.connect([folder]) as con:
+        withheld.register(con, refused)
+        stopped = withheld.still_published(con, folder)
+    assert not stopped.passed and stopped.examples == (gone,) and stopped.gate == "Q-17"
