@@ -361,7 +361,7 @@ def _group(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns) -> Orde
             {", ".join(key.format(*pair) for pair in keys)},
             count(*) as rows_n,
             sum(amount) as net,
-            count(case when amount > 0 then 1 end) as sales_n,
+            count(case when amount >= 0 then 1 end) as sales_n,
             count(case when amount < 0 then 1 end) as returns_n
         from typed
         group by all
