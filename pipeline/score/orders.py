@@ -95,8 +95,8 @@ def read(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, scratch: 
             which of two numbers of its dates is the month.
     """
     with plainly(file):
-        open_typed(con, file, columns, scratch)
-        return _group(con, file, columns)
+        has_signs = open_typed(con, file, columns, scratch)
+        return _group(con, file, columns, has_signs=has_signs)
 
 
 @contextmanager
@@ -342,10 +342,10 @@ def _day_first(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, kin
     return first > 12
 
 
-def open_typed(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, scratch: Path) -> None:
+def open_typed(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, scratch: Path) -> bool:
     """Make the temp view `typed`, a row per row of the file: problem (position in PROBLEMS, null for a good row),
     customer_id, day, amount, order_id, the bit of the currency sign (null where there is none), and the date and amount
-    as given.
+    as given. True where amounts are text and may have a currency sign.
 
     Args and errors as of `read`.
     """
@@ -375,9 +375,10 @@ def open_typed(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, scr
         )
         """
     )
+    return types[columns.amount] == "VARCHAR"
 
 
-def _group(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns) -> OrderFile:
+def _group(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, *, has_signs: bool) -> OrderFile:
     """One pass over the file: rows that cannot be read form groups of their own."""
     key = "case when problem is null then {} end as {}"
     keys = [
@@ -394,8 +395,8 @@ def _group(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns) -> Orde
             count(*) as rows_n,
             sum(amount) as net,
             count(case when amount >= 0 then 1 end) as sales_n,
-            count(case when amount < 0 then 1 end) as returns_n,
-            bit_or(currency) as currency
+            count(case when amount < 0 then 1 end) as returns_n
+            {", bit_or(currency) as currency" if has_signs else ""}
         from typed
         group by all
         """
@@ -404,7 +405,8 @@ def _group(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns) -> Orde
         f"create temp view moved as select customer_id, {'order_id' if columns.order else 'null'} as order_id, "
         "day, net, sales_n, returns_n from grouped where problem is null"
     )
-    refuse_mixed_currencies(con, file, columns, "grouped")
+    if has_signs:
+        refuse_mixed_currencies(con, file, columns, "grouped")
     found = OrderFile()
     for problem, rows in con.execute("select problem, sum(rows_n) from grouped group by problem").fetchall():
         found.rows += int(rows)
