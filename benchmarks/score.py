@@ -1,17 +1,19 @@
 """`strata score` beside peers that score the same order lines, each a process of its own, runs interleaved.
 
-    python -m benchmarks.score --rows 1000000 [--runs 3] [--form parquet|csv] [--json FILE]
+    python -m benchmarks.score --rows 10000000 [--runs 3] [--form parquet|csv] [--peers …] [--peer-python …/bin/python] [--json FILE]
 
 | system | what runs |
 |---|---|
 | ours | `strata score FILE … --preset rf25 --out OUT`: bad rows counted, cut points frozen, exact money, ids as given |
 | pandas | the same scores in pandas 3, vectorised: read, group, quantiles, grid, write; floats for money |
 | duckdb | the same in one hand-written DuckDB query on doubles, without any check |
-| ntile | what RFM packages on DuckDB do (openretailscience among them): one group by, three `ntile(5)`; equal values part |
+| ntile | what RFM packages on DuckDB do, by hand: one group by, three `ntile(5)`; equal values part |
+| openretailscience | `openretailscience_peer.py`: the package itself, in the environment of `--peer-python`; skipped loudly where that has none |
 
 The as-of date is the first of a month, so that cut points are those of that day for every system. `ours` must equal `pandas` and
-`duckdb` in every score and segment, or the exit code is 1. `ntile` is timed and not compared: how many customers get
-another score than somebody with the same value is printed.
+`duckdb` in every score and segment, or the exit code is 1. `ntile` and `openretailscience` are timed and not compared,
+because their scores are others by design: how many customers get another score than somebody with the same value is
+printed. `score_over_openretailscience` is the ratio of CPU seconds, which stands when others load the machine.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -70,7 +73,7 @@ def run_pandas(file: Path, out: Path) -> None:
         orders["amount"] = orders["amount"].astype("float64")
     end = pd.Timestamp(AS_OF)
     start = end - pd.Timedelta(days=365)
-    bought = orders[orders["amount"] > 0].drop_duplicates(["customer", "ordered_on"])
+    bought = orders[orders["amount"] >= 0].drop_duplicates(["customer", "ordered_on"])
     facts = pd.DataFrame(index=pd.Index(orders["customer"].unique(), name="customer_id"))
     facts["recency_days"] = (end - bought.groupby("customer")["ordered_on"].max()).dt.days
     inside = bought[bought["ordered_on"] >= start]
@@ -102,8 +105,8 @@ def _source(file: Path) -> str:
 
 
 FACTS = """
-    select customer as customer_id, date '{d}' - max(ordered_on) filter (amount > 0) as recency_days,
-        count(distinct case when amount > 0 and ordered_on >= date '{d}' - 365 then ordered_on end) as frequency,
+    select customer as customer_id, date '{d}' - max(ordered_on) filter (amount >= 0) as recency_days,
+        count(distinct case when amount >= 0 and ordered_on >= date '{d}' - 365 then ordered_on end) as frequency,
         coalesce(round(sum(amount::double) filter (ordered_on >= date '{d}' - 365), 4), 0) as monetary
     from {source} group by customer
 """
@@ -151,9 +154,21 @@ def run_ntile(file: Path, out: Path) -> None:
 
 
 PEERS = {"pandas": run_pandas, "duckdb": run_duckdb, "ntile": run_ntile}
+# Those that give the scores of rf25.
+SAME = ("pandas", "duckdb")
+PACKAGE = "openretailscience"
+_SCRIPT = Path(__file__).with_name("openretailscience_peer.py")
 
 
-def command(system: str, file: Path, out: Path) -> list[str]:
+def has_package(python: str) -> bool:
+    return (
+        subprocess.run([python, "-c", f"import {PACKAGE}"], capture_output=True, check=False).returncode == 0
+    )
+
+
+def command(system: str, file: Path, out: Path, peer_python: str = sys.executable) -> list[str]:
+    if system == PACKAGE:
+        return [peer_python, str(_SCRIPT), str(file), str(out), AS_OF]
     if system != "ours":
         return [sys.executable, "-m", "benchmarks.score", "--one", system, str(file), str(out)]
     named = ["--customer", "customer", "--date", "ordered_on", "--amount", "amount", "--as-of", AS_OF]
@@ -169,25 +184,38 @@ def differences(ours: Path, theirs: Path) -> int:
     return int(row[0]) if row else 0
 
 
-def parted(out: Path) -> int:
-    """Customers who share their frequency with somebody of another score."""
+def parted(out: Path, value: str = "frequency", score: str = "f_score") -> int:
+    """Customers who share a value with somebody of another score."""
     row = duckdb.sql(
-        f"select coalesce(sum(n), 0) from (select count(*) as n from '{out}' where f_score is not null "
-        "group by frequency having min(f_score) <> max(f_score))"
+        f"select coalesce(sum(n), 0) from (select count(*) as n from '{out}' where {score} is not null "
+        f"group by {value} having min({score}) <> max({score}))"
     ).fetchone()
     return int(row[0]) if row else 0
 
 
-def compare(folder: Path, rows: int, runs: int, form: str) -> dict[str, object]:
-    """Run every system `runs` times, interleaved; print medians and ratios to pandas."""
+MEASURES = {"recency_days": "r_score", "frequency": "f_score", "monetary": "m_score"}
+
+
+def compare(
+    folder: Path, rows: int, runs: int, form: str, peers: list[str], peer_python: str
+) -> dict[str, object]:
+    """Run every system `runs` times, interleaved; print medians and the ratios of ours to each."""
     file = prepare(folder, rows, form)
-    systems = ["ours", *PEERS]
+    systems = ["ours", *peers]
+    skipped = None
+    if PACKAGE in peers and not has_package(peer_python):
+        skipped = f"{PACKAGE}: {peer_python} has none: --peer-python names an interpreter that has"
+        print(f"SKIPPED: {skipped}", file=sys.stderr)
+        systems.remove(PACKAGE)
     samples: dict[str, list[Sample]] = {system: [] for system in systems}
     outs = {system: folder / f"{system}.parquet" for system in systems}
-    for _ in range(runs):
-        for system in systems:
-            samples[system].append(measure(command(system, file, outs[system]), folder / system))
-    differing = {peer: differences(outs["ours"], outs[peer]) for peer in ("pandas", "duckdb")}
+    for number in range(runs):
+        # A fixed order would always give the same system the file cache that the one before it has filled.
+        shift = number % len(systems)
+        for system in systems[shift:] + systems[:shift]:
+            asked = command(system, file, outs[system], peer_python)
+            samples[system].append(measure(asked, folder / system))
+    differing = {peer: differences(outs["ours"], outs[peer]) for peer in SAME if peer in systems}
     found = {
         system: {
             "wall_s": statistics.median(s.wall_s for s in taken),
@@ -199,13 +227,21 @@ def compare(folder: Path, rows: int, runs: int, form: str) -> dict[str, object]:
     print(
         f"{rows:,} order lines ({form}, {file.stat().st_size / 1e6:.0f} MB), {runs} runs, {os.cpu_count()} cores"
     )
-    print(f"{'system':<8}{'wall s':>9}{'CPU s':>9}{'peak MB':>9}   ours ÷ it: wall, CPU, memory")
+    print(f"{'system':<18}{'wall s':>9}{'CPU s':>9}{'peak MB':>9}   ours ÷ it: wall, CPU, memory")
     for system, got in found.items():
         ratios = "  ".join(f"{found['ours'][key] / got[key]:.2f}" for key in got)
-        print(f"{system:<8}{got['wall_s']:>9.2f}{got['cpu_s']:>9.2f}{got['peak_mb']:>9.0f}   {ratios}")
+        print(f"{system:<18}{got['wall_s']:>9.2f}{got['cpu_s']:>9.2f}{got['peak_mb']:>9.0f}   {ratios}")
     print(f"customers that differ from ours: {differing}")
-    split = {system: parted(outs[system]) for system in ("ours", "ntile")}
-    print(f"customers who share their frequency with another score: {split}")
+    split = {
+        system: {value: parted(outs[system], value, score) for value, score in MEASURES.items()}
+        for system in systems
+        if system not in SAME
+    }
+    for system, parts in split.items():
+        told = ", ".join(f"{value} {n:,}" for value, n in parts.items())
+        print(f"customers whose equal has another score, {system}: {told}")
+    ratio = found["ours"]["cpu_s"] / found[PACKAGE]["cpu_s"] if PACKAGE in found else None
+    print(f"score_over_openretailscience: {'not measured' if ratio is None else f'{ratio:.2f}'}")
     return {
         "rows": rows,
         "form": form,
@@ -213,6 +249,8 @@ def compare(folder: Path, rows: int, runs: int, form: str) -> dict[str, object]:
         "systems": found,
         "differing": differing,
         "parted": split,
+        "score_over_openretailscience": ratio,
+        "skipped": skipped,
     }
 
 
@@ -223,6 +261,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--form", choices=["parquet", "csv"], default="parquet")
+    parser.add_argument("--peers", nargs="*", choices=[*PEERS, PACKAGE], default=[*PEERS, PACKAGE])
+    parser.add_argument("--peer-python", default=sys.executable, help=f"interpreter that has {PACKAGE}")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--one", nargs=3, metavar=("SYSTEM", "FILE", "OUT"), help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -230,11 +270,11 @@ def main() -> None:
         PEERS[given.one[0]](Path(given.one[1]), Path(given.one[2]))
         return
     with tempfile.TemporaryDirectory() as folder:
-        result = compare(Path(folder), given.rows, given.runs, given.form)
+        result = compare(Path(folder), given.rows, given.runs, given.form, given.peers, given.peer_python)
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
         given.json.write_text(json.dumps(result, indent=1))
-    if any(result["differing"].values()) or result["parted"]["ours"]:
+    if any(result["differing"].values()) or any(result["parted"]["ours"].values()):
         sys.exit(1)
 
 

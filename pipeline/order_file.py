@@ -99,6 +99,7 @@ def _opened(
             customer_id,
             day as ordered_on,
             amount,
+            currency,
             case
                 when problem is not null then case problem {names} end
                 when year(day) < {_FIRST_YEAR} then 'unreadable_date'
@@ -107,6 +108,7 @@ def _opened(
         from typed
         """
     )
+    reading.refuse_mixed_currencies(con, path, columns, RELATION)
     groups = con.execute(
         f"select skipped, count(*), min(ordered_on), max(ordered_on) from {RELATION} group by all"
     ).fetchall()

@@ -37,6 +37,8 @@ PROBLEMS = {
     "broken_line": ("行结构损坏", "a line that is broken as such"),
 }
 _CODES = tuple(PROBLEMS)
+# One bit each; what a plain number is in, the file does not say.
+_CURRENCIES = ("¥￥元", "$", "£", "€")
 
 
 @dataclass
@@ -89,12 +91,12 @@ def read(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, scratch: 
         scratch: folder for a copy in UTF-8 where the file has another encoding.
 
     Raises:
-        StrataError: the file cannot be read, lacks a column, has no readable row, or leaves open which of two numbers
-            of its dates is the month.
+        StrataError: the file cannot be read, lacks a column, has no readable row or several currencies, or leaves open
+            which of two numbers of its dates is the month.
     """
     with plainly(file):
-        open_typed(con, file, columns, scratch)
-        return _group(con, file, columns)
+        has_signs = open_typed(con, file, columns, scratch)
+        return _group(con, file, columns, has_signs=has_signs)
 
 
 @contextmanager
@@ -279,6 +281,34 @@ def _amount_sql(column: str, kind: str) -> str:
     return f"case when {plain} is not null then {plain} else {other} end"
 
 
+def _currency_sql(column: str, kind: str) -> str:
+    if kind != "VARCHAR":
+        return "cast(null as utinyint)"
+    signs = " ".join(
+        f"when regexp_matches({column}, {literal(f'[{signs}]')}) then {1 << i}"
+        for i, signs in enumerate(_CURRENCIES)
+    )
+    # Nested, because nearly all files have plain numbers and a sign costs a search.
+    return (
+        f"cast(case when try_cast({column} as decimal(18, 4)) is null then case {signs} end end as utinyint)"
+    )
+
+
+def refuse_mixed_currencies(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, bits: str) -> None:
+    """Raise StrataError where amounts are in several currencies: there is no rate by which they could be added.
+
+    Args:
+        bits: SQL of the relation whose column `currency` has the bits of `typed`.
+    """
+    (seen,) = con.execute(f"select bit_or(currency) from {bits}").fetchone() or (None,)
+    signs = [signs[0] for i, signs in enumerate(_CURRENCIES) if (seen or 0) >> i & 1]
+    if len(signs) > 1:
+        raise StrataError(
+            f"{file.name}: column {columns.amount!r} has amounts in {' and '.join(signs)}, and no rate is known; "
+            "give amounts of one currency"
+        )
+
+
 def _day_first(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, kind: str) -> bool | None:
     """Whether 3/4/2026 is the third of April here. None where no date is written like that."""
     column = quote(columns.date)
@@ -312,9 +342,10 @@ def _day_first(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, kin
     return first > 12
 
 
-def open_typed(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, scratch: Path) -> None:
+def open_typed(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, scratch: Path) -> bool:
     """Make the temp view `typed`, a row per row of the file: problem (position in PROBLEMS, null for a good row),
-    customer_id, day, amount, order_id, and the date and amount as given.
+    customer_id, day, amount, order_id, the bit of the currency sign (null where there is none), and the date and amount
+    as given. True where amounts are text and may have a currency sign.
 
     Args and errors as of `read`.
     """
@@ -337,15 +368,17 @@ def open_typed(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, scr
                 {_date_sql(day, types[columns.date], day_first)} as day,
                 {_amount_sql(amount, types[columns.amount])} as amount,
                 {order} as order_id,
+                {_currency_sql(amount, types[columns.amount])} as currency,
                 {day} as given_date,
                 {amount} as given_amount
             from given
         )
         """
     )
+    return types[columns.amount] == "VARCHAR"
 
 
-def _group(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns) -> OrderFile:
+def _group(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns, *, has_signs: bool) -> OrderFile:
     """One pass over the file: rows that cannot be read form groups of their own."""
     key = "case when problem is null then {} end as {}"
     keys = [
@@ -361,8 +394,9 @@ def _group(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns) -> Orde
             {", ".join(key.format(*pair) for pair in keys)},
             count(*) as rows_n,
             sum(amount) as net,
-            count(case when amount > 0 then 1 end) as sales_n,
+            count(case when amount >= 0 then 1 end) as sales_n,
             count(case when amount < 0 then 1 end) as returns_n
+            {", bit_or(currency) as currency" if has_signs else ""}
         from typed
         group by all
         """
@@ -371,6 +405,8 @@ def _group(con: duckdb.DuckDBPyConnection, file: Path, columns: Columns) -> Orde
         f"create temp view moved as select customer_id, {'order_id' if columns.order else 'null'} as order_id, "
         "day, net, sales_n, returns_n from grouped where problem is null"
     )
+    if has_signs:
+        refuse_mixed_currencies(con, file, columns, "grouped")
     found = OrderFile()
     for problem, rows in con.execute("select problem, sum(rows_n) from grouped group by problem").fetchall():
         found.rows += int(rows)

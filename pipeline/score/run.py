@@ -24,7 +24,6 @@ REASONS = {
     "bought_before_window": ("最近一次购买早于窗口", "last bought before the window"),
     "all_returned": ("所购订单已全部退回", "every order came back in full"),
     "returns_only": ("只有退货记录", "returns only, no purchase"),
-    "zero_price_only": ("只有零金额记录", "nothing but rows of amount 0"),
     "future_only": ("全部记录在基准日或之后", "all rows lie on the as-of date or after it"),
 }
 

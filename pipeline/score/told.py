@@ -33,7 +33,7 @@ def notes(scored: Scored, *, with_values: bool) -> list[tuple[str, str]]:
         found.append(
             (
                 "窗口内没有任何购买：请检查 --as-of 与金额列",
-                "nobody bought in the window: is --as-of right, and are sales above 0 in the amount column?",
+                "nobody bought in the window: is --as-of right, and are only returns below 0 in the amount column?",
             )
         )
     if scored.file.bad:

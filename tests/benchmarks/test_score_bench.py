@@ -24,6 +24,15 @@ def test_the_peers_give_what_strata_score_gives(tmp_path: Path, form: str) -> No
     assert bench.parted(outs["ntile"]) > 0
 
 
+def test_a_package_that_is_not_there_is_skipped_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "has_package", lambda python: False)
+    found = bench.compare(tmp_path, 2000, 1, "parquet", [bench.PACKAGE], "python-without")
+    assert "SKIPPED: openretailscience: python-without has none" in capsys.readouterr().err
+    assert (list(found["systems"]), found["score_over_openretailscience"]) == (["ours"], None)
+
+
 def test_a_difference_is_seen(tmp_path: Path) -> None:
     one, other = tmp_path / "one.parquet", tmp_path / "other.parquet"
     row = (

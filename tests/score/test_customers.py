@@ -8,7 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.clv import histories
+from pipeline.order_file import open_orders
 from pipeline.score import presets
+from pipeline.score.orders import Columns
 from pipeline.score.told import notes, told
 from tests.score.conftest import AS_OF, Scoring
 
@@ -41,12 +44,10 @@ def test_odd_customers_have_a_class_and_a_reason(scoring: Scoring, preset: str, 
     )
     rows = scoring.rows
     assert {r["segment"] for r in rows.values()} <= set(scored.preset.labels)
-    assert {c: rows[c]["segment"] for c in ("returns", "future", "gift", "giant")} == dict.fromkeys(
-        ("returns", "future", "gift", "giant"), "prospects"
+    assert {c: rows[c]["segment"] for c in ("returns", "future", "giant")} == dict.fromkeys(
+        ("returns", "future", "giant"), "prospects"
     )
-    reasons = {
-        ("prospects", r): 1 for r in ("returns_only", "future_only", "zero_price_only", "all_returned")
-    }
+    reasons = {("prospects", r): 1 for r in ("returns_only", "future_only", "all_returned")}
     if scored.preset.window_days:
         assert rows["lapsed"]["segment"] == "lapsed"
         reasons["lapsed", "bought_before_window"] = 1
@@ -62,6 +63,8 @@ def test_odd_customers_have_a_class_and_a_reason(scoring: Scoring, preset: str, 
         assert row["frequency"] is not None and row["monetary"] is not None
     assert rows["more back than bought"]["m_score"] == 1
     assert rows["giant"]["monetary"] == 0
+    # Goods at price 0 are a purchase without value.
+    assert (rows["gift"]["frequency"], rows["gift"]["monetary"], rows["gift"]["m_score"]) == (1, 0, 1)
 
 
 def test_an_order_that_came_back_is_no_purchase_only_where_the_file_says_so(scoring: Scoring) -> None:
@@ -76,6 +79,29 @@ def test_an_order_that_came_back_is_no_purchase_only_where_the_file_says_so(scor
     assert {c: (r["frequency"], r["monetary"]) for c, r in scoring.rows.items()} == {"a": (0, 0), "b": (1, 1)}
     scoring(rows)
     assert {c: (r["frequency"], r["monetary"]) for c, r in scoring.rows.items()} == {"a": (1, 0), "b": (1, 1)}
+
+
+def test_a_purchase_of_amount_0_is_the_same_to_score_and_clv(scoring: Scoring) -> None:
+    """A day of 0 alone, one beside a sale, one whose order had a return, and one before the window."""
+    rows = [
+        ("free", "2026-03-01", 0, "o1"),
+        ("both", "2026-03-01", 0, "o2"),
+        ("both", "2026-03-01", 5, "o3"),
+        ("both", "2026-02-01", 0, "o4"),
+        ("back", "2026-03-01", 0, "o5"),
+        ("back", "2026-03-02", -5, "o6"),
+        ("only back", "2026-03-02", -5, "o7"),
+        ("sent back", "2026-03-01", 5, "o8"),
+        ("sent back", "2026-03-01", -5, "o8"),
+    ]
+    days = {"free": 1, "both": 2, "back": 1, "only back": 0, "sent back": 0}
+    scoring(rows, order="order")
+    assert {c: r["frequency"] for c, r in scoring.rows.items()} == days
+    with open_orders(scoring.folder / "orders.csv", Columns("customer", "date", "amount"), AS_OF) as file:
+        histories.aggregate(file.con)
+        seen = histories.histories(file.con, AS_OF, period=90)
+        found = dict(zip(seen.customer_id.tolist(), seen.purchases.tolist(), strict=True))
+    assert found == {c: n for c, n in days.items() if n}
 
 
 def test_a_return_counts_from_its_own_day_on(scoring: Scoring) -> None:
@@ -140,7 +166,7 @@ def test_fifty_buyers_are_enough(scoring: Scoring, buyers: int, mode: str) -> No
 
 @pytest.mark.parametrize("preset", ALL)
 def test_a_window_without_a_purchase_is_told_and_no_crash(scoring: Scoring, preset: str) -> None:
-    scored = scoring([("a", "2026-03-01", -1), ("b", "2026-03-01", 0)], preset=preset)
+    scored = scoring([("a", "2026-03-01", -1), ("b", "2026-03-01", -2)], preset=preset)
     assert (scored.buyers, scored.customers) == (0, 2)
     assert any("nobody bought" in en for _, en in notes(scored, with_values=True))
 

@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import StrataError
-from tests.score.conftest import Scoring, write_csv
+from pipeline.order_file import open_orders
+from pipeline.score.orders import Columns
+from tests.score.conftest import AS_OF, Scoring, write_csv
 
 ROWS = [
     ("007", date(2026, 3, 9), "10.10"),
@@ -148,6 +150,28 @@ def test_what_the_column_does_not_tell_is_asked_and_not_guessed(scoring: Scoring
 def test_an_amount_is_read_as_people_write_it(scoring: Scoring, written: str, amount: str) -> None:
     scoring([("a", "2026-03-01", f'"{written}"')])
     assert scoring.rows["a"]["monetary"] == Decimal(amount)
+
+
+def test_amounts_of_two_currencies_are_not_added_up(scoring: Scoring) -> None:
+    """Without a rate there is no sum; one sign, however it is written, is one currency."""
+    scoring(
+        [
+            ("a", "2026-03-01", "¥5"),
+            ("a", "2026-03-02", "￥5"),
+            ("a", "2026-03-03", "5元"),
+            ("b", "2026-03-03", 7),
+        ]
+    )
+    assert {c: r["monetary"] for c, r in scoring.rows.items()} == {"a": 15, "b": 7}
+    mixed = [("a", "2026-03-01", "¥5"), ("b", "2026-03-02", "$5"), ("c", "2026-03-02", "7")]
+    said = "column 'amount' has amounts in ¥ and \\$, and no rate is known; give amounts of one currency"
+    with pytest.raises(StrataError, match=said):
+        scoring(mixed)
+    with (
+        pytest.raises(StrataError, match=said),
+        open_orders(scoring.folder / "orders.csv", Columns("customer", "date", "amount"), AS_OF),
+    ):
+        pass
 
 
 def test_money_is_exact(scoring: Scoring) -> None:
