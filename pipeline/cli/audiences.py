@@ -106,6 +106,49 @@ def export_audiences(
     sys.exit(2 if done.stopped else 0)
 
 
+@audiences.command("deliver")
+@click.argument("destination")
+@click.option("--audience", help="Only this audience; default: all of the destination.")
+@click.option(
+    "--send", is_flag=True, help="Really send. Without it nothing leaves: what would be sent is counted."
+)
+@click.option("--base-url", help="Another address, such as a sandbox's; https, or http on 127.0.0.1.")
+@_policy_option
+@home_option
+@json_option
+@errors_in_one_line
+def deliver_audiences(
+    destination: str,
+    audience: str | None,
+    send: bool,
+    base_url: str | None,
+    policy_folder: Path | None,
+    home: Path | None,
+    as_json: bool,
+) -> None:
+    """Send the adds and removes of the last export to DESTINATION's API. Exit code 2 where the transfer is refused."""
+    settings = settings_of(home)
+    from pipeline.progress import say
+    from pipeline.publish.audiences import catalogue, delivery
+
+    done = delivery.deliver(
+        settings,
+        destination,
+        audience=audience,
+        send=send,
+        base_url=base_url,
+        policy_folder=policy_folder,
+        log=say,
+    )
+    answer(as_json, [one.as_dict() for one in done], catalogue.told_delivery(done))
+    for one in done:
+        if one.status in ("stopped", "refused"):
+            click.echo(
+                f"strata: {one.status}: audience {one.audience} for {destination}: {one.reason}", err=True
+            )
+    sys.exit(max({"refused": 2, "stopped": 1}.get(one.status, 0) for one in done))
+
+
 @audiences.command("ack")
 @click.argument("destination")
 @click.option("--release", help="Release or export that the destination holds; default: its newest export.")

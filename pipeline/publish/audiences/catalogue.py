@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.publish.audiences import policy as policies
+from pipeline.publish.audiences.delivery import Delivered
 from pipeline.publish.audiences.export import Exported
 from pipeline.publish.audiences.normalise import FIELDS
 from pipeline.publish.audiences.profiles import PROFILES
@@ -113,4 +114,33 @@ def told_export(done: Exported) -> str:
             lines.append(f"  {d.reason}")
     if done.folder:
         lines.append(f"files  {done.folder}")
+    return "\n".join(lines)
+
+
+def told_delivery(done: list[Delivered]) -> str:
+    """A line for each audience: what is left to send, what became of what was sent."""
+    form = "{:<16} {:<34} {:>8} {:>6} {:>7} {:>8} {:>7} {:>8}  {}"
+    lines = [
+        form.format(
+            "audience", "export", "requests", "adds", "removes", "accepted", "refused", "withheld", "status"
+        )
+    ]
+    for d in done:
+        lines.append(
+            form.format(
+                d.audience,
+                d.export,
+                d.requests,
+                d.adds,
+                d.removes,
+                d.accepted,
+                d.refused,
+                d.withheld,
+                d.status,
+            )
+        )
+        if d.reason:
+            lines.append(f"  {d.reason}")
+    if any(d.status == "dry_run" for d in done):
+        lines.append(f"nothing was sent to {done[0].host}: --send does")
     return "\n".join(lines)

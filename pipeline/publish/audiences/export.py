@@ -34,7 +34,7 @@ from pipeline.publish.audiences import policy as policies
 from pipeline.publish.audiences import selection, source, writers
 from pipeline.publish.audiences import state as states
 from pipeline.publish.audiences.diff import Diff, Holding
-from pipeline.publish.audiences.policy import Audience, Policy, Target
+from pipeline.publish.audiences.policy import Audience, Destination, Policy, Target
 from pipeline.publish.audiences.profiles import PROFILES, Profile, identifiers, render
 from pipeline.publish.audiences.selection import Chosen
 from pipeline.publish.audiences.writers import Batch, Row
@@ -159,7 +159,7 @@ def export(
     """
     at = (now or datetime.now(UTC)).astimezone(UTC)
     with run_lock(settings, log=log):
-        limits = _policy(_released_for(settings), policy_folder).limits
+        limits = policy_of(released_for(settings), policy_folder).limits
         _prune(settings, at - timedelta(days=limits["outbox_days"]))
         home, planned, chosen = _plan(
             settings, policy_folder, "audience export", audiences, destinations, approved_by.strip()
@@ -279,11 +279,12 @@ def forget(settings: Settings, customer_keys: Collection[str], now: datetime | N
         return folder
 
 
-def _policy(as_of: date, folder: Path | None) -> Policy:
+def policy_of(as_of: date, folder: Path | None) -> Policy:
+    """The policy in force on a day, of the project or of another folder of seeds."""
     return policies.load(as_of, *([folder] if folder else []))
 
 
-def _released_for(settings: Settings) -> date:
+def released_for(settings: Settings) -> date:
     """The as-of date of the current release."""
     manifest = releases.current(settings)
     if manifest is None:
@@ -320,7 +321,7 @@ def _plan(
 ) -> tuple[source.Home, list[Planned], list[Chosen]]:
     """Everything that an export needs, with clear contacts in `snapshot`; nothing is written."""
     # One policy for the whole export: the one in force on the day that the release is for.
-    policy = _policy(_released_for(settings), policy_folder)
+    policy = policy_of(released_for(settings), policy_folder)
     home = source.read(settings, policy.schemes)
     _check_names(policy, audiences, destinations)
     vault = Vault(settings, purpose)
@@ -332,7 +333,9 @@ def _plan(
         if (audiences is None or one.audience.name in audiences)
         and (destinations is None or target.destination.name in destinations)
     ]
-    sending = {key for one, target in wanted if not _refusal(policy, target) for key in one.active}
+    sending = {
+        key for one, target in wanted if not no_basis(policy, target.destination) for key in one.active
+    }
     contacts = _clear_contacts(vault, home, sending)
     if unknown := sending - contacts.keys():
         raise StrataError(
@@ -363,9 +366,8 @@ def _check_names(
                 )
 
 
-def _refusal(policy: Policy, target: Target) -> str:
+def no_basis(policy: Policy, destination: Destination) -> str:
     """Why nothing may go to a destination, or ''."""
-    destination = target.destination
     if destination.is_foreign and destination.name not in policy.bases:
         return (
             f"{destination.name} is in {destination.country or 'another country'} and transfer_bases.csv has no basis for it in "
@@ -409,7 +411,7 @@ def _plan_one(
     profile = PROFILES[destination.name]
     state = states.load(settings, destination.name, audience.name)
     not_reached: dict[str, str] = {}
-    refusal = _refusal(policy, target)
+    refusal = no_basis(policy, target.destination)
     for purpose in destination.purposes:
         said = selection.consent_of(home.consents, purpose, audience.channel)
         for key in one.active:
@@ -446,7 +448,7 @@ def _plan_one(
         len(snapshot),
         target.minimum,
         dict(sorted(Counter(not_reached.values()).items())),
-        transfer=_transfer(policy, target),
+        transfer=transfer_of(policy, target.destination),
     )
     if refusal:
         delivery.status, delivery.reason, delivery.reach, delivery.not_reached = "refused", refusal, 0, {}
@@ -481,7 +483,9 @@ def _plan_one(
     change = diffs.diff(profile, state.held, snapshot, why)
     _count(delivery, change)
     sent = states.Sent(state.next_number, "", home.release, "", len(snapshot))
-    return Planned(delivery, target, change, state, states.after_export(state, sent, snapshot))
+    after = states.after_export(state, sent, snapshot)
+    after = replace(after, remote_id=target.remote_id, account=target.account)
+    return Planned(delivery, target, change, state, after)
 
 
 def _ended(
@@ -506,11 +510,11 @@ def _ended(
         change = diffs.diff(PROFILES[name], state.held, {}, lambda _: "audience_ended")
         if not change.removes:
             continue
-        target = Target(policy.destinations[name], 0, "", "")
+        target = Target(policy.destinations[name], 0, state.remote_id, state.account)
         base = state.acknowledged.release if state.acknowledged else None
         delivery = Delivery(
             audience, name, "", "", "ended", "audiences.csv declares it no more", base, 0, {}, 0, 0, 0, 0, 0, {},
-            transfer=_transfer(policy, target),
+            transfer=transfer_of(policy, target.destination),
         )  # fmt: skip
         if not approved_by:
             # A line that was lost from the seed looks the same.
@@ -544,11 +548,12 @@ def _reaches(profile: Profile, channel: str, row: Row) -> bool:
     return needed not in profile.columns or bool(row[profile.columns.index(needed)])
 
 
-def _transfer(policy: Policy, target: Target) -> dict[str, str] | None:
-    basis = policy.bases.get(target.destination.name)
-    if not target.destination.is_foreign or basis is None:
+def transfer_of(policy: Policy, destination: Destination) -> dict[str, str] | None:
+    """On what a foreign transfer to the destination rests; None where none is needed or none is declared."""
+    basis = policy.bases.get(destination.name)
+    if not destination.is_foreign or basis is None:
         return None
-    return {"country": target.destination.country, "basis": basis.basis, "reference": basis.reference}
+    return {"country": destination.country, "basis": basis.basis, "reference": basis.reference}
 
 
 def _too_much(
@@ -629,8 +634,8 @@ def _batch(
         PROFILES[state.destination].columns,
         tuple(rows),
         tuple(reason for _, reason in change.removes) if kind == "removes" else (),
-        target.remote_id if target else "",
-        target.account if target else "",
+        target.remote_id if target else state.remote_id,
+        target.account if target else state.account,
         target.destination.request_rows if target else None,
         target.destination.file_rows if target else None,
         target.destination.file_bytes if target else None,
@@ -791,15 +796,16 @@ def _write_assignments(path: Path, chosen: list[Chosen]) -> None:
     )
 
 
+def rests_on(transfer: Mapping[str, str] | None) -> str:
+    """What the access log says of a foreign transfer; '' where there is none."""
+    if not transfer:
+        return ""
+    return f"; transfer to {transfer['country']} on {transfer['basis']} {transfer['reference']}"
+
+
 def _note(settings: Settings, who: str, delivery: Delivery) -> None:
     """One line of the access log for each audience that leaves."""
-    transfer = delivery.transfer
-    rests = (
-        f"; transfer to {transfer['country']} on {transfer['basis']} {transfer['reference']}"
-        if transfer
-        else ""
-    )
-    purpose = f"{delivery.purpose} by {delivery.channel}{rests}"
+    purpose = f"{delivery.purpose} by {delivery.channel}{rests_on(delivery.transfer)}"
     count = delivery.full + delivery.removes
     access_log.record(
         settings, who, f"audience {delivery.audience} exported to {delivery.destination}", purpose, count

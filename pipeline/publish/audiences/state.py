@@ -45,6 +45,8 @@ class State:
         last: what it would hold if everything had arrived.
         acknowledged: the export that it said it holds, None before the first.
         waiting: exports since, oldest first, that can still be acknowledged, with their `snapshots` by number.
+        remote_id, account: the destination's ids of the audience when it was exported last: removes need them when
+            audiences.csv declares it no more.
     """
 
     destination: str
@@ -54,6 +56,8 @@ class State:
     acknowledged: Sent | None = None
     waiting: tuple[Sent, ...] = ()
     snapshots: Mapping[int, Snapshot] = field(default_factory=dict)
+    remote_id: str = ""
+    account: str = ""
 
     @property
     def next_number(self) -> int:
@@ -92,6 +96,9 @@ def load(settings: Settings, destination: str, audience: str) -> State:
             Sent(**record["acknowledged"]) if record["acknowledged"] else None,
             waiting,
             {one.number: _turned(_read(place / f"{one.number}.parquet")) for one in waiting},
+            # States of before these were kept have none.
+            record.get("remote_id", ""),
+            record.get("account", ""),
         )
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise StrataError(f"{path} is damaged or incomplete: restore {place} from a backup") from error
@@ -115,13 +122,22 @@ def after_removes(state: State, members: Set[str]) -> State:
     return replace(state, held=Holding(certain, state.held.possible), last=last)
 
 
-def after_ack(state: State, number: int) -> State:
-    """The state once the destination said that it holds export `number`; earlier ones no longer matter."""
+def after_ack(
+    state: State, number: int, absent: Set[str] = frozenset(), still: Mapping[Row, str] | None = None
+) -> State:
+    """The state once the destination said that it holds export `number`; earlier ones no longer matter.
+
+    Args:
+        absent: people of it who were not taken in: they are added again. still: rows that it did not let go: they are
+            removed again.
+    """
     snapshots = state.snapshots
     later = [one for one in state.waiting if one.number > number]
+    held = acknowledged(snapshots[number], [snapshots[one.number] for one in later])
+    certain = {row: member for row, member in held.certain.items() if member not in absent}
     return replace(
         state,
-        held=acknowledged(snapshots[number], [snapshots[one.number] for one in later]),
+        held=Holding(certain, {**(still or {}), **held.possible}),
         acknowledged=next(one for one in state.waiting if one.number == number),
         waiting=tuple(later),
         snapshots={one.number: snapshots[one.number] for one in later},
@@ -177,6 +193,8 @@ def save(settings: Settings, state: State) -> None:
         **names,
         "acknowledged": vars(state.acknowledged) if state.acknowledged else None,
         "waiting": [vars(one) for one in state.waiting],
+        "remote_id": state.remote_id,
+        "account": state.account,
     }
     write_private(place / "state.json", json.dumps(record, indent=1) + "\n")
     for name in old - {*names.values(), *(f"{one.number}.parquet" for one in state.waiting)}:

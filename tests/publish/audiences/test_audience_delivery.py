@@ -1,0 +1,389 @@
+"""Delivery over HTTP to a server that fails in every way it can: nothing lost, nothing doubled, nobody who refused."""
+
+import hashlib
+import http.server
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import StrataError
+from pipeline.privacy import access_log
+from pipeline.publish.audiences import delivery, endpoints
+from pipeline.publish.audiences import diff as diffs
+from pipeline.publish.audiences import state as states
+from pipeline.publish.audiences.delivery import Delivered, Parcel
+from pipeline.publish.audiences.endpoints import Endpoint, Sender
+from pipeline.publish.audiences.profiles import PROFILES
+from pipeline.publish.audiences.writers import Batch, Row, write
+from pipeline.settings import Settings
+
+EXPORT, TOKEN = "2026-07-01.20260701T060000Z", "not-to-be-told"
+LIMITS = {
+    "delivery_attempts": 4,
+    "delivery_timeout_seconds": 0.25,
+    "delivery_wait_seconds_max": 60,
+    "delivery_rejected_rows_max": 3,
+}
+DESTINATIONS = ("google_data_manager", "meta", "wecom", "wechat_official_account")
+Fault = str
+
+
+class Server:
+    """A destination in memory: `holds` is what it took in, `faults` what goes wrong with its next requests, in order.
+
+    Faults: late (taken in, answered after the client has gone), drop (taken in, connection cut), deaf (cut, not taken in),
+    429, 500, busy (the code of an answer), kill (taken in, then the client is killed); '' is none.
+    """
+
+    def __init__(self, destination: str) -> None:
+        self.destination = destination
+        self.holds: set[str] = set()
+        self.faults: list[Fault] = []
+        self.bad: set[str] = set()
+        self.requests: list[tuple[str, str, dict[str, Any]]] = []
+        self.headers: list[dict[str, str]] = []
+        self.victim: Callable[[], int] | None = None
+        self.after: Callable[[], None] = lambda: None
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                outer._answer(self)
+
+            do_DELETE = do_POST
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
+
+    def _answer(self, call: http.server.BaseHTTPRequestHandler) -> None:
+        body = json.loads(call.rfile.read(int(call.headers["Content-Length"])))
+        self.requests.append((call.command, call.path, body))
+        self.headers.append(dict(call.headers))
+        fault = self.faults.pop(0) if self.faults else ""
+        names, adds = self._members(call.command, call.path, body)
+        is_coded = self.destination in ("wecom", "wechat_official_account")
+        if fault in ("", "late", "drop", "kill"):
+            if self.bad & names:
+                code = {"wecom": 84061, "wechat_official_account": 40003}.get(self.destination, 0)
+                return self._say(call, 200 if is_coded else 400, {"errcode": code})
+            self.holds = self.holds | names if adds else self.holds - names
+            self.after()
+        if fault == "late":
+            time.sleep(LIMITS["delivery_timeout_seconds"] * 2)
+        if fault == "kill" and self.victim:
+            os.kill(self.victim(), signal.SIGKILL)
+        if fault in ("late", "drop", "deaf", "kill"):
+            call.close_connection = True
+            return call.connection.shutdown(socket.SHUT_RDWR)
+        if fault == "busy":
+            return self._say(call, 200, {"errcode": -1})
+        return self._say(call, int(fault or 200), {"errcode": 0})
+
+    def _say(self, call: http.server.BaseHTTPRequestHandler, status: int, told: dict[str, Any]) -> None:
+        content = json.dumps(told).encode()
+        call.send_response(status)
+        if status == 429:
+            call.send_header("Retry-After", "7")
+        call.send_header("Content-Length", str(len(content)))
+        call.end_headers()
+        call.wfile.write(content)
+
+    def _members(self, method: str, path: str, body: dict[str, Any]) -> tuple[set[str], bool]:
+        """Identifiers in a request as the vendor reads it, and whether it adds them."""
+        if self.destination == "google_data_manager":
+            people = [m["userData"]["userIdentifiers"] for m in body["audienceMembers"]]
+            return {v for m in people for one in m for v in one.values()}, path.endswith(":ingest")
+        if self.destination == "meta":
+            assert path.startswith("/77/users?") and body["payload"]["schema"] == ["EMAIL", "PHONE"]
+            return {v for cells in body["payload"]["data"] for v in cells if v}, method == "POST"
+        if self.destination == "wecom":
+            assert [*body.values()][2] == ["77"]
+            return {f"{body['userid']}/{body['external_userid']}"}, "add_tag" in body
+        assert body["tagid"] == 77
+        return set(body["openid_list"]), "/batchtagging?" in path
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[str], Server]]:
+    made: list[Server] = []
+
+    def one(destination: str) -> Server:
+        made.append(Server(destination))
+        return made[-1]
+
+    yield one
+    for server in made:
+        server.http.shutdown()
+        server.http.server_close()
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for one in endpoints.load(date(2026, 7, 1)).values():
+        monkeypatch.setenv(one.credential_env, TOKEN)
+
+
+def at_home(home: Path) -> Settings:
+    return Settings(home, home / "landing", None, "UTC", None, None)
+
+
+def row(destination: str, n: int) -> Row:
+    if destination in ("google_data_manager", "meta"):
+        return tuple(hashlib.sha256(f"{what}{n}".encode()).hexdigest() for what in ("mail", "phone"))
+    return ("anna", f"wm{n}") if destination == "wecom" else (f"o{n}",)
+
+
+def said(rows: Any) -> set[str]:
+    """Rows as the server holds them."""
+    return {cell for r in rows for cell in ([f"{r[0]}/{r[1]}"] if r[0] == "anna" else r)}
+
+
+def exported(home: Path, destination: str, joins: int, leaves: int = 2) -> tuple[Settings, set[str]]:
+    """A home whose outbox adds `joins` people and removes `leaves`; what the destination shall hold in the end."""
+    settings = at_home(home)
+    profile = PROFILES[destination]
+    snapshot = {f"k{n}": row(destination, n) for n in range(joins)}
+    gone = {row(destination, 1000 + n): f"gone{n}" for n in range(leaves)}
+    before = states.State(destination, "a", diffs.Holding({}, gone))
+    change = diffs.diff(profile, before.held, snapshot, lambda _: "left_class")
+    sent = states.Sent(1, EXPORT, "2026-07-01", "2026-07-01T06:00:00+00:00", joins)
+    states.save(settings, states.after_export(before, sent, snapshot))
+    place = settings.vault / "outbox" / EXPORT / destination / "a"
+    place.mkdir(parents=True)
+    files = []
+    for kind, rows in (("adds", change.adds), ("removes", [r for r, _ in change.removes])):
+        why = tuple("left_class" for _ in rows) if kind == "removes" else ()
+        size = 1 if destination == "wecom" else 4
+        batch = Batch(
+            destination, "a", "名", "ads", kind, profile.columns, tuple(rows), why, "77", request_rows=size
+        )
+        for made in write(batch):
+            (place / made.name).write_bytes(made.content)
+            digest = hashlib.sha256(made.content).hexdigest()
+            files.append({"name": made.name, "kind": kind, "sha256": digest})
+    own = {"audience": "a", "purpose": "marketing", "channel": "ads", "remote_id": "77", "files": files}
+    (place / "manifest.json").write_text(json.dumps(own), encoding="utf-8")
+    top = {"created_at": "2026-07-01T06:00:00+00:00"}
+    (settings.vault / "outbox" / EXPORT / "manifest.json").write_text(json.dumps(top), encoding="utf-8")
+    return settings, said(snapshot.values())
+
+
+def endpoint(destination: str, url: str) -> Endpoint:
+    return Endpoint(**vars(endpoints.load(date(2026, 7, 1))[destination]) | {"base_url": url})
+
+
+def go(
+    settings: Settings,
+    server: Server,
+    forbidden: Callable[[Parcel, Any], set[str]] = lambda *_: set(),
+    pauses: list[float] | None = None,
+    **limits: float,
+) -> Delivered:
+    """One delivery; the pauses are noted, not slept."""
+    (parcel,) = delivery.found(settings, server.destination)
+    where = endpoint(server.destination, server.url)
+    told = Delivered(server.destination, "a", parcel.export, where.host, "dry_run")
+    waits = pauses if pauses is not None else []
+    sender = Sender(where, LIMITS | limits, waits.append)
+    delivery.hand_over(settings, parcel, told, where, sender, LIMITS | limits, forbidden)
+    return told
+
+
+@pytest.mark.parametrize("destination", DESTINATIONS)
+def test_a_destination_that_fails_in_every_way_holds_the_wanted_set_once(
+    destination: str, tmp_path: Path, serve: Callable[[str], Server]
+) -> None:
+    settings, wanted = exported(tmp_path, destination, 9)
+    server, pauses = serve(destination), []
+    server.holds = said(states.load(settings, destination, "a").held.possible) - wanted
+    server.faults = ["429", "late", "", "500", "500", "", "drop", "deaf", ""]
+    if destination in ("wecom", "wechat_official_account"):
+        server.faults.insert(8, "busy")
+    told = go(settings, server, pauses=pauses)
+    assert server.holds == wanted
+    assert (told.status, told.accepted, told.refused, told.withheld) == ("delivered", 11, 0, 0)
+    assert pauses[0] >= 7, "the destination asked for 7 seconds"
+    state = states.load(settings, destination, "a")
+    assert state.acknowledged and state.acknowledged.export == EXPORT
+    assert said(state.held.certain) == said(state.held.possible) == wanted
+    # The second delivery finds all done: what is acknowledged is not sent again.
+    count = len(server.requests)
+    assert go(settings, server).acknowledged and len(server.requests) == count
+
+
+@pytest.mark.parametrize("destination", DESTINATIONS)
+def test_single_members_that_are_refused_are_found_and_not_held_to_be_there(
+    destination: str, tmp_path: Path, serve: Callable[[str], Server]
+) -> None:
+    settings, wanted = exported(tmp_path, destination, 9)
+    server = serve(destination)
+    stuck = row(destination, 1001)
+    bad = [row(destination, 2), row(destination, 7), stuck]
+    server.holds, server.bad = said([row(destination, 1000), stuck]), said(bad)
+    told = go(settings, server)
+    assert (told.accepted, told.refused, told.status) == (8, 3, "delivered")
+    assert server.holds == wanted - said(bad[:2]) | said([stuck])
+    held = states.load(settings, destination, "a").held
+    # The next export adds the one two again and removes the other again.
+    assert said(held.certain) == wanted - said(bad[:2]) and stuck in held.possible
+    snapshot = {f"k{n}": row(destination, n) for n in range(9)}
+    change = diffs.diff(PROFILES[destination], held, snapshot, lambda _: "left_class")
+    assert set(change.adds) == set(bad[:2]) and [r for r, _ in change.removes] == [stuck]
+
+
+def test_somebody_who_refuses_while_it_is_sent_is_kept_back(
+    tmp_path: Path, serve: Callable[[str], Server]
+) -> None:
+    settings, wanted = exported(tmp_path, "wechat_official_account", 9, leaves=0)
+    server, barred = serve("wechat_official_account"), {"k0"}
+    # In the pause before the second attempt of the second request another one says no.
+    server.faults = ["", "500", ""]
+
+    def asked(_: Parcel, members: Any) -> set[str]:
+        if server.requests[1:]:
+            barred.add("k5")
+        return barred & set(members)
+
+    told = go(settings, server, asked)
+    assert (told.accepted, told.withheld) == (7, 2)
+    assert server.holds == wanted - {"o0", "o5"}
+    assert all("o0" not in body["openid_list"] for _, _, body in server.requests)
+    assert {"o0", "o5"}.isdisjoint(said(states.load(settings, "wechat_official_account", "a").held.certain))
+
+
+def test_a_delivery_that_is_given_up_goes_on_where_it_stopped(
+    tmp_path: Path, serve: Callable[[str], Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    settings, wanted = exported(tmp_path, "meta", 9)
+    server = serve("meta")
+    server.faults = ["", "", "500", "500", "500", "500"]
+    with pytest.raises(delivery.Stopped, match="it answers 500, 4 times"):
+        go(settings, server)
+    assert not states.load(settings, "meta", "a").acknowledged
+    count = len(server.requests)
+    journal = settings.vault / "outbox" / EXPORT / "meta" / "a" / delivery.JOURNAL
+    journal.write_text(journal.read_text() + '{"request": "a_ad', encoding="utf-8")
+    assert go(settings, server).accepted == 11
+    assert server.holds == wanted
+    assert len(server.requests) == count + 2, "what was taken in before is not sent again"
+    for told in (journal.read_text(), caplog.text, (settings.vault / "access_log.jsonl").read_text()):
+        assert TOKEN not in told and not any(cell in told for cell in wanted)
+    assert journal.stat().st_mode & 0o077 == 0
+    lines = access_log.read(settings)
+    assert [line["count"] for line in lines] == [0, 0] and "sent to meta at 127.0.0.1" in lines[0]["what"]
+
+
+@pytest.mark.parametrize(
+    ("faults", "limits", "told"),
+    [
+        (["401"], {}, "it answers 401;"),
+        (["302"], {}, "it answers 302;"),
+        (["429"], {"delivery_wait_seconds_max": 6}, "it answers 429 and asks to wait 7 seconds"),
+        (["late", "late"], {"delivery_attempts": 2}, r"no answer \(ReadTimeout\), 2 times"),
+    ],
+)
+def test_what_cannot_go_on_stops_and_acknowledges_nothing(
+    faults: list[Fault],
+    limits: dict[str, float],
+    told: str,
+    tmp_path: Path,
+    serve: Callable[[str], Server],
+) -> None:
+    settings, _ = exported(tmp_path, "meta", 3)
+    server = serve("meta")
+    server.faults = [*faults]
+    with pytest.raises(delivery.Stopped, match=told):
+        go(settings, server, **limits)
+    assert not states.load(settings, "meta", "a").acknowledged and len(server.requests) == len(faults)
+
+
+def test_a_destination_that_refuses_everybody_is_not_asked_about_everybody(
+    tmp_path: Path, serve: Callable[[str], Server]
+) -> None:
+    settings, wanted = exported(tmp_path, "wecom", 9, leaves=0)
+    server = serve("wecom")
+    server.bad = wanted
+    with pytest.raises(delivery.Stopped, match="refused 4 members one by one"):
+        go(settings, server)
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("url", "good"),
+    [
+        ("http://example.com", False),
+        ("http://localhost:1", False),
+        ("http://127.0.0.1.example.com", False),
+        ("https://user:word@example.com", False),
+        ("ftp://127.0.0.1", False),
+        ("https://example.com/v1", True),
+        ("http://127.0.0.1:8080", True),
+    ],
+)
+def test_contacts_go_over_https_or_stay_on_this_computer(url: str, good: bool) -> None:
+    if good:
+        assert endpoints.checked(url) == url
+    else:
+        with pytest.raises(StrataError):
+            endpoints.checked(url)
+
+
+def test_a_file_that_was_changed_and_a_credential_that_is_not_set_send_nothing(
+    tmp_path: Path, serve: Callable[[str], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, _ = exported(tmp_path, "wecom", 3)
+    server = serve("wecom")
+    with monkeypatch.context() as patch:
+        patch.delenv("STRATA_WECOM_TOKEN")
+        with pytest.raises(StrataError, match="set STRATA_WECOM_TOKEN in the environment"):
+            go(settings, server)
+    file = settings.vault / "outbox" / EXPORT / "wecom" / "a" / "a_adds_0001.jsonl"
+    file.write_text(file.read_text().replace("wm1", "wm9"), encoding="utf-8")
+    with pytest.raises(StrataError, match="is not the file that was exported"):
+        go(settings, server)
+    assert not server.requests
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+from tests.publish.audiences import test_audience_delivery as t
+server = type("There", (), {"destination": sys.argv[2], "url": sys.argv[3]})
+t.go(t.at_home(Path(sys.argv[1])), server)
+"""
+
+
+@pytest.mark.parametrize("at", [1, 3])
+def test_a_delivery_that_is_killed_goes_on_and_doubles_nothing(
+    at: int, tmp_path: Path, serve: Callable[[str], Server]
+) -> None:
+    """Killed when the destination has taken a request in and has not answered: removes first, then adds."""
+    settings, wanted = exported(tmp_path, "wechat_official_account", 9)
+    server = serve("wechat_official_account")
+    server.holds, server.faults = {"o1000", "o1001"}, [""] * (at - 1) + ["kill"]
+    child = subprocess.Popen([sys.executable, "-c", _CHILD, str(tmp_path), server.destination, server.url])
+    server.victim = lambda: child.pid
+    assert child.wait(60) == -signal.SIGKILL
+    assert len(server.requests) == at and not states.load(settings, server.destination, "a").acknowledged
+    told = go(settings, server)
+    assert server.holds == wanted and told.status == "delivered" and told.accepted == 11
+    # The request that was answered into the void is the only one that was sent twice.
+    bodies = [json.dumps(body) for _, _, body in server.requests]
+    assert len(bodies) == 5 and len(set(bodies)) == 4 and bodies[at - 1] == bodies[at]
