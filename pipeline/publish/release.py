@@ -25,7 +25,7 @@ from pipeline.ingest.files import fsync
 from pipeline.ingest.mapping import targets
 from pipeline.privacy import access_log, consent, retention
 from pipeline.privacy.erasure_gate import erasure_checks
-from pipeline.publish import drift, withheld
+from pipeline.publish import contract, drift, withheld
 from pipeline.publish.report import PAGE_TABLES, render_page
 from pipeline.publish.serving import serve
 from pipeline.quality import approvals, leaving
@@ -413,7 +413,7 @@ def _manifest(
         "policy_version": policy_version,
         "currency": reporting_currency(settings, in_force),
         "k_anon_min": int(thresholds(as_of)["k_anon_min"]),
-        "contract_version": 1,
+        **contract.load().as_manifest(),
         "previous_release": before["release"] if before else None,
         "fingerprint": proof.fingerprint,
         "run_id": run_id,
