@@ -3,7 +3,7 @@
 Built in a schema of its own (`<schema>_next`), then put in the place of the copy before in one transaction. What makes
 a reader's transaction see one release and never parts of two:
 
-* The swap first locks every table of the copy before. A transaction that has read any of them lets the swap wait, so
+* The swap drops the tables of the copy before, which takes a lock on each of them. A transaction that has read any of them lets the swap wait, so
   all that it reads until its end is that copy; one that comes in between waits and finds the new copy.
 * Rows are written frozen (`COPY … FREEZE`), so that a REPEATABLE READ transaction whose snapshot is older than the
   swap finds full tables, not empty ones.
@@ -359,11 +359,8 @@ def _replace(con: "psycopg.Connection", schema: str) -> None:
     now, after = (sql.Identifier(name) for name in (schema, f"{schema}_next"))
     if _comment(con, schema)[0]:
         con.execute("select set_config('lock_timeout', %s, true)", [f"{int(_TRY_SECONDS * 1000)}ms"])
-        for name in _tables(con, schema):
-            con.execute(
-                sql.SQL("lock table {} in access exclusive mode").format(sql.Identifier(schema, name))
-            )
         _grant_as_before(con, schema)
+        # Before the new copy has the name: who asks for a table meanwhile waits for the lock.
         _drop(con, schema)
     con.execute(sql.SQL("alter schema {} rename to {}").format(after, now))
 
