@@ -3,8 +3,8 @@
 Built in a schema of its own (`<schema>_next`), then put in the place of the copy before in one transaction. What makes
 a reader's transaction see one release and never parts of two:
 
-* The swap drops the tables of the copy before, which takes a lock on each of them. A transaction that has read any of them lets the swap wait, so
-  all that it reads until its end is that copy; one that comes in between waits and finds the new copy.
+* The swap drops the tables of the copy before, which takes a lock on each. A transaction that has read any of them
+  lets the swap wait, so all that it reads until its end is that copy; one that comes later waits for the new copy.
 * Rows are written frozen (`COPY … FREEZE`), so that a REPEATABLE READ transaction whose snapshot is older than the
   swap finds full tables, not empty ones.
 * Each try for the locks ends well before PostgreSQL's deadlock_timeout: it is never a reader that is cut off.
@@ -27,8 +27,8 @@ import pyarrow.parquet as pq
 from pipeline import duck
 from pipeline.errors import GateStopped, StrataError
 from pipeline.privacy import consent
+from pipeline.publish import dictionary, withheld
 from pipeline.publish import release as releases
-from pipeline.publish import withheld
 from pipeline.publish.rollback import refused_since
 from pipeline.settings import Settings
 
@@ -52,7 +52,6 @@ _CATALOGUE = "release_tables"
 _RELEASE = "release"
 _TRY_SECONDS = 0.2
 _ROWS = 100_000
-DICTIONARY = "docs/dictionary.json"
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def _require_none_refused(settings: Settings, folder: Path, manifest: Mapping[st
 
 
 def _words(folder: Path) -> dict[str, Any]:
-    path = folder / DICTIONARY
+    path = folder / dictionary.JSON
     # Releases of earlier versions have no dictionary; their copy has no comments.
     return json.loads(path.read_text(encoding="utf-8"))["tables"] if path.exists() else {}
 

@@ -164,6 +164,8 @@ def publish(
             f"the current release is for {before['as_of_date']}; a release for {as_of} would turn time back. "
             "To look at an older day use `strata releases`, or build it in another home"
         )
+    from pipeline.publish import dictionary
+
     proof = receipt.require(settings, as_of, expected_nodes)
     tables = published_tables(dbt_manifest)
     sweep_leftovers(settings)
@@ -199,8 +201,9 @@ def publish(
             return Published(ready, True, tuple(checks), settings.releases / ready)
         release = next_id(settings, as_of)
         manifest = _manifest(settings, as_of, release, run_id, proof, checks, tables, candidate, before)
-        log("writing marts.duckdb and the page")
+        log("writing marts.duckdb, the dictionary and the page")
         write_database(candidate, tables)
+        dictionary.write(candidate, tables, dbt_manifest)
         frames = {t.key: page_frame(candidate / _parquet(t), t) for t in tables if t.key in PAGE_TABLES}
         (candidate / "index.html").write_text(render_page(frames, manifest), encoding="utf-8")
         seal(settings, candidate, manifest, is_current=True)

@@ -1,5 +1,6 @@
 """A release in PostgreSQL: types, keys, words, and readers that never see parts of two releases."""
 
+import copy
 import json
 import threading
 from decimal import Decimal
@@ -13,7 +14,7 @@ from pipeline.cli import main
 from pipeline.errors import StrataError
 from pipeline.publish.postgres import export
 from tests import postgres
-from tests.publish.test_release import AS_OF, Home, built, home  # noqa: F401
+from tests.publish.test_release import AS_OF, MANIFEST, Home, built, home  # noqa: F401
 
 server = postgres.server_fixture
 database = postgres.database_fixture
@@ -48,7 +49,9 @@ def test_a_copy_keeps_types_keys_and_values(home: Home, database: postgres.Datab
         "update audiences.segment_summary set revenue_share = 0.1::double + 0.2::double",
     )
     home.build()
-    home.publish()
+    described = copy.deepcopy(MANIFEST)
+    described["nodes"]["b"]["columns"]["customers"]["description"] = "People; null when suppressed."
+    home.publish(manifest=described)
     done = export(home.settings, address(database))
     assert (done.release, done.tables, done.rows) == ("2024-05-10", 3, 81)
     with database.connect() as con:
@@ -75,6 +78,11 @@ def test_a_copy_keeps_types_keys_and_values(home: Home, database: postgres.Datab
         ).fetchall()
         share = con.execute("select revenue_share from strata.segment_summary").fetchone()
         state = con.execute("select * from strata.release").fetchone()
+        said = con.execute(
+            "select col_description('strata.segment_summary'::regclass, attnum) from pg_attribute "
+            "where attrelid = 'strata.segment_summary'::regclass and attname = 'customers'"
+        ).fetchone()
+    assert said == ("人数；隐藏时为空。 · People; null when suppressed.",)
     file = home.settings.releases / done.release / "tables/segments/customer_small.parquet"
     assert sorted(ours, key=str) == sorted(duckdb.sql(f"from '{file}'").fetchall(), key=str)
     assert {type(value) for _, value in ours} == {Decimal, type(None)}
