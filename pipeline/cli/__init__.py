@@ -34,6 +34,7 @@ _MODULES = {
     "sample": "sample",
     "score": "score",
     "segments": "segments",
+    "export": "export",
     "policy": "policy",
     "audiences": "audiences",
     "backup": "home",

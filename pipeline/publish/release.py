@@ -25,7 +25,7 @@ from pipeline.ingest.files import fsync
 from pipeline.ingest.mapping import targets
 from pipeline.privacy import access_log, consent, retention
 from pipeline.privacy.erasure_gate import erasure_checks
-from pipeline.publish import customers, drift, page_facts, withheld
+from pipeline.publish import contract, customers, drift, page_facts, withheld
 from pipeline.publish.report import PAGE_TABLES, render_page
 from pipeline.publish.serving import serve
 from pipeline.quality import approvals, leaving
@@ -164,6 +164,8 @@ def publish(
             f"the current release is for {before['as_of_date']}; a release for {as_of} would turn time back. "
             "To look at an older day use `strata releases`, or build it in another home"
         )
+    from pipeline.publish import dictionary
+
     proof = receipt.require(settings, as_of, expected_nodes)
     tables = published_tables(dbt_manifest)
     sweep_leftovers(settings)
@@ -202,8 +204,9 @@ def publish(
         manifest = _manifest(settings, as_of, release, run_id, proof, checks, tables, candidate, before)
         manifest["customers"] = searchable
         manifest["before"] = _told_before(settings, before)
-        log("writing marts.duckdb and the page")
+        log("writing marts.duckdb, the dictionary and the page")
         write_database(candidate, tables)
+        dictionary.write(candidate, tables, dbt_manifest)
         write_page(candidate, tables, manifest)
         seal(settings, candidate, manifest, is_current=True)
     except BaseException:
@@ -427,7 +430,7 @@ def _manifest(
         "policy_version": policy_version,
         "currency": reporting_currency(settings, in_force),
         "k_anon_min": int(thresholds(as_of)["k_anon_min"]),
-        "contract_version": 1,
+        **contract.load().as_manifest(),
         "previous_release": before["release"] if before else None,
         "fingerprint": proof.fingerprint,
         "run_id": run_id,

@@ -1,6 +1,7 @@
 """The current release again, at once, without people who have refused since: no build, no new numbers of others."""
 
 import secrets
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -110,7 +111,7 @@ def again(
                 "access_log": vars(access_log.head(settings)),
             }
             manifest["checks"] = [check.as_dict() for check in checks]
-            _write(settings, candidate, manifest)
+            _write(settings, candidate, folder, manifest)
         except BaseException:
             release.remove(candidate)
             raise
@@ -150,8 +151,8 @@ def _copy(
     return left_out, met
 
 
-def _write(settings: Settings, candidate: Path, manifest: dict[str, Any]) -> None:
-    """Database, page and manifest of the candidate; then it is the current release."""
+def _write(settings: Settings, candidate: Path, before: Path, manifest: dict[str, Any]) -> None:
+    """Database, docs of the release `before`, page and manifest of the candidate; then it is the current release."""
     tables = _tables(manifest)
     described = {}
     for table in tables:
@@ -163,6 +164,8 @@ def _write(settings: Settings, candidate: Path, manifest: dict[str, Any]) -> Non
         }
     manifest["tables"] = described
     release.write_database(candidate, tables)
+    if (before / "docs").exists():
+        shutil.copytree(before / "docs", candidate / "docs", copy_function=shutil.copyfile)
     release.write_page(candidate, tables, manifest)
     release.seal(settings, candidate, manifest, is_current=True)
 

@@ -49,7 +49,7 @@ def rollback(settings: Settings, to: str, by: str, log: Callable[[str], None] = 
             raise StrataError(f"release {to} cannot become current: {problems[0]}")
         if now["release"] == to:
             return RolledBack(to, to, to, 0, 0)
-        refused = _refused(settings, settings.releases / to, manifest["inputs"])
+        refused = refused_since(settings, settings.releases / to, manifest["inputs"])
         done = republish.again(settings, manifest, now["release"], refused, log)
         access_log.record(
             settings, by, f"rollback to {done.release} from {now['release']}", "publication", done.persons
@@ -57,7 +57,7 @@ def rollback(settings: Settings, to: str, by: str, log: Callable[[str], None] = 
     return RolledBack(to, done.release, now["release"], done.rows, done.persons)
 
 
-def _refused(settings: Settings, folder: Path, known: dict[str, str]) -> Refusals:
+def refused_since(settings: Settings, folder: Path, known: dict[str, str]) -> Refusals:
     """Who is in the release and would not be today, by the newest build's states of consent and by the desk."""
     desk = consent.refusals(settings, known)
     warehouse = settings.warehouse

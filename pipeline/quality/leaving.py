@@ -93,7 +93,6 @@ def _counts(
         if texts
         else "false"
     )
-    # A table with a row for each day that was built, as its grain says, has those before D too.
     asked = {
         "null_grain": " or ".join(f"{c} is null" for c in grain) or "false",
         # Sorted by its grain, so equal rows are neighbours; the first row has none before it.

@@ -225,6 +225,8 @@ def test_a_release_is_whole(home: Home) -> None:
         set(manifest["files"])
         == files - {"manifest.json", "manifest.sha256"}
         == {
+            "docs/dictionary.html",
+            "docs/dictionary.json",
             "index.html",
             "marts.duckdb",
             "tables/audiences/segment_membership.parquet",
