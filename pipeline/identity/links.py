@@ -89,12 +89,12 @@ def write_links(settings: Settings, known_at: Sequence[date]) -> dict[date, int]
     Returns:
         Persons (distinct keys) per date.
     """
-    with _without_collector():
+    with without_collector():
         return _write_links(settings, sorted(set(known_at)), max(known_at))
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
+def without_collector() -> Iterator[None]:
     """No search for cycles meanwhile: it walks through millions of living tuples again and again, a third of the
     whole cost at half a million records, and none of them is in a cycle."""
     was_on = gc.isenabled()
