@@ -1,7 +1,9 @@
-"""`python -m benchmarks.identity_scale [--records N] [--json]`: what it costs to find out who is who.
+"""`python -m benchmarks.identity_scale [--records N] [--increment N …] [--json]`: what it costs to find out who is who.
 
 Made-up records of four sources (two in three people have accounts in several), clustered once, taken in as a first
-day, and then a day with 1 % new records. Seconds of CPU of this process; peak memory is its high-water mark.
+day, and then a day with 1 % new records. With `--increment`, the first day is saved as a home saves it, and days with so
+many new records each are taken in from the files: what is read, clustered and written. Seconds of CPU of this
+process; peak memory is its high-water mark.
 """
 
 import argparse
@@ -9,12 +11,17 @@ import json
 import resource
 import time
 from datetime import date, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 
+from pipeline import duck
 from pipeline.identity.history import History, Record, Value
+from pipeline.identity.links import without_collector
 from pipeline.identity.matching import cluster, load_rules
+from pipeline.identity.state import Event, Events, State
 
 SOURCES = ("app", "crm", "marketplace", "pos")
 DAY = date(2026, 1, 1)
@@ -72,8 +79,12 @@ def measured(work) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--increment", type=int, nargs="+", metavar="N")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
+    if args.increment:
+        report(increments(args.records, args.increment), args.json)
+        return
     rules = load_rules(DAY)
     frame = records(int(args.records * 1.4)).head(args.records)
     out: dict[str, object] = {"records": len(frame), "sources": len(SOURCES)}
@@ -90,10 +101,46 @@ def main() -> None:
     tomorrow = DAY + timedelta(days=1)
     out["next_day"] = measured(lambda: touched.append(history.advance(tomorrow, after, rules)))
     out |= {"new_records": len(new), "records_touched": touched[0], "peak_gb": peak_gb()}
-    if args.json:
-        print(json.dumps(out))
-        return
-    print("\n".join(f"{key:<16} {value}" for key, value in out.items()))
+    report(out, args.json)
+
+
+def increments(n: int, new: list[int]) -> dict[str, object]:
+    """A saved state of n records, and a day of each number of new records after it."""
+    rules = load_rules(DAY)
+    frame = records(int((n + sum(new)) * 1.4))
+    first, rest = as_records(frame.iloc[:n]), frame.iloc[n:]
+    out: dict[str, object] = {"records": len(first)}
+    with TemporaryDirectory() as folder:
+        before = Event(DAY, first, rules, (), ())
+        out["first_day"] = measured(lambda: taken_in(Path(folder), None, before))
+        for i, count in enumerate(new, 1):
+            day = Event(DAY + timedelta(days=i), as_records(rest.iloc[:count]), rules, (), ())
+            rest, said = rest.iloc[count:], {}
+            whole = measured(lambda b=before, d=day, s=said: s.update(taken_in(Path(folder), b, d)))
+            out[f"new_{count}"] = whole | said
+            before = day._replace(changed={})
+    return out | {"peak_gb": peak_gb()}
+
+
+def taken_in(folder: Path, before: Event | None, day: Event) -> dict[str, float]:
+    """One day on the files of a home's identity/; CPU of its parts."""
+    said: dict[str, float] = {}
+    with without_collector(), duck.connect([folder], spill=folder / "spill") as con:
+        start = time.process_time()
+        state = State(con, folder, lambda _: "benchmark")
+        history = state.take_up(b"k" * 32, Events(before, [day]))
+        said["records_read"] = len(history.records)
+        said["read_s"], start = round(time.process_time() - start, 2), time.process_time()
+        history.advance(*day)
+        said["cluster_s"], start = round(time.process_time() - start, 2), time.process_time()
+        state.intervals(history)
+        state.save(history, day.day, "benchmark")
+        said["write_s"] = round(time.process_time() - start, 2)
+    return said
+
+
+def report(out: dict[str, object], as_json: bool) -> None:
+    print(json.dumps(out) if as_json else "\n".join(f"{key:<16} {value}" for key, value in out.items()))
 
 
 def peak_gb() -> float:

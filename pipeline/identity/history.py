@@ -88,6 +88,14 @@ class Likely(NamedTuple):
     probability: float
 
 
+class Crowd(NamedTuple):
+    """Records of a crowded value that a history does not hold: how many, and the first of them."""
+
+    records_n: int
+    first_seen: date
+    first: Name
+
+
 _BARE = (1.0, None)
 
 
@@ -107,6 +115,7 @@ class History:
         self.suspects: dict[tuple[Name, Name | None, str], Suspect] = {}
         self.pairs_made: dict[Name, int] = {}
         self.crowded: dict[Value, date] = {}
+        self.absent: dict[Value, Crowd] = {}
         self._holders: dict[Value, set[Name]] = defaultdict(set)
         self._members: dict[str, set[Name]] = defaultdict(set)
         self._shared: set[Value] = set()
@@ -122,7 +131,11 @@ class History:
         likely: Iterable[Likely],
         rules: Rules,
     ) -> None:
-        """Take up what an earlier `advance` came to; suspects, pairs_made, crowded and closed are set by the caller."""
+        """Take up what an earlier `advance` came to; suspects, pairs_made, crowded, absent and closed are set by the caller.
+
+        It may be a part of all records: with each all that it hangs together with, but for crowded values, whose other
+        records `absent` counts.
+        """
         self.records, self.current = dict(records), dict(current)
         for name, record in self.records.items():
             for value in record.values:
@@ -189,7 +202,8 @@ class History:
         sharing: set[Name] = set()
         for value in affected:
             holders = self._holders.get(value, set())
-            was, now = value in self.crowded, len(holders) > self._rules.of(value.type).records_max
+            holders_n = len(holders) + (self.absent[value].records_n if value in self.absent else 0)
+            was, now = value in self.crowded, holders_n > self._rules.of(value.type).records_max
             if now and not was:
                 self.crowded[value] = day
             elif was and not now:
@@ -324,12 +338,14 @@ class History:
         for value, since in self.crowded.items():
             if value in self._shared or not self._rules.of(value.type).links_alone:
                 continue
-            holders = self._holders[value]
-            first = min(holders, key=lambda name: (self.records[name].first_seen, name))
+            all_of = [(self.records[name].first_seen, name) for name in self._holders.get(value, ())]
+            n = len(all_of)
+            if value in self.absent:
+                absent = self.absent[value]
+                all_of.append((absent.first_seen, absent.first))
+                n += absent.records_n
             confidence = self._rules.of(value.type).confidence
-            found.append(
-                Suspect(first, None, value.type, confidence, "value of too many", len(holders), since)
-            )
+            found.append(Suspect(min(all_of)[1], None, value.type, confidence, "value of too many", n, since))
         return sorted(found, key=lambda s: (-s.records_n, s.left, s.right or ("", ""), s.rule))
 
     def _frame(self, names: list[Name]) -> pd.DataFrame:

@@ -13,15 +13,12 @@ All files of `identity/` follow from raw and the decisions of people (review.py)
 
 import gc
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
 from functools import cache
-from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -30,17 +27,15 @@ import pyarrow.parquet as pq
 from pipeline import duck
 from pipeline.errors import StrataError
 from pipeline.identity import normalise, review
-from pipeline.identity.history import History, Interval, Likely, Name, Record, Suspect, Value
+from pipeline.identity.history import Likely, Name, Record, Suspect, Value
 from pipeline.identity.matching import Rules, load_rules
+from pipeline.identity.state import FORMAT, Event, Events, State, as_names
 from pipeline.ingest import ledger
 from pipeline.ingest.contracts import load_contracts, load_sources
 from pipeline.ingest.files import write_parquet
 from pipeline.ingest.mapping import targets
 from pipeline.ingest.vault import Vault, token
 from pipeline.settings import Settings
-
-_FORMAT = 2
-"""Of the state; another one is made anew."""
 
 SCHEMA = pa.schema(
     [
@@ -53,20 +48,6 @@ SCHEMA = pa.schema(
         ("observed_at", pa.date32()),
         ("first_seen", pa.date32()),
         ("last_seen", pa.date32()),
-    ]
-)
-HISTORY = pa.schema(
-    [
-        ("source", pa.string()),
-        ("source_customer_id", pa.string()),
-        ("customer_key", pa.string()),
-        ("rule", pa.string()),
-        ("confidence", pa.float64()),
-        ("observed_at", pa.date32()),
-        ("valid_from", pa.date32()),
-        ("valid_to", pa.date32()),
-        ("merged_into", pa.string()),
-        ("split_from", pa.string()),
     ]
 )
 REVIEW = pa.schema(
@@ -96,28 +77,6 @@ QUALITY = pa.schema(
         ("example", pa.string()),
     ]
 )
-_VALUES = pa.list_(
-    pa.struct(
-        [
-            ("type", pa.string()),
-            ("value", pa.string()),
-            ("confidence", pa.float64()),
-            ("observed_at", pa.date32()),
-        ]
-    )
-)
-STATE = pa.schema(
-    [
-        ("source", pa.string()),
-        ("source_customer_id", pa.string()),
-        ("first_seen", pa.date32()),
-        ("name_token", pa.string()),
-        ("birth_date", pa.string()),
-        ("member_id", pa.string()),
-        ("values", _VALUES),
-        ("pairs_made", pa.int64()),
-    ]
-)
 
 
 def write_links(settings: Settings, known_at: Sequence[date]) -> dict[date, int]:
@@ -130,12 +89,12 @@ def write_links(settings: Settings, known_at: Sequence[date]) -> dict[date, int]
     Returns:
         Persons (distinct keys) per date.
     """
-    with _without_collector():
+    with without_collector():
         return _write_links(settings, sorted(set(known_at)), max(known_at))
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
+def without_collector() -> Iterator[None]:
     """No search for cycles meanwhile: it walks through millions of living tuples again and again, a third of the
     whole cost at half a million records, and none of them is in a cycle."""
     was_on = gc.isenabled()
@@ -154,18 +113,23 @@ def _write_links(settings: Settings, days: Sequence[date], as_of: date) -> dict[
     with duck.connect([settings.raw], spill=settings.build / ".spill") as con:
         _load(con, settings, entries, as_of)
         print_ = _Fingerprint(settings, entries, vault.key_id)
-        history, done = _restored(settings, vault.minting_key, as_of, print_)
-        _advance(history, con, settings, vault, done, as_of)
-        con.register("intervals", _write_history(settings, [*history.closed, *history.current.items()]))
+        state = State(con, settings.identity, lambda day: print_.at(day) if day <= as_of else None)
+        changes = _changes(con, vault, state.day)
+        events = _events(settings, changes, state.day, as_of)
+        history = state.take_up(vault.minting_key, events)
+        for event in events.days:
+            history.advance(event.day, event.changed, event.rules, event.judged, event.likely)
+        con.register("intervals", state.intervals(history))
         persons, parts = {}, []
         for day in days:
             parts.append(_links(con, day))
             persons[day] = _persons_n(con, day)
-    write_parquet(pa.concat_tables(parts), settings.identity / "links.parquet")
-    suspects = history.open_suspects()
-    _write_review(settings, history, suspects)
-    _write_quality(settings, history, suspects, as_of)
-    _save(settings, history, as_of, print_.at(as_of))
+        write_parquet(pa.concat_tables(parts), settings.identity / "links.parquet")
+        suspects = history.open_suspects()
+        keys = _keys_of(con, suspects)
+        _write_review(settings, suspects, keys)
+        records_n, pairs_made = state.save(history, as_of, print_.at(as_of))
+        _write_quality(settings, suspects, as_of, records_n, _persons_n(con, None), pairs_made)
     return persons
 
 
@@ -316,28 +280,26 @@ def _spans(entries: list[ledger.Entry], as_of: date) -> Iterator[tuple[ledger.En
                 yield e, starts, ends
 
 
-def _advance(
-    history: History,
-    con: duckdb.DuckDBPyConnection,
-    settings: Settings,
-    vault: Vault,
-    done: date | None,
-    as_of: date,
-) -> None:
-    """Take every day after `done` on which something changes."""
-    changes = _changes(con, vault, done)
+def _events(
+    settings: Settings, changes: Mapping[date, Mapping[Name, Record | None]], done: date | None, as_of: date
+) -> Events:
+    """Every day after `done` on which something changes, with all that is in force on it."""
     decisions = review.read(settings, as_of)
     likely = read_likely(settings, as_of)
     days = set(changes) | {d.known_from for d in decisions if d.known_from} | {p[0] for p in likely}
     days |= _policy_days(as_of)
-    for day in sorted(d for d in days if d <= as_of and (done is None or d > done)):
-        history.advance(
+
+    def in_force(day: date, changed: Mapping[Name, Record | None]) -> Event:
+        return Event(
             day,
-            changes.get(day, {}),
+            changed,
             load_rules(day),
             [d.judgement for d in review.read(settings, day)] if decisions else (),
             [pair for known_from, pair in likely if known_from <= day],
         )
+
+    wanted = sorted(d for d in days if d <= as_of and (done is None or d > done))
+    return Events(in_force(done, {}) if done else None, [in_force(d, changes.get(d, {})) for d in wanted])
 
 
 def _policy_days(as_of: date) -> set[date]:
@@ -358,14 +320,22 @@ def _changes(
         """A whole date of birth stands nowhere but in raw's two columns, so the state keeps a token of it."""
         return token(vault.key, "birth_date", born) if born and born not in nobody else None
 
+    since = done or date.min
+    con.execute(
+        "create temp table changing as select source, id from states where day > $1 "
+        "union select source, id from observed where starts > $1 or ends > $1",
+        [since],
+    )
     observed: dict[Name, list[tuple[date, date | None, Value]]] = defaultdict(list)
-    for source, id_, starts, ends, *value in con.execute("select * from observed order by all").fetchall():
+    for source, id_, starts, ends, *value in con.execute(
+        "select * from observed semi join changing using (source, id) order by all"
+    ).fetchall():
         kind = "member_id" if value[0] == "member" else value[0]
         observed[source, id_].append((starts, ends, Value(kind, *value[1:])))
-    since = done or date.min
     # The last state before each day that the other feed changes something on is needed as well.
     rows = con.execute(
         "select source, id, day, first_seen, phone_token, email_token, name_token, birth_date from states "
+        "semi join changing using (source, id) "
         "where day > $1 or (source, id) in (select (source, id) from observed) order by source, id, day",
         [since],
     )
@@ -454,7 +424,7 @@ class _Fingerprint:
         self._settings, self._entries, self._key_id = settings, entries, key_id
 
     def at(self, day: date) -> str:
-        digest = hashlib.sha256(f"{_FORMAT}|{self._key_id}|{_member_ids()}".encode())
+        digest = hashlib.sha256(f"{FORMAT}|{self._key_id}|{_member_ids()}".encode())
         for e, starts, ends in sorted(_spans(self._entries, day), key=lambda span: span[0].delivery):
             digest.update(f"{e.delivery}|{e.sha256}|{starts}|{ends}\n".encode())
         for decision in review.read(self._settings, day):
@@ -464,94 +434,6 @@ class _Fingerprint:
         rules = [load_rules(d) for d in sorted(_policy_days(day))]
         digest.update(f"{rules}|{sorted(normalise.placeholders().items(), key=str)}".encode())
         return digest.hexdigest()
-
-
-def _restored(
-    settings: Settings, minting_key: bytes, as_of: date, print_: _Fingerprint
-) -> tuple[History, date | None]:
-    """The history as the last run left it and its day, or an empty one where that cannot be gone on from."""
-    history = History(minting_key)
-    try:
-        saved = json.loads((settings.identity / "state.json").read_text(encoding="utf-8"))
-        done = date.fromisoformat(saved["day"])
-        if done > as_of or saved["fingerprint"] != print_.at(done):
-            return history, None
-        state = pq.read_table(settings.identity / "state.parquet")
-        past = pq.read_table(settings.identity / "history.parquet")
-    except (OSError, ValueError, KeyError):
-        return history, None
-    intervals = [((source, id_), Interval(*own)) for source, id_, *own in zip(*_columns(past), strict=True)]
-    history.closed = [(name, i) for name, i in intervals if i.valid_to]
-    *columns, pairs_made = _columns(state.drop_columns("values"))
-    records = {
-        (source, id_): Record(*own, values)
-        for source, id_, *own, values in zip(*columns, _stored_values(state["values"]), strict=True)
-    }
-    history.pairs_made = {name: n for name, n in zip(records, pairs_made, strict=True) if n}
-    history.crowded = {Value(kind, value): date.fromisoformat(d) for kind, value, d in saved["crowded"]}
-    for left, right, rule, confidence, why, n, since in saved["suspects"]:
-        one, other = tuple(left), tuple(right) if right else None
-        history.suspects[one, other, rule] = Suspect(
-            one, other, rule, confidence, why, n, date.fromisoformat(since)
-        )
-    history.restore(
-        records,
-        {name: i for name, i in intervals if not i.valid_to},
-        [d.judgement for d in review.read(settings, done)],
-        [pair for _, pair in read_likely(settings, done)],
-        load_rules(done),
-    )
-    return history, done
-
-
-def _columns(table: pa.Table) -> list[list[Any]]:
-    """Columns as lists: a row at a time takes three times as long, and a home has millions."""
-    return [column.to_pylist() for column in table.columns]
-
-
-def _stored_values(column: pa.ChunkedArray) -> list[tuple[Value, ...]]:
-    """The values of each record, from the column that `_values_array` made."""
-    found: list[tuple[Value, ...]] = []
-    for chunk in column.chunks:
-        flat = list(map(Value, *(part.to_pylist() for part in chunk.flatten().flatten())))
-        starts = chunk.offsets.to_pylist()
-        found += [tuple(flat[a - starts[0] : b - starts[0]]) for a, b in pairwise(starts)]
-    return found
-
-
-def _values_array(values: Sequence[tuple[Value, ...]]) -> pa.ListArray:
-    flat = [value for own in values for value in own]
-    offsets = pa.array([0, *accumulate(len(own) for own in values)], pa.int32())
-    parts = [pa.array([value[i] for value in flat], field.type) for i, field in enumerate(_VALUES.value_type)]
-    return pa.ListArray.from_arrays(
-        offsets, pa.StructArray.from_arrays(parts, fields=list(_VALUES.value_type))
-    )
-
-
-def _save(settings: Settings, history: History, day: date, fingerprint: str) -> None:
-    columns = [
-        [source for source, _ in history.records],
-        [id_ for _, id_ in history.records],
-        *([record[i] for record in history.records.values()] for i in range(len(Record._fields) - 1)),
-        [record.values for record in history.records.values()],
-        [history.pairs_made.get(name, 0) for name in history.records],
-    ]
-    arrays = [
-        _values_array(column) if field.name == "values" else pa.array(column, field.type)
-        for column, field in zip(columns, STATE, strict=True)
-    ]
-    path = settings.identity / "state.json"
-    path.unlink(missing_ok=True)
-    write_parquet(pa.Table.from_arrays(arrays, schema=STATE), settings.identity / "state.parquet")
-    saved = {
-        "day": day.isoformat(),
-        "fingerprint": fingerprint,
-        "crowded": [(v.type, v.value, since) for v, since in history.crowded.items()],
-        "suspects": list(history.suspects.values()),
-    }
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(saved, ensure_ascii=False, default=str), encoding="utf-8")
-    temporary.replace(path)
 
 
 def _links(con: duckdb.DuckDBPyConnection, day: date) -> pa.Table:
@@ -581,26 +463,28 @@ def _links(con: duckdb.DuckDBPyConnection, day: date) -> pa.Table:
     return links.cast(SCHEMA)
 
 
-def _persons_n(con: duckdb.DuckDBPyConnection, day: date) -> int:
+def _persons_n(con: duckdb.DuckDBPyConnection, day: date | None) -> int:
+    """Persons of a day, None for those that the history ends with."""
     found = con.execute(
-        "select count(distinct customer_key) from intervals "
-        "where valid_from <= $1 and (valid_to is null or $1 < valid_to)",
+        "select count(distinct customer_key) from intervals where case when $1::date is null then valid_to is null "
+        "else valid_from <= $1 and (valid_to is null or $1 < valid_to) end",
         [day],
     ).fetchone()
     return found[0] if found else 0
 
 
-def _write_history(settings: Settings, intervals: list[tuple[Name, Interval]]) -> pa.Table:
-    """history.parquet, and its rows."""
-    ordered = sorted(intervals, key=lambda pair: (pair[0], pair[1].valid_from))
-    columns = {"source": [n[0] for n, _ in ordered], "source_customer_id": [n[1] for n, _ in ordered]}
-    columns |= {f: [getattr(i, f) for _, i in ordered] for f in HISTORY.names if f not in columns}
-    table = pa.Table.from_arrays([pa.array(columns[f.name], f.type) for f in HISTORY], schema=HISTORY)
-    write_parquet(table, settings.identity / "history.parquet")
-    return table
+def _keys_of(con: duckdb.DuckDBPyConnection, suspects: list[Suspect]) -> dict[Name, str]:
+    """Today's key of each record that a suspect names."""
+    names = sorted({name for s in suspects for name in (s.left, s.right) if name})
+    con.register("suspected", as_names(names))
+    rows = con.execute(
+        "select source, source_customer_id, customer_key from intervals semi join suspected "
+        "on intervals.source = suspected.source and source_customer_id = id where valid_to is null"
+    ).fetchall()
+    return {(source, id_): key for source, id_, key in rows}
 
 
-def _write_review(settings: Settings, history: History, suspects: list[Suspect]) -> None:
+def _write_review(settings: Settings, suspects: list[Suspect], keys: Mapping[Name, str]) -> None:
     rows = [
         {
             "item": review.item_of(s),
@@ -610,10 +494,10 @@ def _write_review(settings: Settings, history: History, suspects: list[Suspect])
             "records_n": s.records_n,
             "left_source": s.left[0],
             "left_id": s.left[1],
-            "left_key": history.current[s.left].customer_key,
+            "left_key": keys[s.left],
             "right_source": s.right[0] if s.right else None,
             "right_id": s.right[1] if s.right else None,
-            "right_key": history.current[s.right].customer_key if s.right else None,
+            "right_key": keys[s.right] if s.right else None,
             "since": s.since,
         }
         for s in suspects
@@ -621,15 +505,22 @@ def _write_review(settings: Settings, history: History, suspects: list[Suspect])
     write_parquet(pa.Table.from_pylist(rows, REVIEW), settings.identity / review.QUEUE)
 
 
-def _write_quality(settings: Settings, history: History, suspects: list[Suspect], as_of: date) -> None:
+def _write_quality(
+    settings: Settings,
+    suspects: list[Suspect],
+    as_of: date,
+    records_n: int,
+    persons_n: int,
+    pairs_made_n: int,
+) -> None:
     """A value of n records stands for n − 1 pairs that nobody has looked at."""
     rules: Rules = load_rules(as_of)
     large = [s for s in suspects if s.right is None or s.records_n > rules.ids_max]
     row = {
         "as_of_date": as_of,
-        "records_n": len(history.records),
-        "persons_n": len({i.customer_key for i in history.current.values()}),
-        "pairs_made_n": sum(history.pairs_made.values()),
+        "records_n": records_n,
+        "persons_n": persons_n,
+        "pairs_made_n": pairs_made_n,
         "pairs_unresolved_n": sum(1 if s.right else s.records_n - 1 for s in suspects),
         "oversized_unreviewed_n": len(large),
         "example": f"{review.item_of(large[0])}: {large[0].records_n} records" if large else None,

@@ -35,7 +35,7 @@ from pipeline.ingest.vault.tombstones import Tombstones
 from pipeline.lock import run_lock
 from pipeline.privacy import desk, erasure_leftovers, erasure_raw, requests
 from pipeline.privacy.erasure_proof import still_there
-from pipeline.privacy.erasure_subject import People, Subject, resolve
+from pipeline.privacy.erasure_subject import People, Subject, of_guest_orders, resolve
 from pipeline.publish import release as releases
 from pipeline.publish.audiences.export import ERASURE, forget
 from pipeline.publish.redaction import Who, made, redact
@@ -180,12 +180,28 @@ def begin(
         subject = resolve(settings, records, keys, vault.database)
         if must_be_known:
             _check_known(settings, vault.tombstones, subject, keys)
+    state = "tombstoned" if may_return else "begun"
+    return _open_journal(settings, subject, requests, state=state, by=by, reason=reason)
+
+
+def begin_guest_contacts(
+    settings: Settings, orders: Collection[tuple[str, str]], *, by: str, reason: str
+) -> str:
+    """Open the journal for contacts left with guest orders, (source, order_id), whose time is over. Id of the erasure."""
+    with Vault(settings, "erasure") as vault:
+        subject = of_guest_orders(settings, orders, vault.database)
+    return _open_journal(settings, subject, (), state="tombstoned", by=by, reason=reason)
+
+
+def _open_journal(
+    settings: Settings, subject: Subject, requests: Sequence[str], *, state: str, by: str, reason: str
+) -> str:
     erasure = f"{_today(settings)}-{secrets.token_hex(4)}"
     _write(
         settings,
         {
             "erasure": erasure,
-            "state": "tombstoned" if may_return else "begun",
+            "state": state,
             "by": by,
             "reason": reason,
             "requests": list(requests),
@@ -347,7 +363,7 @@ def _rows_of(settings: Settings, subject: Subject) -> tuple[dict[str, int], dict
     """(rows that go, rows that stay as those of guests) of raw, by feed."""
     rows: Counter[str] = Counter()
     guests: Counter[str] = Counter()
-    with People(settings, subject.records, subject.follows, subject.tokens) as people:
+    with People(settings, subject.records, subject.follows, subject.tokens, subject.guest_orders) as people:
         for feed in people.feeds():
             if feed.is_personal:
                 found = feed.con.execute(
@@ -363,6 +379,9 @@ def _persons(subject: Subject) -> int:
 
 
 def _people(subject: Subject) -> str:
+    if subject.guest_orders:
+        n = len(subject.guest_orders)
+        return f"{n} contact{'s' if n != 1 else ''} of guests"
     n = _persons(subject)
     return f"{n} person{'s' if n != 1 else ''}"
 

@@ -70,7 +70,7 @@ def stage(settings: Settings, subject: Subject, erasure: str, today: date) -> Re
     mentions = _stage_vault(settings, subject, removed)
     tokens = {*subject.tokens, *(("text", t) for t in mentions)}
     by_delivery: Counter[tuple[str, str]] = Counter()
-    with People(settings, subject.records, subject.follows, tokens) as people:
+    with People(settings, subject.records, subject.follows, tokens, subject.guest_orders) as people:
         for feed in people.feeds():
             if feed.is_personal:
                 _stage_feed(settings, feed, subject, removed, by_delivery)

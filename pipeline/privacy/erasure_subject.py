@@ -24,6 +24,7 @@ from pipeline.ingest.vault.tombstones import namespace
 from pipeline.quality.policy import ErasureRule, erasure_rule, erasure_rules
 from pipeline.settings import Settings
 
+GUEST_CONTACTS = "guest_contacts"
 _CONTACTS = ("phone", "email")
 # Ids of sales stay on the books, without a person, so they are followed but are no identifier afterwards.
 _OF_BOOKS = ("order_id",)
@@ -36,6 +37,7 @@ class Subject:
 
     records: (source, id in that source). keys: their customer_keys, earlier ones included.
     follows: (column, value) of further ids. tokens: (kind, token) that are theirs alone. values: (kind, clear value) of those.
+    guest_orders: (source, order_id) whose guest contact leaves and nothing else of the order.
     shared_n: tokens that other people have as well, which stay. persons_n: people as identity knows them today; a person
     whose records were merged has more keys than one.
     """
@@ -47,6 +49,7 @@ class Subject:
     values: tuple[tuple[str, str], ...]
     shared_n: int
     persons_n: int = 0
+    guest_orders: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
@@ -56,6 +59,7 @@ class Subject:
             keys=tuple(data["keys"]),
             shared_n=data["shared_n"],
             persons_n=data.get("persons_n", 0),
+            guest_orders=tuple((str(a), str(b)) for a, b in data.get("guest_orders", ())),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -103,12 +107,14 @@ class People:
         records: Iterable[tuple[str, str]],
         follows: Iterable[tuple[str, str]] = (),
         tokens: Iterable[tuple[str, str]] = (),
+        guest_orders: Iterable[tuple[str, str]] = (),
     ) -> None:
         self._raw = settings.raw
         self.con = duck.connect([settings.raw, settings.quarantine], spill=settings.vault / "spill")
         self._register("person_ids", [(namespace(s), i) for s, i in records])
         self._register("followed", follows)
         self._register("gone", tokens)
+        self._register("guest_orders", guest_orders)
 
     def _register(self, name: str, pairs: Iterable[tuple[str, str]]) -> None:
         found = sorted(set(pairs))
@@ -184,6 +190,8 @@ class FeedOfSource:
         """SQL: the row speaks of the person, by id, by a followed id, or by a contact that nobody else has."""
         by = [self._is_one_of(c, "followed", c) for c in self.rule.follows]
         by += [self._is_one_of(c, "gone", k) for c, k in self.token_columns.items() if k in _CONTACTS]
+        if self.contract.feed == GUEST_CONTACTS:
+            by.append(self._is_one_of("order_id", "guest_orders", self.source))
         return f"({self.named} or ({self.nobody} and ({' or '.join(by) or 'false'})))"
 
     def values(self, column: str, where: str) -> set[str]:
@@ -227,6 +235,21 @@ def resolve(
         tuple(sorted(values)),
         len(shared),
         persons_n,
+    )
+
+
+def of_guest_orders(
+    settings: Settings, orders: Collection[tuple[str, str]], vault: duckdb.DuckDBPyConnection
+) -> Subject:
+    """The contacts left with these orders, and what of them stands nowhere else."""
+    with People(settings, (), guest_orders=orders) as people:
+        own = _tokens(people, "theirs")
+        shared = _of_others(people, own, known_only=False)
+    gone = own - shared
+    values = _clear(vault, gone)
+    values -= {("name", name) for name in _ambiguous(settings, {v for k, v in values if k == "name"})}
+    return Subject(
+        (), (), (), tuple(sorted(gone)), tuple(sorted(values)), len(shared), 0, tuple(sorted(orders))
     )
 
 

@@ -16,6 +16,7 @@ from pipeline import duck
 from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
 from pipeline.ingest.contracts import Contract, load_contracts
+from pipeline.privacy import guest_contacts
 from pipeline.quality.checks import Check
 from pipeline.quality.policy import thresholds
 from pipeline.settings import Settings
@@ -112,18 +113,21 @@ def _activity(settings: Settings, contract: Contract) -> list[str]:
 
 
 def check(settings: Settings, as_of: date) -> Check:
-    """Q-23: nobody is kept beyond the limit."""
+    """Q-23: nobody is kept beyond the limit, and no contact of a guest that tells nobody."""
     found = due(settings, as_of)
+    contacts = guest_contacts.due(settings, limit(as_of))
+    examples = [f"{p.customer_key} last active {p.last_activity}" for p in found]
+    examples += [f"guest contact of {source}/{order_id}" for source, order_id in contacts]
     return Check(
         "table",
         "core.dim_customers",
         "retention_limit",
         "block",
-        not found,
-        len(found),
+        not examples,
+        len(examples),
         0,
-        "People are kept longer than the policy allows after their last activity (Q-23).\n\nThe daily run takes them out: "
-        "run the whole line, not one asset of it.",
-        tuple(f"{p.customer_key} last active {p.last_activity}" for p in found[:5]),
+        "People are kept longer than the policy allows after their last activity (Q-23), or contacts of guests that tell "
+        "nobody are.\n\nThe daily run takes them out: run the whole line, not one asset of it.",
+        tuple(examples[:5]),
         "Q-23",
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import accounts, masters, orders, research, trade, truth, voice, web
+from . import accounts, guests, masters, orders, research, trade, truth, voice, web
 from . import company as co
 from .dirt import Dirt
 from .draws import Draws
@@ -83,6 +83,7 @@ def _simulate(
     sessions = web.make_sessions(people, o, visits, cal, draws)
     study = research.make_study(people, stopped, cal, draws)
     firms, contacts = accounts.make_accounts(customers, cal, draws)
+    contacts_left = guests.make_guests(o, people, cal, draws)
     said: list[Said] = []
     tables = [
         masters.store_table(),
@@ -104,6 +105,7 @@ def _simulate(
         research.response_table(study, people),
         *research.region_tables(cal),
         *accounts.account_tables(firms, contacts, cal, draws),
+        guests.guest_table(contacts_left, o, cal, draws),
     ]
     tables = [add_monitor(t, cal, products) for t in tables]
     company = truth.Company(
@@ -122,6 +124,7 @@ def _simulate(
         study,
         firms,
         contacts,
+        contacts_left,
     )
     return company, tables
 

@@ -112,8 +112,17 @@ def _customers(
     )
 
 
+def account_style(source: str, people: People, draws: Draws) -> np.ndarray:
+    """A word per person: how a source spells them and what it does not know."""
+    return draws.words(f"customers.style.{source}", people.n)
+
+
+def lacks_phone(style: int) -> bool:
+    return style // 8 % 100 < 4
+
+
 def _customer_columns(source, people: People, person, kind, version, draws: Draws) -> dict[str, Column]:
-    n, style = len(person), draws.words(f"customers.style.{source}", people.n)
+    n, style = len(person), account_style(source, people, draws)
     new = draws.words(f"customers.version.{source}", people.n)
     who, ver, sty = person.tolist(), version.tolist(), [int(x) for x in style[person]]
     ids = np.array([None] * n, dtype=object)
@@ -124,7 +133,7 @@ def _customer_columns(source, people: People, person, kind, version, draws: Draw
         phone_spelling(people.phone[p], 0 if source == "app" else s % 5)
         for p, s in zip(who, sty, strict=True)
     ]
-    phone = [None if s // 8 % 100 < 4 else x for x, s in zip(phone, sty, strict=True)]
+    phone = [None if lacks_phone(s) else x for x, s in zip(phone, sty, strict=True)]
     email = [email_spelling(people.email[p], s // 1024 % 4) for p, s in zip(who, sty, strict=True)]
     moved = [
         address(int(new[p]), int(people.city[p]), bool(people.english[p])) if v else people.address[p]

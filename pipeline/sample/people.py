@@ -156,7 +156,7 @@ def name_people(people: People, draws: Draws) -> People:
     shared = draws.hits("person.phone.shared", n, 0.01)
     offset = word[1][0] % 10**8
     for k in range(n):
-        people.name.append(_name(word[0][k], bool(people.english[k]), int(people.gender[k])))
+        people.name.append(person_name(word[0][k], bool(people.english[k]), int(people.gender[k])))
         # 48271 is prime to 10^8, so the last eight digits never repeat.
         digits = (offset + k * 48271) % 10**8
         phone = f"{labels.PHONE_PREFIXES[word[1][k] % len(labels.PHONE_PREFIXES)]}{digits:08d}"
@@ -169,7 +169,7 @@ def name_people(people: People, draws: Draws) -> People:
     return people
 
 
-def _name(word: int, english: bool, gender: int) -> str:
+def person_name(word: int, english: bool, gender: int) -> str:
     if english:
         return f"{labels.ENGLISH_FIRST[word % 16]} {labels.ENGLISH_LAST[word // 16 % 16]}"
     given = labels.GIVEN["female" if gender else "male"]

@@ -18,6 +18,7 @@ from .accounts import INDUSTRIES, PAIN_GROUPS, Account, Contact
 from .company import DAY, DEALER, SOURCES, STORE, Calendar, Products
 from .dirt import DUPLICATE, LOAD, REJECT, Defect
 from .files import NULL, Table, dates, decimal_text
+from .guests import Guests
 from .orders import CANCELLED, COMPLETED, PAID, SHIPPED, STATES, Lives, Returns, shipping_fee
 from .people import People
 from .personal import Said
@@ -45,6 +46,17 @@ class Company:
     study: Study
     accounts: list[Account]
     contacts: list[Contact]
+    guests: Guests
+
+    def buyer(self) -> np.ndarray:
+        """Whose each order is by what the data say: an agreed guest contact goes before who stood at the till."""
+        joined = self.guests.joined(len(self.orders.day))
+        return np.where(joined >= 0, joined, self.orders.person)
+
+    def known(self) -> np.ndarray:
+        """Orders with a customer, by their id or by an agreed contact."""
+        named = np.array([x is not None for x in self.orders.customer], dtype=bool)
+        return named | (self.guests.joined(len(named)) >= 0)
 
 
 @dataclass
@@ -93,6 +105,7 @@ def write_truth(out: Path, company: Company, log: FileLog, tables: list[Table], 
     _write(folder / "answers.parquet", answers)
     _write(folder / "study.parquet", _study(c))
     _write(folder / "accounts.parquet", _accounts(c))
+    _write(folder / "guest_contacts.parquet", _guests(c))
     consents = _consents(tables)
     _write(folder / "consent_states.parquet", consents)
     totals = {
@@ -183,13 +196,13 @@ def valid_mask(c: Company) -> np.ndarray:
     """G-02 on the last day: paid, not a test or an employee's, customer known, merchandise."""
     state, paid = _final(c)
     o, p = c.orders, c.people
-    known = np.array([x is not None for x in o.customer], dtype=bool)
-    internal = (o.person >= 0) & (p.is_test[o.person] | p.is_employee[o.person])
+    buyer = c.buyer()
+    internal = (buyer >= 0) & (p.is_test[buyer] | p.is_employee[buyer])
     return (
         np.isin(state, (PAID, SHIPPED, COMPLETED))
         & (paid != NULL)
         & (o.kind == SALE)
-        & known
+        & c.known()
         & ~internal
         & ~c.lives.is_test
     )
@@ -228,11 +241,20 @@ def _orders(c: Company) -> dict:
 def _internal(c: Company) -> list[str | None]:
     """Where the data show that an order is a test's or an employee's: own source, card, or identity only."""
     o, p = c.orders, c.people
-    inside = (o.person >= 0) & (p.is_test[o.person] | p.is_employee[o.person])
+    buyer, known = c.buyer(), c.known()
+    inside = (buyer >= 0) & (p.is_test[buyer] | p.is_employee[buyer])
     named = {"app": "own_source", "store_pos": "card_in_crm"}
     return [
-        None if not i else "nothing" if customer is None else named.get(SOURCES[ch], "identity")
-        for i, customer, ch in zip(inside.tolist(), o.customer.tolist(), o.channel.tolist(), strict=True)
+        None
+        if not i
+        else "nothing"
+        if not k
+        else "identity"
+        if customer is None
+        else named.get(SOURCES[ch], "identity")
+        for i, k, customer, ch in zip(
+            inside.tolist(), known.tolist(), o.customer.tolist(), o.channel.tolist(), strict=True
+        )
     ]
 
 
@@ -275,6 +297,26 @@ def _study(c: Company) -> dict:
         "answered_on": _day(np.array([x.answered // DAY for x in a], dtype=np.int64)),
         "score": pa.array([x.score for x in a], pa.int64()),
         "option": _text(x.option for x in a),
+    }
+
+
+def _guests(c: Company) -> dict:
+    """Each contact left at the till, in clear, with whose it is, who bought and whom the order belongs to by C-22."""
+    g, o, p = c.guests, c.orders, c.people
+
+    def ids(who: np.ndarray) -> pa.Array:
+        return _text(p.person_id[k] if k >= 0 else None for k in who.tolist())
+
+    return {
+        "source": _text(SOURCES[k] for k in o.channel[g.order].tolist()),
+        "order_id": _text(o.order_id[g.order]),
+        "kind": _text(g.kind),
+        "buyer_id": ids(o.person[g.order]),
+        "contact_of_id": ids(g.contact_of),
+        "joins_id": ids(g.joins),
+        "name": _text(g.name),
+        "phone": _text(g.phone),
+        "email": _text(g.email),
     }
 
 
@@ -369,7 +411,7 @@ def _person_counts(c: Company) -> dict[str, int]:
     return {
         "persons": p.n,
         "seen": int((p.registered < days).any(axis=1).sum()),
-        "with_valid_order": len(np.unique(c.orders.person[valid_mask(c)])),
+        "with_valid_order": len(np.unique(c.buyer()[valid_mask(c)])),
         "churned": int((c.stopped <= days).sum()),
         "test": int(p.is_test.sum()) + 1,
         "employees": int(p.is_employee.sum()),
@@ -393,11 +435,9 @@ def _sales(c: Company) -> dict[str, dict]:
             "orders": int((source == name).sum()) + (c.cal.days if name == "app" else 0),
             "valid_orders": int((valid & (source == name)).sum()),
             "valid_purchase_days": len(
-                np.unique((o.person * 100_000 + local_day(paid, c.cal))[valid & (source == name)])
+                np.unique((c.buyer() * 100_000 + local_day(paid, c.cal))[valid & (source == name)])
             ),
-            "guest_orders_paid": int(
-                (paid_sale & (source == name) & np.array([x is None for x in o.customer], dtype=bool)).sum()
-            ),
+            "guest_orders_paid": int((paid_sale & (source == name) & ~c.known()).sum()),
             "not_paid_or_cancelled": int(((state == CANCELLED) | (paid == NULL))[source == name].sum()),
             "lines": int((line_source == name).sum()) + (c.cal.days if name == "app" else 0),
             "stock_movement_lines": int((o.kind[lines.order] == STOCK_MOVEMENT)[line_source == name].sum()),

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from pipeline import duck
 from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
-from pipeline.identity.links import HISTORY, write_links
+from pipeline.identity.links import write_links
+from pipeline.identity.state import HISTORY
 from pipeline.ingest.files import write_parquet
 from pipeline.publish import release
 from pipeline.settings import Settings

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -79,6 +80,41 @@ def test_a_merged_person_is_one_person_in_truth(company: Line) -> None:
     wrong = joined.groupby("customer_key")["person_id"].nunique()
     assert (wrong > 1).sum() == 0
     assert joined["customer_key"].nunique() < len(joined), "some persons are known to several sources"
+
+
+def test_a_guest_order_is_whose_the_agreed_contact_is(
+    company: Line, record_property: Callable[[str, object], None]
+) -> None:
+    """C-22: exactly the orders of the truth, each of the right person; none without consent.
+
+    A borrowed phone without a name tells the wrong person by definition, so precision against who really bought is below 1.
+    """
+    books = _truth(company, "guest_contacts")
+    with duckdb.connect(str(company.home / "warehouse" / "warehouse.duckdb"), read_only=True) as con:
+        joined = con.execute(
+            "select source, order_id, customer_key from intermediate.int_guest_orders where is_current"
+        ).df()
+        facts = con.execute("select source, order_id, customer_key, is_guest from core.fct_orders").df()
+    links = pd.DataFrame(
+        company.query(
+            "select source, source_customer_id, customer_key from core.dim_identity_links where valid_to is null"
+        ),
+        columns=["source", "source_customer_id", "customer_key"],
+    )
+    person = links.merge(_truth(company, "persons"), on=["source", "source_customer_id"])
+    person = person.drop_duplicates("customer_key").set_index("customer_key")["person_id"]
+    found = dict(zip(joined["order_id"], joined["customer_key"].map(person), strict=True))
+    agreed = books[books["joins_id"].notna()]
+    assert found == dict(zip(agreed["order_id"], agreed["joins_id"], strict=True)) and len(found) > 20
+    quiet = books[books["kind"].isin(["refused", "silent", "withdrawn", "masked", "placeholder"])]
+    assert len(quiet) > 20 and not set(quiet["order_id"]) & set(found)
+    own = agreed[agreed["kind"] == "own"]
+    assert (own["order_id"].map(found) == own["buyer_id"]).all()
+    told = facts.merge(books[["source", "order_id"]], on=["source", "order_id"])
+    assert (told["is_guest"] == ~told["order_id"].isin(set(found))).all()
+    precision = (agreed["joins_id"] == agreed["buyer_id"]).mean()
+    record_property("guest_precision", precision)
+    assert precision >= 0.85, f"guest orders joined to their buyer: {precision:.3f} of {len(agreed)}"
 
 
 def test_nobody_without_consent_and_no_minor_is_in_an_audience(company: Line) -> None:

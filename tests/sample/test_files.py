@@ -12,7 +12,7 @@ from delivered import DAYS, column_names, contracts
 from pipeline.sample import company, generate
 
 LAYOUT = {
-    "store_pos": {"orders": "csv", "order_lines": "csv", "returns": "csv"},
+    "store_pos": dict.fromkeys(("orders", "order_lines", "returns", "guest_contacts"), "csv"),
     "store_master": {"stores": "xlsx"},
     "app": dict.fromkeys(
         ("customers", "orders", "order_lines", "returns", "web_sessions", "touchpoints", "consents"), "jsonl"

@@ -150,6 +150,7 @@ def test_the_books_agree_with_the_files_order_by_order(deliveries, truth):
         gross[row["order_id"]] += Decimal(str(row["qty"])) * Decimal(str(row["unit_price_paid"]))
     monitor = {o for o in final if o.startswith("AM")}
     books = {r["order_id"]: r for r in truth("orders").to_pylist()}
+    told = {r["order_id"] for r in truth("guest_contacts").to_pylist() if r["joins_id"]}
     assert set(final) == set(books) | monitor
     for order_id, book in books.items():
         row = final[order_id]
@@ -160,7 +161,8 @@ def test_the_books_agree_with_the_files_order_by_order(deliveries, truth):
         paid = row["paid_at"] and convert("ts", row["paid_at"]).date()
         assert paid == book["paid_on"], order_id
         if book["is_valid"]:
-            assert row["status"] in PAID_STATES and row["source_customer_id"] and paid
+            assert row["status"] in PAID_STATES and paid
+            assert row["source_customer_id"] or order_id in told, order_id
 
 
 def test_totals_are_the_sums_of_the_books(truth, totals):
@@ -218,6 +220,41 @@ def test_accounts_of_one_person_share_a_phone_in_different_spellings(deliveries,
     assert sum(len(s) > 1 for s in spellings.values()) > 50
     owners = Counter(next(iter(d)) for d in digits.values())
     assert any(n > 1 for n in owners.values()), "households share phones: the matcher must not merge them"
+
+
+def test_a_guest_contact_tells_whose_an_order_is_only_where_the_files_say_so(deliveries, truth):
+    """C-22 worked out from the delivered rows alone: consent, one owner of all contacts, no other name."""
+    person = {(r["source"], r["source_customer_id"]): r["person_id"] for r in truth("persons").to_pylist()}
+    guests = {r["order_id"] for _, r in accepted(deliveries, "orders") if r["source_customer_id"] is None}
+    held, names = defaultdict(set), defaultdict(set)
+    newest = {}
+    for source, row in accepted(deliveries, "customers"):
+        newest[source, row["source_customer_id"]] = row
+    for account, row in newest.items():
+        digits = re.sub(r"\D", "", row.get("phone") or "") if "*" not in (row.get("phone") or "*") else ""
+        for contact in (digits[-11:], (row.get("email") or "").strip().lower()):
+            held[contact].add(person[account])
+        names[person[account]].add(row["name"])
+    latest = {}
+    for _, row in accepted(deliveries, "guest_contacts", "store_pos"):
+        if row["order_id"] not in latest or row["updated_at"] > latest[row["order_id"]]["updated_at"]:
+            latest[row["order_id"]] = row
+    found, placeholders = {}, {"13800000000", "test@test.com"}
+    for order_id, row in latest.items():
+        phone = re.sub(r"\D", "", row["phone"])[-11:] if "*" not in row["phone"] else ""
+        contacts = {phone, (row["email"] or "").strip().lower()} - {""} - placeholders
+        owners = [held[c] for c in contacts if held[c]]
+        both = set.intersection(*owners) if owners else set()
+        only = next(iter(both)) if len(both) == 1 and row["is_consented"] == "true" else None
+        found[order_id] = only if only and row["name"] in (None, *names[only]) else None
+    books = truth("guest_contacts").to_pylist()
+    assert found == {r["order_id"]: r["joins_id"] for r in books}
+    assert set(found) <= guests
+    kinds = {r["kind"] for r in books}
+    assert kinds == {"own", "refused", "silent", "withdrawn", "masked", "placeholder", "borrowed"}
+    joined = [r for r in books if r["joins_id"]]
+    assert len(joined) > 20 and {r["kind"] for r in joined} <= {"own", "borrowed"}
+    assert all(r["joins_id"] == r["buyer_id"] for r in joined if r["kind"] == "own")
 
 
 def test_consent_states_follow_from_the_delivered_events(deliveries, truth):

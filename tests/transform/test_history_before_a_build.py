@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.identity.links import HISTORY
+from pipeline.identity.state import HISTORY
 from pipeline.ingest.files import write_parquet
 from pipeline.publish.release import sha256
 from pipeline.settings import Settings

@@ -1,5 +1,6 @@
 """Retention: whoever has done nothing for the policy's months leaves, and the gate sees who should have."""
 
+import json
 from datetime import date
 
 import pyarrow.parquet as pq
@@ -8,7 +9,7 @@ import pytest
 from pipeline.errors import StrataError
 from pipeline.ingest.contracts import load_contracts
 from pipeline.ingest.vault import Vault
-from pipeline.privacy import expiry, retention
+from pipeline.privacy import erasure, expiry, retention
 from pipeline.settings import Settings
 from tests.privacy.desk.conftest import Land, take_in
 
@@ -108,3 +109,44 @@ def test_who_comes_back_is_a_customer_again(old: Settings, land: Land) -> None:
 def test_a_home_younger_than_the_limit_keeps_everybody(old: Settings) -> None:
     assert retention.due(old, date(2023, 1, 6)) == []
     assert retention.check(old, date(2023, 1, 6)).passed
+
+
+def test_a_guest_contact_that_tells_nobody_leaves_with_its_month(settings: Settings, land: Land) -> None:
+    """Agreed contacts of a customer stay; a refused one goes although the customer stays; a newer one of the same guest stays."""
+    head = "order_id,name,phone,email,is_consented,updated_at\n"
+    land("shop/customers/2024-05-05.csv", HEAD + "A1,王芳,13812345678,,2024-05-01 10:00:00\n")
+    land(
+        "till/guest_contacts/2021-05-31.csv",
+        head
+        + "O1,,13812345678,,true,2021-05-31 10:00:00\n"
+        + "O2,,13812345678,,false,2021-05-31 10:00:00\n"
+        + "O3,孙悟空,13611112222,monkey@example.org,true,2021-05-31 10:00:00\n"
+        + "O4,,13511112222,,true,2021-05-31 10:00:00\n",
+    )
+    land("till/guest_contacts/2021-06-01.csv", head + "O5,,13511112222,,true,2021-06-01 10:00:00\n")
+    take_in(settings, AS_OF)
+    assert (
+        expiry.apply(settings, date(2024, 4, 30)) == 0 and retention.check(settings, date(2024, 4, 30)).passed
+    )
+    found = retention.check(settings, AS_OF)
+    assert (found.passed, found.observed) == (False, 3) and "guest contact of till/O2" in found.examples
+    assert expiry.apply(settings, AS_OF) == 3
+    assert retention.check(settings, AS_OF).passed and expiry.apply(settings, AS_OF) == 0
+    left = {
+        row["order_id"]
+        for path in settings.raw.glob("till/guest_contacts/*/*/*.parquet")
+        for row in pq.ParquetFile(path).read(["order_id"]).to_pylist()
+    }
+    assert left == {"O1", "O5"}
+    with Vault(settings, "test") as vault:
+        values = {row[0] for row in vault.database.execute("select value from clear_values").fetchall()}
+    assert values & {"孙悟空", "+8613611112222", "monkey@example.org"} == set()
+    assert {"王芳", "+8613812345678", "+8613511112222"} <= values, "what others have too stays"
+    erasure.finish(settings)
+    (certificate,) = (settings.vault / "certificates").glob("*.json")
+    told = json.loads(certificate.read_text())
+    assert (told["status"], told["persons"], told["removed"]["raw_rows"]) == (
+        "complete",
+        0,
+        {"guest_contacts": 3},
+    )

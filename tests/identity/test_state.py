@@ -1,0 +1,88 @@
+"""A day reads only what it can touch, and comes to the same as if everything had stayed in memory."""
+
+import os
+from collections.abc import Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+
+from pipeline import duck
+from pipeline.identity.history import History, Record
+from pipeline.identity.state import Event, Events, State
+from tests.identity.test_history import DAY, KEY, RULES, events, record
+
+SOAK = os.environ.get("STRATA_SOAK")
+few = hypothesis_settings(deadline=None, max_examples=300 if SOAK else 6, derandomize=not SOAK)
+
+
+def fingerprint(_: date) -> str:
+    return "same"
+
+
+def event(n: int, step: tuple) -> Event:
+    changed, judged, likely = step
+    return Event(DAY + timedelta(days=n), changed, RULES, judged, likely)
+
+
+def run_saved(folder: Path, before: Event | None, days: Sequence[Event]) -> tuple:
+    """One run on the files of the folder: what it leaves for readers, and how many records it read."""
+    with duck.connect([folder]) as con:
+        state = State(con, folder, fingerprint)
+        assert (state.day is None) == (before is None)
+        history = state.take_up(KEY, Events(before, days))
+        read = len(history.records)
+        for day in days:
+            history.advance(*day)
+        rows = state.intervals(history).to_pylist()
+        suspects = history.open_suspects()
+        records_n, pairs_made = state.save(history, (days[-1] if days else before).day, "same")
+    return rows, suspects, records_n, pairs_made, read
+
+
+def told(history: History) -> tuple:
+    rows = [
+        {"source": name[0], "source_customer_id": name[1]} | vars(i)
+        for name, i in [*history.closed, *history.current.items()]
+    ]
+    rows.sort(key=lambda r: (r["source"], r["source_customer_id"], r["valid_from"]))
+    return rows, history.open_suspects(), len(history.records), sum(history.pairs_made.values())
+
+
+@few
+@given(events)
+def test_days_from_the_files_are_the_days_in_memory(steps: list[tuple]) -> None:
+    """Merges, splits, crowds that come and go, decisions; a day a run, and the last days in one run."""
+    history = History(KEY)
+    with TemporaryDirectory() as one, TemporaryDirectory() as two:
+        before = None
+        for n, step in enumerate(steps):
+            day = event(n, step)
+            history.advance(*day)
+            assert run_saved(Path(one), before, [day])[:4] == told(history)
+            before = day
+        assert run_saved(Path(one), before, [])[:4] == told(history), "a run without a change keeps all of it"
+        first, rest = event(0, steps[0]), [event(n, step) for n, step in enumerate(steps)][1:]
+        last = run_saved(Path(two), None, [first])
+        if rest:
+            last = run_saved(Path(two), first, rest)
+        assert last[:4] == told(history)
+
+
+def test_a_run_reads_what_its_days_can_touch(tmp_path: Path) -> None:
+    """Of 300 records with one mailbox: the one that has the new record's phone, and for a mailbox that empties all left."""
+    crowd = {("app", f"{n:03}"): record(0, f"p{n}", "team@") for n in range(300)}
+    first = Event(DAY, crowd, RULES, [], [])
+    run_saved(tmp_path, None, [first])
+    second = Event(DAY + timedelta(1), {("crm", "new"): record(1, "p7", "team@")}, RULES, [], [])
+    rows, suspects, records_n, _, read = run_saved(tmp_path, first, [second])
+    assert (read, records_n) == (1, 301)
+    assert [(s.left, s.records_n) for s in suspects] == [(("app", "000"), 301)]
+    assert len({r["customer_key"] for r in rows if not r["valid_to"]}) == 300
+    emptied: dict[tuple[str, str], Record | None] = {name: record(0) for name in list(crowd)[2:]}
+    third = Event(DAY + timedelta(2), emptied | {("crm", "new"): None}, RULES, [], [])
+    _, suspects, records_n, _, read = run_saved(tmp_path, second, [third])
+    assert (read, records_n) == (301, 300), "two are left with the mailbox, and they are read"
+    assert [s.why for s in suspects] == ["shared value"]
