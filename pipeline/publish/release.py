@@ -55,6 +55,7 @@ class PublishedTable:
     """One table that leaves: the columns on its allow-list, in order, and the grain that it is sorted by.
 
     `schemes` names the column that holds the class of each scheme, where the table classes people (`meta.scheme`).
+    `optional` are columns of the grain that are empty in rows about all of it (`meta.optional_grain`).
     """
 
     schema: str
@@ -63,6 +64,7 @@ class PublishedTable:
     grain: tuple[str, ...]
     requires_feeds: tuple[str, ...] = ()
     schemes: Mapping[str, str] = field(default_factory=dict)
+    optional: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -100,6 +102,7 @@ def published_tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
                     tuple(meta.get("grain", ())),
                     tuple(meta.get("requires_feeds", ())),
                     {described[name]["scheme"]: name for name in columns if "scheme" in described[name]},
+                    tuple(meta.get("optional_grain", ())),
                 )
             )
     return sorted(tables, key=lambda t: t.key)
@@ -409,6 +412,7 @@ def _manifest(
             "status": "not_enabled" if missing else "published",
             "columns": {c[0]: c[1] for c in columns},
             "grain": list(table.grain),
+            **({"optional_grain": list(table.optional)} if table.optional else {}),
             **({"schemes": table.schemes} if table.schemes else {}),
             **({"missing_feeds": missing} if missing else {}),
         }

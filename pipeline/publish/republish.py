@@ -173,7 +173,12 @@ def _write(settings: Settings, candidate: Path, before: Path, manifest: dict[str
 def _tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
     """The tables of a release, as its manifest states them."""
     return [
-        PublishedTable(*key.split("."), tuple(entry["columns"]), tuple(entry.get("grain", ())))
+        PublishedTable(
+            *key.split("."),
+            tuple(entry["columns"]),
+            tuple(entry.get("grain", ())),
+            optional=tuple(entry.get("optional_grain", ())),
+        )
         for key, entry in manifest["tables"].items()
     ]
 

@@ -43,6 +43,8 @@ class Written(Protocol):
     def columns(self) -> tuple[str, ...]: ...
     @property
     def grain(self) -> tuple[str, ...]: ...
+    @property
+    def optional(self) -> tuple[str, ...]: ...
 
 
 def check(folder: Path, tables: Iterable[Written], as_of: date) -> list[Check]:
@@ -88,13 +90,14 @@ def _counts(
     types = {row[0]: row[1] for row in con.execute(f"describe select * from {file}").fetchall()}
     texts = [quote(c) for c, kind in types.items() if kind == "VARCHAR" and c != _KEY]
     grain = [quote(c) for c in table.grain if c in types]
+    stated = [c for c in table.grain if c in types and c not in table.optional]
     maybe = (
         f"regexp_matches(concat_ws(' · ', {', '.join(texts)}), {literal(_MAYBE_PERSONAL)})"
         if texts
         else "false"
     )
     asked = {
-        "null_grain": " or ".join(f"{c} is null" for c in grain) or "false",
+        "null_grain": " or ".join(f"{quote(c)} is null" for c in stated) or "false",
         # Sorted by its grain, so equal rows are neighbours; the first row has none before it.
         "doubled_grain": f"row({', '.join(grain)}) is not distinct from before" if grain else "false",
         "other_days": _other_days(table, types, as_of),

@@ -132,6 +132,23 @@ def test_what_only_looks_like_it_passes(stores: tuple[Home, dict[str, Any]], tex
     assert made.publish(manifest=manifest).changed
 
 
+def test_a_part_of_the_grain_may_be_empty_where_the_model_says_so(
+    stores: tuple[Home, dict[str, Any]],
+) -> None:
+    """A row about all of it, such as a total over the days."""
+    made, manifest = stores
+    node = model("audiences", "stores", STORES, ["store", "note"])
+    node["config"]["meta"]["optional_grain"] = ["note"]
+    manifest["nodes"]["s"] = node
+    made.sql("update audiences.stores set note = null where store = 'S3'")
+    made.build()
+    assert made.publish(manifest=manifest).changed
+    made.sql("update audiences.stores set store = null where store = 'S3'")
+    made.build()
+    with pytest.raises(GateStopped, match=r"grain_stated \(Q-13\) · observed 1"):
+        made.publish(manifest=manifest, run="two")
+
+
 @pytest.mark.parametrize(("phones", "passes"), [(3, True), (9, False)])
 def test_an_id_that_looks_like_a_phone_is_none_and_a_column_of_them_is(
     home: Home,  # noqa: F811
