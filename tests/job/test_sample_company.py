@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from dataclasses import replace
@@ -181,9 +182,27 @@ def test_a_run_looks_up_no_outside_name(company: Line, tmp_path: Path) -> None:
     assert "socket.getaddrinfo strata.invalid" in (tmp_path / "network.log").read_text()
 
 
+def _shuffle_rows(landing: Path) -> int:
+    """Mix the rows of every file of lines under its header; how many files were mixed."""
+    draw, mixed = random.Random(5), 0
+    for path in sorted(landing.glob("[!_]*/*/*")):
+        content = path.read_bytes()
+        # A quoted value may hold a line break, and such a file cannot be cut by lines.
+        if path.suffix not in (".csv", ".jsonl") or (path.suffix == ".csv" and b'"' in content):
+            continue
+        lines = [line + b"\n" for line in content.splitlines()]
+        head = lines[:1] if path.suffix == ".csv" else []
+        rows = lines[len(head) :]
+        draw.shuffle(rows)
+        path.write_bytes(b"".join([*head, *rows]))
+        mixed += head + rows != lines
+    return mixed
+
+
 @pytest.fixture(scope="module")
 def three_days(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Line]:
-    """The same deliveries through a backfill, day by day with the files arriving one day at a time, and in one go."""
+    """The same deliveries through a backfill, day by day with the files arriving one day at a time, and in one go with
+    the rows of every file in another order."""
     folder = tmp_path_factory.mktemp("three_days")
     source = make_company(folder / "source", 60, 12)
     last = date.fromisoformat(max(p.stem for p in source.landing.glob("app/orders/*"))) + timedelta(days=1)
@@ -208,6 +227,7 @@ def three_days(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Line]:
         code, answer, errors = daily.run()
         assert (code, answer["as_of_date"]) == (0, day.isoformat()), (answer, errors[-3000:])
     once = source.copy(folder / "once")
+    assert _shuffle_rows(once.landing) > 50
     code, _, errors = once.run()
     assert code == 0, errors[-3000:]
     return {"backfill": backfill, "daily": daily, "once": once}
