@@ -1,6 +1,7 @@
 """One day after another, all at once, and the same day again: the ways to a release differ in nothing that is published."""
 
 import json
+import random
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -9,9 +10,27 @@ import pytest
 from tests.job.conftest import Line, failed, make_company
 
 
+def _shuffle_rows(landing: Path) -> int:
+    """Mix the rows of every file of lines under its header; how many files were mixed."""
+    draw, mixed = random.Random(5), 0
+    for path in sorted(landing.glob("[!_]*/*/*")):
+        content = path.read_bytes()
+        # A quoted value may hold a line break, and such a file cannot be cut by lines.
+        if path.suffix not in (".csv", ".jsonl") or (path.suffix == ".csv" and b'"' in content):
+            continue
+        lines = [line + b"\n" for line in content.splitlines()]
+        head = lines[:1] if path.suffix == ".csv" else []
+        rows = lines[len(head) :]
+        draw.shuffle(rows)
+        path.write_bytes(b"".join([*head, *rows]))
+        mixed += head + rows != lines
+    return mixed
+
+
 @pytest.fixture(scope="module")
 def ways(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Line]:
-    """The same deliveries through a backfill, day by day with the files arriving one day at a time, and in one go.
+    """The same deliveries through a backfill, day by day with the files arriving one day at a time, and in one go
+    with the rows of every file in another order.
 
     Two days: on the second each line goes on from what its own first day left.
     """
@@ -40,6 +59,7 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Line]:
         code, answer, errors = daily.run()
         assert (code, answer["as_of_date"]) == (0, day.isoformat()), (answer, errors[-3000:])
     once = source.copy(folder / "once")
+    assert _shuffle_rows(once.landing) > 50
     code, _, errors = once.run()
     assert code == 0, errors[-3000:]
     return {"backfill": backfill, "daily": daily, "once": once}
