@@ -52,9 +52,9 @@ def write(settings: Settings, folder: Path, words_of: Path | None = None) -> dic
             return None
         digits = next((n for limit, n in _DIGITS if people <= limit), _MOST_DIGITS)
         (folder / FOLDER).mkdir()
-        for digit in _HEX:
-            # Sorted by customer_key: a digit reads its own part of the file, and all sixteen read it once.
-            for shard, content in con.execute(_lines(con, folder, digits), [digit, digits]).fetchall():
+        # Sorted by customer_key: a beginning reads its own part of the file, and all of them read it once.
+        for begin in _HEX if digits < _MOST_DIGITS else (a + b for a in _HEX for b in _HEX):
+            for shard, content in con.execute(_lines(con, folder, digits), [begin, digits]).fetchall():
                 (folder / FOLDER / f"{shard}.js").write_text(
                     f"strataCustomers({{\n{content}\n}});\n", encoding="utf-8"
                 )
@@ -67,16 +67,16 @@ def write(settings: Settings, folder: Path, words_of: Path | None = None) -> dic
 def _lines(con: duckdb.DuckDBPyConnection, folder: Path, digits: int) -> str:
     """(first digits, lines `"<key>": {"a": the action's scheme|class, "c": [[scheme, class, since, reason codes]]}`)."""
     action, joined = "null", ""
+    part = "customer_key >= $1 and customer_key < $1 || 'g'"
     if {"action_scheme", "action_class"} <= _columns(con, folder / _360):
         action = "max(chosen.action_scheme || '|' || chosen.action_class)"
-        joined = f"left join {_parquet(folder / _360)} as chosen using (customer_key)"
+        joined = f"left join (from {_parquet(folder / _360)} where {part}) as chosen using (customer_key)"
     return f"""
         with people as (
             select members.customer_key as customer_key, {action} as action,
                 to_json(list([scheme, class, strftime(since_date, '%Y-%m-%d'), reason_codes] order by scheme)) as classes
-            from {_parquet(folder / _MEMBERSHIP)} as members
+            from (from {_parquet(folder / _MEMBERSHIP)} where {part}) as members
             {joined}
-            where members.customer_key >= $1 and members.customer_key < chr(ascii($1) + 1)
             group by members.customer_key
         )
         select left(customer_key, $2) as shard,

@@ -14,20 +14,26 @@ _360 = Path("tables") / "segments" / "customer_360.parquet"
 
 
 def class_facts(folder: Path) -> pd.DataFrame:
-    """(scheme, class, customers, median_recency in days, reachable: share with live consent) of the classes shown."""
+    """(scheme, class, customers, median_recency in days, reachable: share with live consent) of the classes shown.
+
+    No rows where the release is of a version that has not all that is asked.
+    """
+    nobody = pd.DataFrame(columns=["scheme", "class", "customers", "median_recency", "reachable"])
     path = folder / _360
     if not path.is_file():
-        return pd.DataFrame(columns=["scheme", "class", "customers", "median_recency", "reachable"])
+        return nobody
     with duck.connect([folder]) as con:
         rows = f"read_parquet({literal(str(path))}, hive_partitioning = false)"
         names = [row[0] for row in con.execute(f"describe select * from {rows}").fetchall()]
+        classes = [name for name in names if name.endswith("_class") and name != "action_class"]
+        if not classes or not {"behaviour_recency_days", "has_marketing", "has_profiling"} <= set(names):
+            return nobody
         parts = [
             f"select {literal(name.removesuffix('_class'))} as scheme, {quote(name)} as class, count(*) as customers, "
             "median(behaviour_recency_days) as median_recency, "
             "avg(case when has_marketing and has_profiling then 1.0 else 0.0 end) as reachable "
             f"from {rows} where {quote(name)} is not null group by {quote(name)}"
-            for name in names
-            if name.endswith("_class") and name != "action_class"
+            for name in classes
         ]
         return con.execute(" union all ".join(parts) + " order by 1, 2").df()
 

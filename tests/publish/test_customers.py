@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from datetime import date
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 
 from pipeline import duck
 from pipeline.privacy.consent import Refusals
-from pipeline.publish import customers, withheld
+from pipeline.publish import customers, release, withheld
+from pipeline.publish.redaction import Who, redact
 from pipeline.settings import Settings
 
 DAY = date(2026, 4, 1)
@@ -118,6 +120,35 @@ def test_without_an_audience_table_there_are_no_files(settings: Settings, tmp_pa
     path = folder / "tables" / "audiences" / "segment_membership.parquet"
     pq.write_table(pq.read_table(path).slice(0, 0), path)
     assert customers.write(settings, folder) is None and not (folder / "customers").exists()
+
+
+def test_a_redacted_release_shows_the_erased_no_more(settings: Settings, tmp_path: Path) -> None:
+    made = candidate(settings.releases / ".tmp-made")
+    told = customers.write(settings, made)
+    (made / "customers" / "words.js").write_text('strataWords({"old": 1});\n')
+    for name in ("index.html", "marts.duckdb"):
+        (made / name).write_text("of the release")
+    tables = {
+        name: {
+            "columns": dict.fromkeys(
+                pq.read_schema(made / "tables" / f"{name.replace('.', '/')}.parquet").names, ""
+            )
+        }
+        for name in ("audiences.segment_membership", "audiences.segment_summary", "segments.customer_360")
+    }
+    manifest = {"release": "2026-04-01", "as_of_date": "2026-04-01", "previous_release": None, "checks": []}
+    release.seal(settings, made, manifest | {"tables": tables, "customers": told}, is_current=True)
+    gone = token(6)
+    done = redact(settings, "2026-04-01", Who((gone,), ()), "E1", lambda a, b: shutil.copyfile(a, b))
+    assert done is not None
+    folder = settings.releases / done.release
+    assert set(shown(folder)) == {token(n * 6) for n in range(40)} - {gone}
+    assert release.load_manifest(settings, done.release)["customers"]["customers"] == 39
+    assert "old" in (folder / "customers" / "words.js").read_text(), "the words of that day"
+    assert (
+        release.verify_folder(folder) == []
+        and "customers/0.js" in release.load_manifest(settings, done.release)["files"]
+    )
 
 
 @pytest.mark.parametrize("kind", ["unprofiled", "unmarketed"])

@@ -6,6 +6,7 @@ import base64
 import copy
 import hashlib
 import html
+import importlib.util
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 from datetime import date, timedelta
 from decimal import Decimal
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -1016,7 +1018,7 @@ def open_in_chromium(file: Path, scratch: Path, at: str = "") -> tuple[str, list
             "--host-resolver-rules=MAP * ~NOTFOUND",
             f"--user-data-dir={scratch / 'profile'}",
             f"--log-net-log={log}",
-            "--virtual-time-budget=5000",
+            "--virtual-time-budget=20000",
             "--dump-dom",
             f"{file.as_uri()}{at}",
         ],
@@ -1072,3 +1074,53 @@ def test_opened_from_a_file_it_reads_in_both_languages_and_asks_nobody(release, 
     # Nobody of this token may be shown: her file is asked for, and says so.
     dom, asked = open_in_chromium(page, tmp_path / "planted", f"#customer={token(7)}")
     assert asked == [] and "shows nobody of this token" in dom
+
+
+_AXE = """
+const told = [];
+async function look(how, options) {
+  const found = await axe.run(document, {resultTypes: ["violations"], ...options});
+  found.violations.forEach(v => told.push(`${how}: ${v.id} ${v.nodes.length} ${v.nodes[0].target.join(" ")}`));
+}
+addEventListener("load", async () => {
+  document.querySelectorAll("details").forEach(d => { d.open = true; });
+  await look("light", {});
+  document.querySelectorAll("style").forEach(s => {
+    s.textContent = s.textContent.replace("(prefers-color-scheme: dark)", "all");
+  });
+  await look("dark", {runOnly: ["color-contrast"]});
+  const answer = document.createElement("pre");
+  answer.id = "axe";
+  answer.textContent = JSON.stringify(told);
+  document.body.appendChild(answer);
+});
+"""
+
+
+@pytest.mark.browser
+def test_axe_finds_nothing_in_light_or_dark_with_an_answer_shown(release, tmp_path, settings):  # noqa: F811
+    found = importlib.util.find_spec("axe_core_python")
+    if found is None or not found.submodule_search_locations:
+        reason = "axe-core-python is not installed: accessibility was not looked at"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    axe = (Path(found.submodule_search_locations[0]) / "axe.min.js").read_text(encoding="utf-8")
+    html = re.sub(
+        r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", searchable(release, settings, tmp_path)
+    )
+    # Beside the page a label that is not there and grey on grey, so that finding nothing means something.
+    told = {}
+    for name, planted in {
+        "page": "",
+        "control": '<p style="color:#999;background:#aaa">pale</p><input type="text">',
+    }.items():
+        page = tmp_path / f"{name}.html"
+        page.write_text(
+            html.replace("</main>", f"{planted}</main>").replace(
+                "</body>", f"<script>{axe}</script><script>{_AXE}</script></body>"
+            ),
+            "utf-8",
+        )
+        dom = open_in_chromium(page, tmp_path / f"profile-{name}", f"#customer={token(6)}")[0]
+        told[name] = json.loads(unescape(re.search(r'<pre id="axe">(.*?)</pre>', dom, re.S).group(1)))
+    assert told["page"] == []
+    assert {line.split()[1] for line in told["control"]} == {"color-contrast", "label"}
