@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,12 +20,14 @@ import pytest
 from pipeline import settings as settings_module
 from pipeline.errors import StrataError
 from pipeline.ingest.vault import Vault
+from pipeline.privacy import consent, desk
 from pipeline.publish.audiences import export as exports
 from pipeline.publish.audiences import source
 from pipeline.publish.audiences import state as states
 from pipeline.settings import Settings
 from pipeline.transform.context import POLICY_DIR
 from tests.job.conftest import TOKEN_KEY, Line
+from tests.publish.audiences.api_server import Server
 
 NOW = datetime(2026, 7, 1, 6, tzinfo=UTC)
 _HEADER = (
@@ -36,7 +39,10 @@ _HEADER = (
 def policy(folder: Path, *audiences: str, bases: str = "", **minimum: int) -> Path:
     """The project's policy with other audiences: `name|rule|channel|destination|priority|holdout`."""
     folder.mkdir(exist_ok=True)
-    for name in ("destinations", "transfer_bases", "thresholds", "segment_labels", "custom_segments"):
+    for name in (
+        *("destinations", "delivery_endpoints", "transfer_bases", "thresholds"),
+        *("segment_labels", "custom_segments"),
+    ):
         (folder / f"{name}.csv").write_bytes((POLICY_DIR / f"{name}.csv").read_bytes())
     lines = []
     for line in audiences:
@@ -323,6 +329,61 @@ def test_erased_people_are_told_to_every_destination_and_forgotten(home: Setting
     for path in (home.vault / "audiences").rglob("*.parquet"):
         assert gone not in pq.read_table(path, columns=["member"])["member"].to_pylist()
     assert exports.forget(home, [gone], now=NOW) is None
+
+
+@pytest.fixture
+def wechat() -> Iterator[Server]:
+    server = Server("wechat_official_account")
+    yield server
+    server.close()
+
+
+def test_a_delivery_sends_the_last_export_but_not_to_who_has_refused_since(
+    line: Line, home: Settings, tmp_path: Path, wechat: Server
+) -> None:
+    """Dry run, a withdrawal at the desk, the delivery, an erasure, and the end of the audience."""
+    folder = policy(tmp_path / "p", "w1|all|wechat|wechat_official_account|1|0")
+    text = (folder / "audiences.csv").read_text().replace(",1,0,,,,", ",1,0,,77,,")
+    (folder / "audiences.csv").write_text(text, encoding="utf-8")
+    first = exports.export(home, policy_folder=folder, now=NOW)
+    reach = first.deliveries[0].reach
+    assert reach > 2
+    command = ("audiences", "deliver", "wechat_official_account", "--base-url", wechat.url)
+    command += ("--seeds", str(folder))
+    code, (told,), errors = line.strata(*command)
+    assert (code, told["status"], told["adds"], told["accepted"]) == (0, "dry_run", reach, 0), errors
+    assert not wechat.requests and not list(home.vault.glob("outbox/**/delivery.jsonl"))
+    code, _, errors = line.strata(*command, "--send")
+    assert code == 1 and "set STRATA_WECHAT_TOKEN" in errors and not wechat.requests
+
+    snapshot = states.load(home, "wechat_official_account", "w1").last
+    refuser, gone = sorted(snapshot)[:2]
+    con = duckdb.connect(str(home.warehouse), read_only=True)
+    query = "select source, source_customer_id from intermediate.int_customer_links where customer_key = $1 limit 1"
+    source_, id_ = con.execute(query, [refuser]).fetchone()  # type: ignore[misc]
+    con.close()
+    written = consent.withdraw(home, source_, id_, purpose="marketing", channel="wechat", by="Wang").files
+    try:
+        env = {"STRATA_WECHAT_TOKEN": "not-to-be-told"}
+        code, (told,), errors = line.strata(*command, "--send", env=env)
+        assert (code, told["status"], told["acknowledged"]) == (0, "delivered", True), errors
+        assert (told["accepted"], told["withheld"]) == (reach - 1, 1)
+        assert wechat.holds == {row[0] for key, row in snapshot.items() if key != refuser}
+        log = (line.home / "vault" / "access_log.jsonl").read_text()
+        assert "audience w1 sent to wechat_official_account at 127.0.0.1" in log
+        assert "not-to-be-told" not in log + errors
+    finally:
+        for file in written:
+            (desk.folder(home) / file).unlink()
+
+    assert exports.forget(home, [gone], now=NOW + timedelta(hours=1))
+    code, done, errors = line.strata(*command, "--send", env=env)
+    assert (code, [one["removes"] for one in done]) == (0, [1]), errors
+    assert snapshot[gone][0] not in wechat.holds and len(wechat.holds) == reach - 2
+    none = policy(tmp_path / "q")
+    exports.export(home, policy_folder=none, now=NOW + timedelta(hours=2), approved_by="Li Na")
+    code, (told,), errors = line.strata(*command[:-1], str(none), "--send", env=env)
+    assert (code, told["status"], wechat.holds) == (0, "delivered", set()), errors
 
 
 def test_an_audience_that_is_declared_no_more_ends(home: Settings, tmp_path: Path) -> None:
