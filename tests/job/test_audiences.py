@@ -21,8 +21,8 @@ from pipeline import settings as settings_module
 from pipeline.errors import StrataError
 from pipeline.ingest.vault import Vault
 from pipeline.privacy import consent, desk
+from pipeline.publish.audiences import delivery, source
 from pipeline.publish.audiences import export as exports
-from pipeline.publish.audiences import source
 from pipeline.publish.audiences import state as states
 from pipeline.settings import Settings
 from pipeline.transform.context import POLICY_DIR
@@ -332,58 +332,62 @@ def test_erased_people_are_told_to_every_destination_and_forgotten(home: Setting
 
 
 @pytest.fixture
-def wechat() -> Iterator[Server]:
-    server = Server("wechat_official_account")
+def api() -> Iterator[Server]:
+    server = Server("meta")
     yield server
     server.close()
 
 
 def test_a_delivery_sends_the_last_export_but_not_to_who_has_refused_since(
-    line: Line, home: Settings, tmp_path: Path, wechat: Server
+    line: Line, home: Settings, tmp_path: Path, api: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dry run, a withdrawal at the desk, the delivery, an erasure, and the end of the audience."""
-    folder = policy(tmp_path / "p", "w1|all|wechat|wechat_official_account|1|0")
+    basis = "meta,exempt,own staff,2000-01-01,,\n"
+    folder = policy(tmp_path / "p", "m1|rfm in (loyal, champions)|ads|meta|1|0", bases=basis, meta=0)
     text = (folder / "audiences.csv").read_text().replace(",1,0,,,,", ",1,0,,77,,")
     (folder / "audiences.csv").write_text(text, encoding="utf-8")
-    first = exports.export(home, policy_folder=folder, now=NOW)
-    reach = first.deliveries[0].reach
+    reach = exports.export(home, policy_folder=folder, now=NOW).deliveries[0].reach
     assert reach > 2
-    command = ("audiences", "deliver", "wechat_official_account", "--base-url", wechat.url)
-    command += ("--seeds", str(folder))
+    command = ("audiences", "deliver", "meta", "--base-url", api.url, "--seeds", str(folder))
     code, (told,), errors = line.strata(*command)
     assert (code, told["status"], told["adds"], told["accepted"]) == (0, "dry_run", reach, 0), errors
-    assert not wechat.requests and not list(home.vault.glob("outbox/**/delivery.jsonl"))
-    code, _, errors = line.strata(*command, "--send")
-    assert code == 1 and "set STRATA_WECHAT_TOKEN" in errors and not wechat.requests
+    with pytest.raises(StrataError, match="set STRATA_META_TOKEN"):
+        delivery.deliver(home, "meta", send=True, base_url=api.url, policy_folder=folder)
+    assert not api.requests and not list(home.vault.glob("outbox/**/delivery.jsonl"))
 
-    snapshot = states.load(home, "wechat_official_account", "w1").last
+    snapshot = states.load(home, "meta", "m1").last
     refuser, gone = sorted(snapshot)[:2]
-    con = duckdb.connect(str(home.warehouse), read_only=True)
-    query = "select source, source_customer_id from intermediate.int_customer_links where customer_key = $1 limit 1"
-    source_, id_ = con.execute(query, [refuser]).fetchone()  # type: ignore[misc]
-    con.close()
-    written = consent.withdraw(home, source_, id_, purpose="marketing", channel="wechat", by="Wang").files
-    try:
-        env = {"STRATA_WECHAT_TOKEN": "not-to-be-told"}
-        code, (told,), errors = line.strata(*command, "--send", env=env)
-        assert (code, told["status"], told["acknowledged"]) == (0, "delivered", True), errors
-        assert (told["accepted"], told["withheld"]) == (reach - 1, 1)
-        assert wechat.holds == {row[0] for key, row in snapshot.items() if key != refuser}
-        log = (line.home / "vault" / "access_log.jsonl").read_text()
-        assert "audience w1 sent to wechat_official_account at 127.0.0.1" in log
-        assert "not-to-be-told" not in log + errors
-    finally:
-        for file in written:
-            (desk.folder(home) / file).unlink()
+    links = pd.read_parquet(home.identity / "links.parquet")
+    own = links[links["customer_key"] == refuser].iloc[-1]
+    source_, id_ = own["source"], own["source_customer_id"]
+    written = consent.withdraw(home, source_, id_, purpose="marketing", channel=None, by="Wang").files
+    token = "not-to-be-told"
+    code, (told,), errors = line.strata(*command, "--send", env={"STRATA_META_TOKEN": token})
+    for file in written:
+        (desk.folder(home) / file).unlink()
+    assert (code, told["status"], told["acknowledged"]) == (0, "delivered", True), errors
+    assert (told["accepted"], told["withheld"]) == (reach - 1, 1)
 
+    def cells(*but: str) -> set[str]:
+        return {cell for key, row in snapshot.items() if key not in but for cell in row if cell}
+
+    assert api.holds == cells(refuser)
+    log = (line.home / "vault" / "access_log.jsonl").read_text()
+    assert "audience m1 sent to meta at 127.0.0.1" in log and token not in log + errors
+    assert "marketing by ads; transfer to US on exempt own staff" in log
+
+    monkeypatch.setenv("STRATA_META_TOKEN", token)
     assert exports.forget(home, [gone], now=NOW + timedelta(hours=1))
-    code, done, errors = line.strata(*command, "--send", env=env)
-    assert (code, [one["removes"] for one in done]) == (0, [1]), errors
-    assert snapshot[gone][0] not in wechat.holds and len(wechat.holds) == reach - 2
-    none = policy(tmp_path / "q")
-    exports.export(home, policy_folder=none, now=NOW + timedelta(hours=2), approved_by="Li Na")
-    code, (told,), errors = line.strata(*command[:-1], str(none), "--send", env=env)
-    assert (code, told["status"], wechat.holds) == (0, "delivered", set()), errors
+    (done,) = delivery.deliver(home, "meta", send=True, base_url=api.url, policy_folder=folder)
+    assert (done.status, done.removes, done.acknowledged) == ("delivered", 1, False)
+    assert api.holds == cells(refuser, gone)
+    none = policy(tmp_path / "q", bases=basis)
+    assert exports.export(home, policy_folder=none, now=NOW + timedelta(hours=2), approved_by="Li Na").export
+    (done,) = delivery.deliver(home, "meta", send=True, base_url=api.url, policy_folder=none)
+    assert (done.status, done.acknowledged, api.holds) == ("delivered", True, set())
+    closed = policy(tmp_path / "r")
+    (done,) = delivery.deliver(home, "meta", send=True, base_url=api.url, policy_folder=closed)
+    assert done.status == "refused" and "transfer_bases.csv has no basis" in done.reason
 
 
 def test_an_audience_that_is_declared_no_more_ends(home: Settings, tmp_path: Path) -> None:
