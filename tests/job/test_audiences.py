@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,12 +20,14 @@ import pytest
 from pipeline import settings as settings_module
 from pipeline.errors import StrataError
 from pipeline.ingest.vault import Vault
+from pipeline.privacy import consent, desk
+from pipeline.publish.audiences import delivery, source
 from pipeline.publish.audiences import export as exports
-from pipeline.publish.audiences import source
 from pipeline.publish.audiences import state as states
 from pipeline.settings import Settings
 from pipeline.transform.context import POLICY_DIR
 from tests.job.conftest import TOKEN_KEY, Line
+from tests.publish.audiences.api_server import Server
 
 NOW = datetime(2026, 7, 1, 6, tzinfo=UTC)
 _HEADER = (
@@ -36,7 +39,10 @@ _HEADER = (
 def policy(folder: Path, *audiences: str, bases: str = "", **minimum: int) -> Path:
     """The project's policy with other audiences: `name|rule|channel|destination|priority|holdout`."""
     folder.mkdir(exist_ok=True)
-    for name in ("destinations", "transfer_bases", "thresholds", "segment_labels", "custom_segments"):
+    for name in (
+        *("destinations", "delivery_endpoints", "transfer_bases", "thresholds"),
+        *("segment_labels", "custom_segments"),
+    ):
         (folder / f"{name}.csv").write_bytes((POLICY_DIR / f"{name}.csv").read_bytes())
     lines = []
     for line in audiences:
@@ -323,6 +329,65 @@ def test_erased_people_are_told_to_every_destination_and_forgotten(home: Setting
     for path in (home.vault / "audiences").rglob("*.parquet"):
         assert gone not in pq.read_table(path, columns=["member"])["member"].to_pylist()
     assert exports.forget(home, [gone], now=NOW) is None
+
+
+@pytest.fixture
+def api() -> Iterator[Server]:
+    server = Server("meta")
+    yield server
+    server.close()
+
+
+def test_a_delivery_sends_the_last_export_but_not_to_who_has_refused_since(
+    line: Line, home: Settings, tmp_path: Path, api: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dry run, a withdrawal at the desk, the delivery, an erasure, and the end of the audience."""
+    basis = "meta,exempt,own staff,2000-01-01,,\n"
+    folder = policy(tmp_path / "p", "m1|rfm in (loyal, champions)|ads|meta|1|0", bases=basis, meta=0)
+    text = (folder / "audiences.csv").read_text().replace(",1,0,,,,", ",1,0,,77,,")
+    (folder / "audiences.csv").write_text(text, encoding="utf-8")
+    reach = exports.export(home, policy_folder=folder, now=NOW).deliveries[0].reach
+    assert reach > 2
+    command = ("audiences", "deliver", "meta", "--base-url", api.url, "--seeds", str(folder))
+    code, (told,), errors = line.strata(*command)
+    assert (code, told["status"], told["adds"], told["accepted"]) == (0, "dry_run", reach, 0), errors
+    with pytest.raises(StrataError, match="set STRATA_META_TOKEN"):
+        delivery.deliver(home, "meta", send=True, base_url=api.url, policy_folder=folder)
+    assert not api.requests and not list(home.vault.glob("outbox/**/delivery.jsonl"))
+
+    snapshot = states.load(home, "meta", "m1").last
+    refuser, gone = sorted(snapshot)[:2]
+    links = pd.read_parquet(home.identity / "links.parquet")
+    own = links[links["customer_key"] == refuser].iloc[-1]
+    source_, id_ = own["source"], own["source_customer_id"]
+    written = consent.withdraw(home, source_, id_, purpose="marketing", channel=None, by="Wang").files
+    token = "not-to-be-told"
+    code, (told,), errors = line.strata(*command, "--send", env={"STRATA_META_TOKEN": token})
+    for file in written:
+        (desk.folder(home) / file).unlink()
+    assert (code, told["status"], told["acknowledged"]) == (0, "delivered", True), errors
+    assert (told["accepted"], told["withheld"]) == (reach - 1, 1)
+
+    def cells(*but: str) -> set[str]:
+        return {cell for key, row in snapshot.items() if key not in but for cell in row if cell}
+
+    assert api.holds == cells(refuser)
+    log = (line.home / "vault" / "access_log.jsonl").read_text()
+    assert "audience m1 sent to meta at 127.0.0.1" in log and token not in log + errors
+    assert "marketing by ads; transfer to US on exempt own staff" in log
+
+    monkeypatch.setenv("STRATA_META_TOKEN", token)
+    assert exports.forget(home, [gone], now=NOW + timedelta(hours=1))
+    (done,) = delivery.deliver(home, "meta", send=True, base_url=api.url, policy_folder=folder)
+    assert (done.status, done.removes, done.acknowledged) == ("delivered", 1, False)
+    assert api.holds == cells(refuser, gone)
+    none = policy(tmp_path / "q", bases=basis)
+    assert exports.export(home, policy_folder=none, now=NOW + timedelta(hours=2), approved_by="Li Na").export
+    (done,) = delivery.deliver(home, "meta", send=True, base_url=api.url, policy_folder=none)
+    assert (done.status, done.acknowledged, api.holds) == ("delivered", True, set())
+    closed = policy(tmp_path / "r")
+    (done,) = delivery.deliver(home, "meta", send=True, base_url=api.url, policy_folder=closed)
+    assert done.status == "refused" and "transfer_bases.csv has no basis" in done.reason
 
 
 def test_an_audience_that_is_declared_no_more_ends(home: Settings, tmp_path: Path) -> None:
