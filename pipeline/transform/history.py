@@ -8,6 +8,7 @@ nowhere else (docs/decisions/017-class-history.md). Before dbt runs, `build/hist
 | class_history.parquet | what was known before D; what D or a later day added is taken back | the current release |
 | class_bounds.parquet | one per day before D that was built | the current release |
 | segment_membership.parquet | customer_key, scheme, class, as_of_date | the last release of a day before D |
+| segment_summary.parquet, segment_coverage.parquet | which cells it hid | the same |
 """
 
 from collections.abc import Mapping
@@ -23,7 +24,13 @@ from pipeline.settings import Settings
 
 # Columns of each table that are read, all of them where None, and the condition under which a row stood before D. Both
 # are SQL over the columns of the release's file; $day is D.
-_MEMBERSHIP = ("customer_key", "scheme", "class", "as_of_date")
+_PICKED = {
+    "segment_membership": ("customer_key", "scheme", "class", "as_of_date"),
+    "segment_summary": ("scheme", "class", "is_suppressed"),
+    "segment_coverage": ("population_group", "is_suppressed"),
+}
+# Tables whose cells may be hidden; what the earlier release hid with a small cell stays hidden with it (Q-21).
+_HIDING = ("audiences.segment_summary", "audiences.segment_coverage")
 _UNDONE = {
     # What D closed or showed is open and not shown again.
     "valid_to": "case when valid_to < $day then valid_to end",
@@ -48,12 +55,13 @@ def prepare(settings: Settings, as_of: date, nodes: Mapping[str, Any]) -> str | 
             ("segments.class_history", base, "valid_from < $day and {known}", _UNDONE),
             ("segments.class_bounds", base, "as_of_date < $day", {}),
             ("audiences.segment_membership", before, "{known}", {}),
+            *((table, _hidden(settings, before, table), "true", {}) for table in _HIDING),
         ):
             schema, name = table.split(".")
             columns = {
                 column: c["data_type"]
                 for column, c in nodes[f"model.strata.{name}"]["columns"].items()
-                if name != "segment_membership" or column in _MEMBERSHIP
+                if column in _PICKED.get(name, (column,))
             }
             file = settings.releases / source / "tables" / schema / f"{name}.parquet" if source else None
             have = _columns(con, file)
@@ -109,6 +117,13 @@ def _before(settings: Settings, as_of: date) -> str | None:
             settings, manifest, ("audiences.segment_membership",)
         ):
             return name
+    return None
+
+
+def _hidden(settings: Settings, before: str | None, table: str) -> str | None:
+    """The release to take the hidden cells from; None where it has no such table, as a replayed day has not."""
+    if before and _is_whole(settings, release.load_manifest(settings, before), (table,)):
+        return before
     return None
 
 

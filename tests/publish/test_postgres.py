@@ -3,6 +3,7 @@
 import copy
 import json
 import threading
+import time
 from decimal import Decimal
 
 import duckdb
@@ -114,6 +115,8 @@ def test_a_reader_never_sees_parts_of_two_releases(home: Home, database: postgre
                         # A snapshot that is older than the first look at our tables.
                         con.execute("select count(*) from pg_class")
                         first = con.execute(READ).fetchall()
+                        # Time for a swap to come in between, were it not for our locks.
+                        time.sleep(0.05)
                         assert con.execute("select release from strata.release").fetchone() == (first[0][0],)
                         assert con.execute(READ).fetchall() == first
                         seen.extend(first)

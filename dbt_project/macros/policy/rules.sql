@@ -19,18 +19,23 @@
   G-10: true for a cell that must be hidden. Cells below k are hidden; then the next smallest ones too, until at
   least two are hidden and together hold k people, or a total would give the hidden cell away by subtraction.
 #}
-{% macro is_suppressed_cell(people, k, partition, tie_break) -%}
+{# `was_hidden`: in the release of an earlier day. What was hidden with a small cell stays hidden while any is small:
+   else the one day's figures would tell of the other day's partner, and so of the small cell. #}
+{% macro is_suppressed_cell(people, k, partition, tie_break, was_hidden='false') -%}
     ({{ people }} > 0 and (
         {{ people }} < {{ k }}
         or (
             min(case when {{ people }} > 0 then {{ people }} end) over (partition by {{ partition }}) < {{ k }}
             and (
-                sum(case when {{ people }} > 0 then 1 else 0 end) over (
-                    partition by {{ partition }} order by {{ people }}, {{ tie_break }}
+                {{ was_hidden }}
+                or sum(case when {{ people }} > 0 then 1 else 0 end) over (
+                    partition by {{ partition }}
+                    order by case when {{ people }} < {{ k }} or {{ was_hidden }} then 0 else 1 end, {{ people }}, {{ tie_break }}
                     rows between unbounded preceding and current row
                 ) <= 2
                 or coalesce(sum({{ people }}) over (
-                    partition by {{ partition }} order by {{ people }}, {{ tie_break }}
+                    partition by {{ partition }}
+                    order by case when {{ people }} < {{ k }} or {{ was_hidden }} then 0 else 1 end, {{ people }}, {{ tie_break }}
                     rows between unbounded preceding and 1 preceding
                 ), 0) < {{ k }}
             )

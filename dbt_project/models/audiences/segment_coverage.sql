@@ -42,12 +42,18 @@ cells as (
     left join sold on labels.population_group = sold.population_group
 ),
 
+hidden_before as (
+    select population_group from {{ source('history', 'segment_coverage') }} where is_suppressed
+),
+
 hidden as (
     select
-        *,
-        coalesce({{ is_suppressed_cell('customers', 'k_anon_min', 'is_excluded', 'population_group') }}, false)
-            as is_suppressed
+        cells.*,
+        coalesce({{ is_suppressed_cell(
+            'customers', 'k_anon_min', 'is_excluded', 'cells.population_group', 'hidden_before.population_group is not null'
+        ) }}, false) as is_suppressed
     from cells
+    left join hidden_before on cells.population_group = hidden_before.population_group
 )
 
 select

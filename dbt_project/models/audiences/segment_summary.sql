@@ -37,15 +37,22 @@ labelled as (
     left join counted on labels.scheme = counted.scheme and labels.class = counted.class
 ),
 
+hidden_before as (
+    select scheme, class from {{ source('history', 'segment_summary') }} where is_suppressed
+),
+
 cells as (
     select
         labelled.*,
         policy.as_of_date,
         policy.policy_version,
         policy.low_n,
-        {{ is_suppressed_cell('customers', 'policy.k_anon_min', 'scheme', 'class') }} as is_suppressed
+        {{ is_suppressed_cell(
+            'customers', 'policy.k_anon_min', 'labelled.scheme', 'labelled.class', 'hidden_before.class is not null'
+        ) }} as is_suppressed
     from labelled
     cross join policy
+    left join hidden_before on labelled.scheme = hidden_before.scheme and labelled.class = hidden_before.class
 )
 
 select

@@ -303,4 +303,6 @@ def test_a_delivery_that_is_killed_goes_on_and_doubles_nothing(
     # The request that was answered into the void is the only one that was sent twice.
     bodies = [json.dumps(body) for _, _, body in server.requests]
     assert len(bodies) == 5 and len(set(bodies)) == 4 and bodies[at - 1] == bodies[at]
-    assert ["/batchuntagging?" in path for _, path, _ in server.requests].index(False) == (2 if at == 1 else 1)
+    assert ["/batchuntagging?" in path for _, path, _ in server.requests].index(False) == (
+        2 if at == 1 else 1
+    )
