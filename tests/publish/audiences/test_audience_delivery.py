@@ -210,7 +210,7 @@ def test_a_delivery_that_is_given_up_goes_on_where_it_stopped(
     ("faults", "limits", "told"),
     [
         (["401"], {}, "it answers 401;"),
-        (["302"], {}, "it answers 302;"),
+        (["307"], {}, "it answers 307;"),
         (["429"], {"delivery_wait_seconds_max": 6}, "it answers 429 and asks to wait 7 seconds"),
         (["late", "late"], {"delivery_attempts": 2}, r"no answer \(ReadTimeout\), 2 times"),
     ],
@@ -303,4 +303,6 @@ def test_a_delivery_that_is_killed_goes_on_and_doubles_nothing(
     # The request that was answered into the void is the only one that was sent twice.
     bodies = [json.dumps(body) for _, _, body in server.requests]
     assert len(bodies) == 5 and len(set(bodies)) == 4 and bodies[at - 1] == bodies[at]
-    assert ["/batchuntagging?" in path for _, path, _ in server.requests].index(False) == (2 if at == 1 else 1)
+    assert ["/batchuntagging?" in path for _, path, _ in server.requests].index(False) == (
+        2 if at == 1 else 1
+    )
