@@ -79,6 +79,8 @@ class Server:
         call.send_response(status)
         if status == 429:
             call.send_header("Retry-After", "7")
+        if status == 307:
+            call.send_header("Location", f"{self.url}{call.path}")
         call.send_header("Content-Length", str(len(content)))
         call.end_headers()
         call.wfile.write(content)

@@ -210,7 +210,7 @@ def test_a_delivery_that_is_given_up_goes_on_where_it_stopped(
     ("faults", "limits", "told"),
     [
         (["401"], {}, "it answers 401;"),
-        (["302"], {}, "it answers 302;"),
+        (["307"], {}, "it answers 307;"),
         (["429"], {"delivery_wait_seconds_max": 6}, "it answers 429 and asks to wait 7 seconds"),
         (["late", "late"], {"delivery_attempts": 2}, r"no answer \(ReadTimeout\), 2 times"),
     ],
