@@ -17,6 +17,7 @@ from pipeline.errors import GateStopped
 from pipeline.home_scan import Needles
 from pipeline.identity.links import write_links
 from pipeline.ingest.load import sweep
+from pipeline.lock import run_lock
 from pipeline.privacy import erasure
 from pipeline.privacy.erasure_gate import erasure_checks
 from pipeline.publish import release as releases
@@ -172,7 +173,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         land(settings, file, text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STRATA_TOKEN_KEY", TOKEN_KEY)
-        daily(settings, FIRST)
+        with run_lock(settings):
+            daily(settings, FIRST)
         daily(settings, AS_OF)
         leave_traces(settings)
     return settings
