@@ -267,9 +267,11 @@ class State:
             "new_intervals",
             pa.Table.from_arrays([pa.array(columns[f.name], f.type) for f in HISTORY], schema=HISTORY),
         )
+        # An interval that has ended never changes. Not as a condition of the join: that makes it compare every pair.
         table = self._con.execute(
-            "select * from (select i.* from kept_intervals as i anti join reached "
-            "on i.source = reached.source and i.source_customer_id = reached.id and i.valid_to is null "
+            "select * from (select * from kept_intervals where valid_to is not null union all "
+            "select i.* from kept_intervals as i anti join reached "
+            "on i.source = reached.source and i.source_customer_id = reached.id where i.valid_to is null "
             "union all by name select * from new_intervals) order by source, source_customer_id, valid_from"
         ).to_arrow_table()
         table = table.cast(HISTORY)

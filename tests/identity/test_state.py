@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from pipeline import duck
 from pipeline.identity.history import History, Record
 from pipeline.identity.state import Event, Events, State
-from tests.identity.test_history import DAY, KEY, RULES, events, record
+from tests.identity.test_identity_history import DAY, KEY, RULES, events, record
 
 SOAK = os.environ.get("STRATA_SOAK")
 few = hypothesis_settings(deadline=None, max_examples=300 if SOAK else 6, derandomize=not SOAK)
