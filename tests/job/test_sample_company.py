@@ -113,7 +113,7 @@ def test_a_guest_order_is_whose_the_agreed_contact_is(
     told = facts.merge(books[["source", "order_id"]], on=["source", "order_id"])
     assert (told["is_guest"] == ~told["order_id"].isin(set(found))).all()
     precision = (agreed["joins_id"] == agreed["buyer_id"]).mean()
-    record_property("guest_precision", precision)
+    record_property("guest_precision", float(precision))
     assert precision >= 0.85, f"guest orders joined to their buyer: {precision:.3f} of {len(agreed)}"
 
 
