@@ -35,7 +35,6 @@ _PARTS = (
     "vault/tombstones.json",
     "token.key",
     "decisions",
-    "dbt/target/manifest.json",
     "warehouse/warehouse.duckdb",
 )
 _RAW = re.compile(r"read_parquet\('([^']*/raw/[^']*)'[^)]*\)")
@@ -60,8 +59,7 @@ class Replay:
         """
         self.settings = replace(settings, home=folder.resolve())
         self._borrow(settings.home, self.settings.home)
-        manifest = json.loads((self.settings.dbt / "target" / "manifest.json").read_text())
-        self.nodes: dict[str, Any] = manifest["nodes"]
+        self.nodes = _compiled(settings)
         if families:
             self._narrow(families)
         self._order = _order(self.nodes, wanted)
@@ -220,6 +218,20 @@ def _gather(con: Any, source: Path, files: str, target: Path) -> None:
         f"copy (from read_parquet({literal(str(source / files))}, union_by_name = true, hive_partitioning = false)) "
         f"to {literal(str(target))} (format parquet)"
     )
+
+
+def _compiled(settings: Settings) -> dict[str, Any]:
+    """The nodes of the home's last build, models with the SQL that it ran. Raises StrataError where there was none."""
+    built = settings.dbt / "built.json"
+    if not built.exists():
+        raise StrataError(f"{settings.home} holds no build to go on from: run `strata run` first")
+    manifest = json.loads(built.read_text(encoding="utf-8"))
+    folder = settings.dbt / "target" / "compiled" / manifest["metadata"]["project_name"]
+    nodes: dict[str, Any] = manifest["nodes"]
+    for node in nodes.values():
+        if node["resource_type"] == "model":
+            node["compiled_code"] = (folder / node["original_file_path"]).read_text(encoding="utf-8")
+    return nodes
 
 
 def _order(nodes: dict[str, Any], wanted: Sequence[str]) -> list[dict[str, Any]]:

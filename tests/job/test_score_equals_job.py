@@ -49,7 +49,8 @@ def facts_of_the_file(warehouse: Path, folder: Path) -> tuple[dict, dict]:
         copy (
             select customer_key as customer, paid_date as day, net_revenue as amount from warehouse.core.fct_orders where is_valid
             union all
-            select customer_key, day, -refund_net from warehouse.intermediate.int_customer_returns
+            -- A return of goods without a refund is no purchase of amount 0.
+            select customer_key, day, -refund_net from warehouse.intermediate.int_customer_returns where refund_net <> 0
         ) to '{folder / "orders.csv"}'
         """
     )
