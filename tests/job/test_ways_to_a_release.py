@@ -85,8 +85,12 @@ OF_THE_DAYS = {
     "customer_360",
     "market_segment",
     "behaviour_segment",
+    "custom_segment",
     "persona",
     "customer_lifecycle",
+    # A cell that was hidden the day before stays hidden with its partners.
+    "segment_summary",
+    "segment_coverage",
 }
 
 
@@ -114,3 +118,15 @@ def test_the_same_day_again_changes_nothing(ways: dict[str, Line]) -> None:
     assert (code, answer["status"], answer["release"]) == (0, "unchanged", json.loads(before)["release"])
     assert line.pointer == before
     assert failed(answer) == []
+    shown = [
+        {
+            row[:2]: row[2:]
+            for row in ways[name].query(
+                "select scheme, class, customers, revenue from audiences.segment_summary where not is_suppressed"
+            )
+        }
+        for name in ("once", "daily")
+    ]
+    both = shown[0].keys() & shown[1].keys()
+    assert len(both) > 5
+    assert all(shown[0][cell] == shown[1][cell] for cell in both)
