@@ -19,6 +19,8 @@ gc.set_threshold(100_000, 20, 100)
 _LONGEST = ("company", "job/test_ways_to_a_release.py", "job/test_online_retail.py")
 
 
+# First: xdist reads the marks in its own hook.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One process a file; tests that share a costly home stay together (pytest -n 2 --dist loadgroup).
 
