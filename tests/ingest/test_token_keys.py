@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from pipeline.cli import main
 from pipeline.errors import StrataError
+from pipeline.home import layout
 from pipeline.ingest.load import sweep
 from pipeline.ingest.vault import Vault
 from pipeline.ingest.vault.keys import KEY_ID
@@ -135,6 +136,7 @@ def test_a_missing_or_unknown_key_stops_and_changes_nothing(
 def test_the_command_says_it_in_one_line_and_begins_no_run(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    layout.ensure(home)
     other_key(home, monkeypatch)
     before = state(home.home)
     answer = CliRunner().invoke(main, ["run"])
