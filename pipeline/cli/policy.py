@@ -28,8 +28,8 @@ def check(seeds: Path | None, as_json: bool) -> None:
     from pipeline.score.presets import POLICY_DIR
     from pipeline.segments import custom
 
-    rules = custom.load(seeds or POLICY_DIR)
     known = presets.load(seeds or POLICY_DIR)
+    rules = custom.load(seeds or POLICY_DIR)
     found = {name: preset.problems() for name, preset in known.items()}
     lines = []
     for name, problems in found.items():

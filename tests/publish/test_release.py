@@ -16,6 +16,7 @@ import pytest
 
 from pipeline import settings as settings_module
 from pipeline.errors import GateStopped, StrataError
+from pipeline.home import layout
 from pipeline.ingest.load import sweep
 from pipeline.publish.release import (
     Published,
@@ -159,6 +160,7 @@ def home(built: Settings, settings: Settings) -> Home:
     """A home of its own, before its first release."""
     shutil.copytree(built.home, settings.home)
     shutil.copytree(built.landing, settings.landing, dirs_exist_ok=True)
+    layout.ensure(settings)
     return Home(settings)
 
 

@@ -70,23 +70,23 @@ def test_one_path_always_holds_the_current_release(home: Home) -> None:  # noqa:
 def test_a_comparison_names_rows_columns_and_moves(home: Home) -> None:  # noqa: F811
     home.sql(
         "create table segments.customer_rfm (customer_key varchar, rfm_segment varchar)",
-        "insert into segments.customer_rfm values ('a', 'new'), ('b', 'new'), ('c', 'loyal')",
+        "insert into segments.customer_rfm values (md5('a'), 'new'), (md5('b'), 'new'), (md5('c'), 'loyal')",
     )
     home.build()
-    with_rfm = {
-        "nodes": {**_manifest()["nodes"], "r": model("segments", "customer_rfm", RFM, ["customer_key"])}
-    }
+    rfm = model("segments", "customer_rfm", RFM, ["customer_key"])
+    rfm["columns"]["rfm_segment"]["config"]["meta"]["scheme"] = "rfm"
+    with_rfm = {"nodes": {**_manifest()["nodes"], "r": rfm}}
     first = home.publish(run="one", manifest=with_rfm).release
     home.sql(
-        "update segments.customer_rfm set rfm_segment = 'loyal' where customer_key = 'a'",
-        "delete from segments.customer_rfm where customer_key = 'c'",
-        "insert into segments.customer_rfm values ('d', 'new'), ('e', 'new')",
+        "update segments.customer_rfm set rfm_segment = 'loyal' where customer_key = md5('a')",
+        "delete from segments.customer_rfm where customer_key = md5('c')",
+        "insert into segments.customer_rfm values (md5('d'), 'new'), (md5('e'), 'new')",
     )
     home.build()
     second = home.publish(run="two", manifest=with_rfm).release
     found = compare(home.settings, first, second)
-    (rfm,) = [t for t in found.tables if not t.is_same]
-    assert (rfm.table, rfm.rows_before, rfm.rows_after, rfm.only_before, rfm.only_after) == (
+    (table,) = [t for t in found.tables if not t.is_same]
+    assert (table.table, table.rows_before, table.rows_after, table.only_before, table.only_after) == (
         "segments.customer_rfm",
         3,
         4,

@@ -146,7 +146,10 @@ class Line(dict[str, str]):
 
 
 def lines(folder: Path, seed: str) -> Iterator[Line]:
-    with (folder / f"{seed}.csv").open(encoding="utf-8", newline="") as file:
+    path = folder / f"{seed}.csv"
+    if not path.is_file():
+        raise StrataError(f"{seed}.csv is not in {folder}: name the folder of the policy seeds")
+    with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         for row in reader:
             line = Line(row, f"{seed}.csv line {reader.line_num}")
