@@ -30,7 +30,7 @@ demo: .venv/.complete ## sample company → daily job → a release, and where t
 	@$(BIN)/strata releases show
 
 test: .venv/.complete ## every test, two at a time
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 soak: .venv/.complete ## the tests that have a full size (10,000 fuzzed files, 365 days) at that size
 	STRATA_SOAK=1 $(BIN)/python -m pytest -m soak

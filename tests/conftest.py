@@ -16,24 +16,20 @@ gc.set_threshold(100_000, 20, 100)
 
 
 # What takes longest begins first, or one process would end with it while the other has nothing left to do.
-_LONGEST = ("company", "job/test_ways_to_a_release.py", "job/test_online_retail.py")
+_LONGEST = ("tests/job/test_ways_to_a_release.py", "tests/job/test_online_retail.py", "tests/job/")
 
 
-# First: xdist reads the marks in its own hook.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process a file; tests that share a costly home stay together (pytest -n 2 --dist loadgroup).
+    """Files in the order in which the processes take them (pytest -n 2 --dist loadfile --no-loadscope-reorder).
 
-    The queue is in the order of the items where xdist does not put groups of many tests first (Makefile).
+    A file stays in one process, and with it the homes that it builds. Groups across files (`loadgroup`) have no effect:
+    xdist 3.8 names them by an attribute that pytest 9.2 no longer reads.
     """
-    groups = {}
-    for item in items:
-        folder, _, file = item.nodeid.partition("::")[0].removeprefix("tests/").partition("/")
-        shared = folder if folder in ("sample", "quality") else f"{folder}/{file}"
-        groups[item] = "company" if "company" in item.fixturenames else shared
-        item.add_marker(pytest.mark.xdist_group(groups[item]))
-    order = {group: n for n, group in enumerate(_LONGEST)}
-    items.sort(key=lambda item: order.get(groups[item], len(order)))
+
+    def turn(item: pytest.Item) -> int:
+        return next((n for n, start in enumerate(_LONGEST) if item.nodeid.startswith(start)), len(_LONGEST))
+
+    items.sort(key=turn)
 
 
 @pytest.fixture
