@@ -39,7 +39,7 @@ from pipeline.publish.report import (
 from pipeline.publish.report import numbers as fmt
 from pipeline.publish.report.release import Release
 from pipeline.settings import Settings
-from tests.publish.test_customers import candidate, settings, token  # noqa: F401
+from tests.publish.test_customer_shards import candidate, settings, token  # noqa: F401
 
 AS_OF = date(2026, 4, 1)
 SEGMENTS = {
