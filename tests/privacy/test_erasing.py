@@ -17,6 +17,7 @@ from pipeline.identity.links import write_links
 from pipeline.ingest import ledger
 from pipeline.ingest.load import sweep
 from pipeline.ingest.vault.rotation import rotate
+from pipeline.lock import run_lock
 from pipeline.privacy import erasure
 from pipeline.privacy.erasure_gate import erasure_checks
 from pipeline.publish import release as releases
@@ -364,6 +365,20 @@ def test_who_is_not_known_is_told_and_nothing_changes(home: Home) -> None:
         erase(settings)
     with pytest.raises(StrataError, match="was erased before"):
         erasure.plan(settings, [("shop", SHOP_ID)], ())
+
+
+def test_who_leaves_by_age_and_asks_to_be_erased_does_not_come_back(home: Home) -> None:
+    """An erasure by retention is under way, of the same person: it would let her return."""
+    settings = home.settings
+    with run_lock(settings):
+        erasure.begin(
+            settings, [("shop", SHOP_ID)], (), (), by="retention", reason="too long", may_return=True
+        )
+    done = erase(settings)
+    assert done.requested_by == "tester" and done.status == "complete"
+    known = erasure.tombstones(settings)
+    assert known.has_customer("shop", SHOP_ID) and known.has_customer("app", APP_ID)
+    assert len(list((settings.vault / "certificates").glob("*.json"))) == 2
 
 
 def test_persons_stand_in_landing_still(erased: Erased) -> None:
