@@ -161,12 +161,17 @@ def test_going_back_leaves_out_who_has_withdrawn_since(home: Home) -> None:  # n
         f"is_granted and customer_key <> '{gone}' as is_granted from (select customer_key, purpose, 'all' as channel, "
         "true as is_granted from audiences.segment_membership, (values ('marketing'), ('profiling')) t (purpose))"
     )
-    # Nothing is left out for somebody who is in no release.
-    home.sql("insert into intermediate.int_persons_excluded values (md5('long ago'))")
+    # Somebody whom no profile may be made of any more; nothing is left out for one who is in no release.
+    (excluded,) = duckdb.sql("select md5('0')").fetchall()[0]
+    home.sql("insert into intermediate.int_persons_excluded values (md5('long ago')), (md5('0'))")
     done = rollback(home.settings, names[0], "op")
-    assert (done.release, done.rows, done.persons) == ("2024-05-10-r3", 1, 1)
+    assert (done.release, done.rows, done.persons) == ("2024-05-10-r3", 2, 2)
     folder = home.settings.releases / done.release
-    assert json.loads((folder / "manifest.json").read_text())["withheld"] == {"persons": 1, "rows": 1}
+    assert json.loads((folder / "manifest.json").read_text())["withheld"] == {"persons": 2, "rows": 2}
+    classed = duckdb.sql(
+        f"select customer_key from read_parquet('{folder}/tables/segments/customer_small.parquet')"
+    ).fetchall()
+    assert len(classed) == 39 and (excluded,) not in classed
     assert verify_folder(folder) == []
     kept = duckdb.sql(
         f"select customer_key from read_parquet('{folder}/tables/audiences/segment_membership.parquet')"
