@@ -84,7 +84,9 @@ def _say_warning(message: Warning | str, category: type[Warning], *_: Any) -> No
         click.echo(f"strata: warning: {message}", err=True)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}
+)
 @click.version_option(package_name="strata")
 def main() -> None:
     """Strata (客户分层): raw sales, channel and survey data into customer segments that marketing tools can trust."""
