@@ -36,7 +36,7 @@ import pandas as pd
 from benchmarks.identity_data import PUBLIC, Dataset, from_files, people
 from benchmarks.identity_peers import PEERS
 from pipeline.errors import StrataError
-from pipeline.identity import matching, normalise, probabilistic
+from pipeline.identity import matching, normalise, probabilistic, rules
 from pipeline.ingest.contracts import source_of
 from pipeline.settings import Settings, load
 
@@ -114,7 +114,7 @@ def ours(
         with _timed(seconds, "second_stage"):
             pairs = probabilistic.candidate_pairs(clear, settings, probabilistic.Policy.on(day))
     with _timed(seconds, "cluster"):
-        found = matching.cluster(records, matching.load_rules(day), pairs).cluster
+        found = matching.cluster(records, rules.load_rules(day), pairs).cluster
     return found, seconds
 
 

@@ -20,7 +20,8 @@ import pandas as pd
 from pipeline import duck
 from pipeline.identity.history import History, Record, Value
 from pipeline.identity.links import without_collector
-from pipeline.identity.matching import cluster, load_rules
+from pipeline.identity.matching import cluster
+from pipeline.identity.rules import load_rules
 from pipeline.identity.state import Event, Events, State
 
 SOURCES = ("app", "crm", "marketplace", "pos")

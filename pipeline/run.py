@@ -110,7 +110,9 @@ def run_day(settings: Settings, as_of: date, *, full: bool = False, again: bool 
         Vault(settings)
         prepare_dagster_home(settings)
         if full:
-            settings.warehouse.unlink(missing_ok=True)
+            # The log of a build that was killed as well: it would be replayed into the new file.
+            for path in settings.warehouse.parent.glob(f"{settings.warehouse.name}*"):
+                path.unlink()
         say(f"strata run for {as_of}: loading the definitions")
         # dbt writes a line a node to standard output, which belongs to the command's own answer.
         log = settings.dbt / "logs" / "dbt-output.log"

@@ -1,6 +1,7 @@
 """What a user gets wrong is told in one clear line that says what to do, with exit code 1, and in JSON when asked."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,40 @@ def test_a_command_that_cannot_be_read_never_looks_like_a_gate(
 ) -> None:
     result = CliRunner().invoke(main, list(args))
     assert result.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "place"),
+    [
+        (("no-such-command",), "strata"),
+        (("--no-such-option",), "strata"),
+        (("releases", "rollback"), "strata releases rollback"),
+    ],
+)
+def test_a_usage_error_names_the_help_of_the_command_that_was_meant(
+    args: tuple[str, ...], place: str
+) -> None:
+    assert told(*args)[1].endswith(f"(see `{place} --help`)")
+
+
+def test_a_file_that_cannot_be_read_is_one_line(settings: Settings) -> None:
+    settings.pointer.parent.mkdir()
+    settings.pointer.mkdir()
+    fails(f"Is a directory: {settings.pointer}", "releases", "list")
+
+
+def test_the_ui_can_be_ended_where_its_shell_ignores_interrupts(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started by a script with `&`: Dagster interrupts its own processes, which inherit what the shell set."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    seen: list[object] = []
+    monkeypatch.setattr("os.execv", lambda *_: seen.append(signal.getsignal(signal.SIGINT)))
+    try:
+        result = CliRunner().invoke(main, ["ui"])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (result.exit_code, seen) == (0, [signal.SIG_DFL])
 
 
 def test_nothing_to_explain_or_to_compare(settings: Settings) -> None:

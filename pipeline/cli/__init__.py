@@ -61,16 +61,17 @@ class _Commands(click.Group):
         warnings.showwarning = _say_warning
         # Imports make a million objects that stay: looking through them every 700 took 1.6 of 7.1 CPU-s.
         gc.set_threshold(100_000, 20, 100)
+        # However it was started (`python -m pipeline.cli`), help and errors name the command.
+        more["prog_name"] = "strata"
         try:
             sys.exit(super().main(*args, standalone_mode=False, **more))
         except click.ClickException as error:
             given = [*(args[0] if args and args[0] else sys.argv[1:])]
             if "--json" in given:
                 answer_error("error", 1, error.format_message())
-            click.echo(
-                f"strata: {error.format_message()} (see `strata {given[0] if given else ''} --help`)",
-                err=True,
-            )
+            # The command that was meant, as deep as it was understood: `strata releases rollback`.
+            place = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "strata"
+            click.echo(f"strata: {error.format_message()} (see `{place} --help`)", err=True)
             sys.exit(1)
         except click.Abort:
             click.echo("strata: interrupted", err=True)
@@ -83,7 +84,9 @@ def _say_warning(message: Warning | str, category: type[Warning], *_: Any) -> No
         click.echo(f"strata: warning: {message}", err=True)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}
+)
 @click.version_option(package_name="strata")
 def main() -> None:
     """Strata (客户分层): raw sales, channel and survey data into customer segments that marketing tools can trust."""

@@ -19,9 +19,7 @@ def export() -> None:
 
 @export.command()
 @click.option(
-    "--dsn",
     "--url",
-    "dsn",
     help=f"Such as postgresql://strata@host:5432/bi (default ${_ENVIRONMENT}). Password: $PGPASSWORD or a pass file.",
 )
 @click.option("--release", help="Which release (default: the current one).")
@@ -33,16 +31,16 @@ def export() -> None:
 @json_option
 @errors_in_one_line
 def postgres(
-    dsn: str | None, release: str | None, schema: str, wait: float, home: Path | None, as_json: bool
+    url: str | None, release: str | None, schema: str, wait: float, home: Path | None, as_json: bool
 ) -> None:
     """Copy a release into a PostgreSQL schema, in one step for its readers."""
     settings = settings_of(home)
     from pipeline.publish.postgres import export as copy
 
-    address = dsn or os.environ.get(_ENVIRONMENT)
+    address = url or os.environ.get(_ENVIRONMENT)
     if not address:
         raise StrataError(
-            f"no address: give --dsn or {_ENVIRONMENT}, such as postgresql://strata@host:5432/bi, and the password in "
+            f"no address: give --url or {_ENVIRONMENT}, such as postgresql://strata@host:5432/bi, and the password in "
             "PGPASSWORD"
         )
     done = copy(

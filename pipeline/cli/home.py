@@ -7,6 +7,7 @@ import click
 
 from pipeline.cli.shared import answer, errors_in_one_line, home_option, json_option, settings_of
 from pipeline.errors import StrataError
+from pipeline.words import counted
 
 
 @click.command()
@@ -53,12 +54,13 @@ def restore(folder: Path, home: Path | None, as_json: bool) -> None:
     from pipeline.progress import say
 
     made, erased = backups.restore(settings, folder, say)
-    told = f"{settings.home} is as it was at {made.made_at}, release {made.release or '–'}; `strata run` goes on from there"
-    if erased:
-        told = (
-            f"{settings.home} is as it was at {made.made_at}, without {erased} persons who were erased since; "
-            "`strata run` publishes a release without them, until then none is current"
-        )
+    without = f", without {counted(erased, 'person')} erased since" if erased else ""
+    goes_on = (
+        f"release {made.release or '–'}; `strata run` goes on from there"
+        if settings.pointer.exists() or not made.release
+        else "`strata run` publishes a release without whoever was erased or has refused since; until then none is current"
+    )
+    told = f"{settings.home} is as it was at {made.made_at}{without}: {goes_on}"
     answer(as_json, made.as_dict() | {"erased_again": erased}, told)
 
 

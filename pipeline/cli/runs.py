@@ -69,7 +69,7 @@ def _told(settings: settings_module.Settings, outcome: Any) -> str:
 @json_option
 @errors_in_one_line
 def backfill(first: date, last: date, landing: Path | None, home: Path | None, as_json: bool) -> None:
-    """One whole line per day, in order; stops at the first day that does not pass."""
+    """One whole run per day, in order; stops at the first day that does not pass."""
     settings = settings_of(home, landing)
     if last < first:
         raise StrataError(f"--to {last} lies before --from {first}")

@@ -54,16 +54,21 @@ def answer_error(status: str, exit_code: int, message: str) -> None:
 
 
 def errors_in_one_line(command: Callable[..., None]) -> Callable[..., None]:
-    """A StrataError ends the command with its own exit code and one clear line."""
+    """A StrataError, or a file that cannot be read or written, ends the command with its exit code and one clear line."""
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except StrataError as error:
+        except (StrataError, OSError) as error:
+            told, code = (
+                (str(error), error.exit_code)
+                if isinstance(error, StrataError)
+                else (f"{error.strerror or error}: {error.filename or 'no file named'}", 1)
+            )
             if kwargs.get("as_json"):
-                answer_error("stopped" if error.exit_code == 2 else "error", error.exit_code, str(error))
-            click.echo(f"strata: {error}", err=True)
-            sys.exit(error.exit_code)
+                answer_error("stopped" if code == 2 else "error", code, told)
+            click.echo(f"strata: {told}", err=True)
+            sys.exit(code)
 
     return wrapped

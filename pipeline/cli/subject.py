@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ def subject() -> None:
     """Requests of people about their data: what is open, and what is done about it."""
 
 
-def _of_customer(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of every command about one customer."""
+def _of_customer(
+    command: Callable[..., None], request: str = "The request of the dsr feed that this meets."
+) -> Callable[..., None]:
+    """The options of every command about one customer. `request` says what --request names."""
     for option in reversed(
         (
             click.option("--source", required=True, help="Source system whose customer id is given."),
             click.option("--customer", required=True, help="Customer id in that source."),
-            click.option("--request", "request_id", help="The request of the dsr feed that this meets."),
+            click.option("--request", "request_id", help=request),
             click.option("--by", required=True, help="Who does it."),
             home_option,
             json_option,
@@ -131,7 +134,7 @@ _ends_profiling(
 
 
 @subject.command("lift")
-@_of_customer
+@partial(_of_customer, request="The objection or restriction that ends, as `requests --all` names it.")
 @click.option("--kind", type=click.Choice(["object", "restrict"]), required=True, help="What ends.")
 @errors_in_one_line
 def lift(

@@ -1,6 +1,7 @@
 """`strata ui`."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -27,6 +28,9 @@ def ui(port: int, landing: Path | None, home: Path | None) -> None:
         prepare_dagster_home(settings)
     os.environ["STRATA_HOME"], os.environ["STRATA_LANDING"] = str(settings.home), str(settings.landing)
     click.echo(f"http://127.0.0.1:{port}  (Ctrl-C ends it)", err=True)
+    # A shell starts what runs in the background with SIGINT ignored, and Dagster ends its own processes by that signal:
+    # they would ignore it as well, and the UI would wait for them for ever.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     dagster = str(Path(sys.executable).with_name("dagster"))
     os.execv(
         dagster,

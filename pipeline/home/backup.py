@@ -6,7 +6,7 @@ that has not changed since the backup before is the same file there, under a sec
 
 A backup holds the vault: keep it like the vault. Who is erased later is still in it, so backups are removed after
 `backup_keep_days`, and every backup and erasure leaves the tombstones of the day in the folder: `restore` takes out again
-whoever they name.
+whoever they name. Refusals that are written at the desk are left there too: nobody else has them.
 """
 
 import hashlib
@@ -25,11 +25,21 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import StrataError
 from pipeline.home import layout
-from pipeline.home.backup_folders import REGISTER, TOMBSTONES, leave_tombstones, register, write_durably
+from pipeline.home.backup_folders import (
+    DESK,
+    REGISTER,
+    TOMBSTONES,
+    bring_words,
+    leave_tombstones,
+    leave_words,
+    register,
+    tombstones,
+    write_durably,
+    write_tombstones,
+)
 from pipeline.ingest import ledger
 from pipeline.ingest.files import fsync
 from pipeline.ingest.vault import Vault
-from pipeline.ingest.vault.private import write_private
 from pipeline.lock import publish_lock, run_lock
 from pipeline.privacy import erasure
 from pipeline.publish import release
@@ -113,6 +123,7 @@ def make(settings: Settings, folder: Path, log: Log = _silent, now: datetime | N
             raise
         register(settings, folder)
         leave_tombstones(settings)
+        leave_words(settings)
     for old in _too_old(settings, folder, at):
         _remove(old.path)
         log(f"backup {old.path.name} was removed: it is older than backup_keep_days")
@@ -127,7 +138,7 @@ def backups(folder: Path) -> list[Backup]:
 
 def check(settings: Settings, backup: Backup, log: Log = _silent) -> Check:
     """Q-27: restore a backup beside itself, into a folder that is removed again, and count what came back."""
-    with tempfile.TemporaryDirectory(prefix="strata-restore-", dir=backup.path.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=".tmp-restore-", dir=backup.path.parent) as scratch:
         home = Path(scratch) / "home"
         problems = []
         try:
@@ -155,8 +166,8 @@ def check(settings: Settings, backup: Backup, log: Log = _silent) -> Check:
 def restore(settings: Settings, folder: Path, log: Log = _silent) -> tuple[Backup, int]:
     """Fill an empty home from a backup, or from the newest of a folder. Returns it and how many persons were erased since.
 
-    Whoever was erased after the backup is taken out of vault, raw and quarantine again; kept releases that hold them
-    become unreadable until the next run has made them anew, so there is no current release then.
+    Whoever was erased after the backup is taken out of vault, raw and quarantine again, and refusals that were written
+    at the desk since are there again. Then no release is current until the next run has made one without these people.
 
     Raises:
         StrataError: where the home is not empty, there is no backup, or a file is not what was backed up: the home is
@@ -170,19 +181,31 @@ def restore(settings: Settings, folder: Path, log: Log = _silent) -> tuple[Backu
         raise StrataError(f"{folder} holds no complete backup")
     backup = found[-1]
     settings.home.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".strata-restore-", dir=settings.home.parent))
+    # Of a name that the next attempt knows: a killed one leaves clear data there.
+    scratch = settings.home.with_name(f".{settings.home.name}.restoring")
+    _remove(scratch)
+    scratch.mkdir(mode=0o700)
+    apart = replace(settings, home=scratch / "home")
     try:
-        _put_back(backup, scratch / "home", log)
-        problems = _counted(backup, replace(settings, home=scratch / "home"))
+        _put_back(backup, apart.home, log)
+        problems = _counted(backup, apart)
         if problems:
             raise StrataError(f"backup {backup.path.name} does not restore: {problems[0]}")
-        newer = _bring_tombstones(replace(settings, home=scratch / "home"), backup.path.parent / TOMBSTONES)
+        beside = backup.path.parent
+        words = bring_words(beside / DESK, apart.vault / DESK)
+        newer = _bring_tombstones(apart, beside / TOMBSTONES)
+        if words:
+            log(f"{counted(words, 'refusal')} written at the desk since this backup: the next run heeds them")
+        if words or newer:
+            # Its current release may hold people who were erased or have refused since.
+            apart.pointer.unlink(missing_ok=True)
+        # Before the home has its name: a restore that dies gives nobody back.
+        erased = _erase_again(apart, log) if newer else 0
         with suppress(FileNotFoundError):
             settings.home.rmdir()
-        (scratch / "home").rename(settings.home)
+        apart.home.rename(settings.home)
     finally:
         _remove(scratch)
-    erased = _erase_again(settings, log) if newer else 0
     if settings.pointer.exists():
         serve(settings, json.loads(settings.pointer.read_text())["release"])
     return backup, erased
@@ -297,32 +320,25 @@ def _rows(settings: Settings) -> int:
 
 
 def _bring_tombstones(settings: Settings, left: Path) -> bool:
-    """Add the tombstones that were left since the backup. With any, nothing of it is current any more."""
+    """Add the tombstones that were left since the backup; whether there were any."""
     own = settings.vault / TOMBSTONES
-    known, later = (
-        {(row["kind"], row["token"]): row for row in json.loads(path.read_text(encoding="utf-8"))}
-        if path.exists()
-        else {}
-        for path in (own, left)
-    )
+    known, later = tombstones(own), tombstones(left)
     if later.keys() <= known.keys():
         return False
-    rows = known | later
-    write_private(own, json.dumps([rows[key] for key in sorted(rows)], indent=0) + "\n")
-    settings.pointer.unlink(missing_ok=True)
+    write_tombstones(own, known | later)
     return True
 
 
 def _erase_again(settings: Settings, log: Log) -> int:
     """Take whoever the tombstones name out of vault, raw and quarantine. Number of persons."""
-    tombstones = Vault(settings, "restore").tombstones
+    erased = Vault(settings, "restore").tombstones
     links = settings.identity / "links.parquet"
     columns = ["source", "source_customer_id", "customer_key"]
     again = [
         row
         for row in (pq.read_table(links, columns=columns).to_pylist() if links.exists() else [])
-        if tombstones.erased_on("key", row["customer_key"])
-        or tombstones.has_customer(row["source"], row["source_customer_id"])
+        if erased.erased_on("key", row["customer_key"])
+        or erased.has_customer(row["source"], row["source_customer_id"])
     ]
     if not again:
         return 0

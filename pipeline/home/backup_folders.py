@@ -1,33 +1,76 @@
-"""Which folders hold backups of a home, and the tombstones that lie beside them."""
+"""Which folders hold backups of a home, and what lies beside them so that a restore loses no word of a person: the
+tombstones of who was erased, and the refusals that were written at the desk."""
 
 import json
 import os
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.ingest.files import fsync
+from pipeline.ingest.vault.private import write_private
 from pipeline.settings import Settings
 
 TOMBSTONES = "tombstones.json"
 REGISTER = "backups.json"
+DESK = "desk"
+_REFUSALS = ("consents", "dsr")
+"""Feeds of the desk that hold ids and no clear personal data."""
 
 
 def leave_tombstones(settings: Settings) -> None:
     """Put the tombstones beside the backups that the home knows of, so that a restore erases again. Folders that are
-    not there (a disk that is not mounted) are passed over; the next backup into them brings the tombstones up to date."""
-    source = settings.vault / TOMBSTONES
-    if not source.exists():
+    not there (a disk that is not mounted) are passed over; the next backup into them brings the tombstones up to date.
+
+    What lies there stays: a home that was itself restored from an older copy may know less.
+    """
+    own = tombstones(settings.vault / TOMBSTONES)
+    if not own:
         return
     for folder in registered(settings):
         if folder.is_dir():
-            temporary = folder / f".{TOMBSTONES}.tmp"
-            with temporary.open("wb") as file:
-                os.fchmod(file.fileno(), 0o600)
-                file.write(source.read_bytes())
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(folder / TOMBSTONES)
-            fsync(folder)
+            write_tombstones(folder / TOMBSTONES, tombstones(folder / TOMBSTONES) | own)
+
+
+def tombstones(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """The rows of a file of tombstones by kind and token; none where there is no file."""
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    return {(row["kind"], row["token"]): row for row in rows}
+
+
+def write_tombstones(path: Path, rows: Mapping[tuple[str, str], Mapping[str, Any]]) -> None:
+    """Write a file of tombstones as `Tombstones` reads it."""
+    write_private(path, json.dumps([rows[key] for key in sorted(rows)], indent=0) + "\n")
+
+
+def leave_words(settings: Settings) -> None:
+    """Put what was refused at the desk beside the backups that the home knows of, as `leave_tombstones` does."""
+    for folder in registered(settings):
+        if folder.is_dir():
+            bring_words(settings.vault / DESK, folder / DESK)
+
+
+def bring_words(source: Path, target: Path) -> int:
+    """Copy the refusals of one desk that another does not have; their number."""
+    new = [path for path in _refusals(source) if not (target / path.relative_to(source)).exists()]
+    for path in new:
+        place = target / path.relative_to(source)
+        for folder in (*reversed(place.relative_to(target).parents), Path()):
+            (target / folder).mkdir(exist_ok=True, mode=0o700)
+        write_private(place, path.read_text(encoding="utf-8"))
+    return len(new)
+
+
+def take_words_away(settings: Settings, names: Collection[str]) -> None:
+    """Remove words of the desk, `<source>/<feed>/<file>`, beside the backups as well: who said them was erased."""
+    for folder in registered(settings):
+        for name in names:
+            (folder / DESK / name).unlink(missing_ok=True)
+
+
+def _refusals(desk: Path) -> Iterator[Path]:
+    for feed in _REFUSALS:
+        yield from sorted(desk.glob(f"*/{feed}/*.jsonl"))
 
 
 def register(settings: Settings, folder: Path) -> None:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from pipeline.identity.matching import ALONE, Decisions, Rules, cluster
+from pipeline.identity.matching import ALONE, Decisions, cluster
+from pipeline.identity.rules import Rules
 from pipeline.ingest.vault.keys import token
 
 Name = tuple[str, str]

@@ -3,7 +3,7 @@
 Precision before recall (domain.md P-25): a wrong merge shows one person's data to another. A link is made where
 an identifier says it and nothing speaks against it; what is neither plain nor refuted becomes a suspect for the
 review queue. The outcome depends on the set of records alone, not on their order, and each record's cluster only
-on the records that it is connected with, so a part can be computed anew by itself (links.py).
+on the records that it is connected with, so a part can be computed anew by itself (history.py).
 
 1. Each identifier value gives edges between its records: few, because a value of more than `records_max` records is
    somebody's shop and gives none (a suspect instead). No value ever makes more than records_max² / 2 pairs.
@@ -12,10 +12,8 @@ on the records that it is connected with, so a part can be computed anew by itse
 3. Connected components of good edges; those that hold two people, too many ids or a bridge are taken apart.
 """
 
-import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from functools import cached_property
 
 import networkx as nx
@@ -24,7 +22,7 @@ import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.settings import DBT_PROJECT_DIR
+from pipeline.identity.rules import Rules
 
 IDENTIFIERS: Mapping[str, str] = {
     "member_id": "member_id",
@@ -44,67 +42,6 @@ ALONE = "source_id"
 _MARKS = ("name_token", "birth_date")
 EDGE_COLUMNS = ("left", "right", "rule", "confidence", "observed_at")
 SUSPECT_COLUMNS = ("left", "right", "rule", "confidence", "why", "records_n")
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What the policy says of one identifier type.
-
-    Attributes:
-        strength: 1 is the surest; edges of surer types are kept first where not all can be.
-        confidence: of a link that this type makes, 0 to 1.
-        links_alone: False for what only supports another identifier.
-        records_max: a value of more records links nobody.
-        values_max: a person with more values of the type is no one person.
-    """
-
-    strength: int
-    confidence: float
-    links_alone: bool
-    records_max: int
-    values_max: int
-
-
-@dataclass(frozen=True)
-class Rules:
-    """The policy by identifier type. `ids_max`: source ids of one person; `bridge_side`: records of a group that
-    holds together by itself; `confidence_min`: an identifier that was observed with less only supports."""
-
-    by_type: Mapping[str, Rule]
-    ids_max: int = 10
-    bridge_side: int = 3
-    confidence_min: float = 0.8
-
-    def of(self, identifier: str) -> Rule:
-        return self.by_type[identifier]
-
-
-def load_rules(on: date) -> Rules:
-    """The rules of `identity_rules.csv` in force on a day."""
-    from pipeline.quality.policy import thresholds
-
-    with (DBT_PROJECT_DIR / "seeds" / "policy" / "identity_rules.csv").open(encoding="utf-8") as file:
-        rows = [
-            row
-            for row in csv.DictReader(file)
-            if row["valid_from"] <= on.isoformat()
-            and (not row["valid_to"] or on.isoformat() < row["valid_to"])
-        ]
-    by_type = {
-        row["identifier"]: Rule(
-            int(row["strength"]),
-            float(row["confidence"]),
-            row["links_alone"] == "true",
-            int(row["records_max"]),
-            int(row["values_max"]),
-        )
-        for row in rows
-    }
-    whole = by_type.pop("*")
-    limits = thresholds(on)
-    return Rules(
-        by_type, whole.records_max, int(limits["identity_bridge_side"]), limits["identity_confidence_min"]
-    )
 
 
 @dataclass(frozen=True)

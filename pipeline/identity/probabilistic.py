@@ -5,13 +5,10 @@ sampling random pairs, m (how often one person's records agree) by expectation m
 where sums of floats decide, and rounded parameters give the same pairs for the same records in any order. Policy
 switches the stage on and holds its threshold (`identity_probabilistic_…` in thresholds.csv).
 
-What the comparisons allow for: typos, swapped parts of a name, nicknames that begin alike, swapped day and month,
-transposed digits, parts of an address in another order. Names in Han characters are equal, or equal with the family
-name put last, or they differ: with two or three characters an edit distance of one is another person, and brothers
-share all but one character.
+What is compared, and how: `comparisons.py`.
 
 Weights treat columns as independent, which the people of one household are not: they share address, city, postcode
-and family name. What they do not share is never outweighed (`_TWO_PEOPLE`).
+and family name. What they do not share is never outweighed (`comparisons.TWO_PEOPLE`).
 """
 
 from __future__ import annotations
@@ -29,6 +26,22 @@ import pandas as pd
 import pyarrow as pa
 
 from pipeline import duck
+from pipeline.identity.comparisons import (
+    BLOCKS,
+    COMPARED,
+    COMPARISONS,
+    FEATURES,
+    KEYS,
+    NAME_AND_PLACE,
+    NEEDS,
+    SURE,
+    TRAINING,
+    TWO_OF_A_HOUSE,
+    TWO_PEOPLE,
+    gamma,
+    near,
+    value_of,
+)
 from pipeline.ingest.vault import Vault
 from pipeline.quality.policy import thresholds
 from pipeline.settings import Settings
@@ -47,7 +60,6 @@ _PROBABILITY_DIGITS = 6
 _M_MIN = 1e-4
 # Of a u that is nearly all matches, so much is kept: what is left is the difference of two estimates.
 _U_KEPT_MIN = 0.25
-_HAN = r"[\p{Han}·]+"
 
 
 @dataclass(frozen=True)
@@ -76,299 +88,6 @@ class Policy:
             training_records_min=int(value["identity_probabilistic_records_min"]),
             household_share_max=value["identity_probabilistic_household_share"],
         )
-
-
-# Clear columns → what is compared. Every value is lower case without accents; null where nothing is known.
-_FEATURES = f"""
-    with clean as (
-        select
-            position,
-            nullif(trim(regexp_replace(lower(strip_accents(name)), '[^\\p{{L}}\\p{{N}} ]+', ' ', 'g')), '') as name,
-            nullif(regexp_replace(birth_date, '\\D', '', 'g'), '') as dob,
-            nullif(trim(lower(strip_accents(address))), '') as address,
-            nullif(trim(lower(strip_accents(city))), '') as city,
-            nullif(regexp_replace(lower(postcode), '\\s', '', 'g'), '') as postcode,
-            nullif(trim(phone), '') as phone,
-            nullif(trim(lower(email)), '') as email,
-            nullif(lower(gender), '') as gender,
-            nullif(trim(lower(identifier)), '') as identifier
-        from records
-    ),
-    parts as (
-        select
-            *,
-            regexp_full_match(replace(name, ' ', ''), '{_HAN}') as is_han,
-            string_split_regex(name, '\\s+') as words,
-            list_sort(regexp_extract_all(address, '\\d+')) as numbers,
-            list_sort(list_distinct(list_filter(
-                string_split_regex(regexp_replace(address, '[^\\p{{L}}]+', ' ', 'g'), '\\s+'), x -> length(x) > 1
-            ))) as streets
-        from clean
-    )
-    select
-        position,
-        case when is_han then replace(name, ' ', '') end as han,
-        case when not is_han then words[1] end as first_word,
-        case when not is_han and len(words) > 1 then words[-1] end as last_word,
-        case when is_han then replace(name, ' ', '')
-            when len(words) > 1 then array_to_string(list_sort(words), ' ') end as full_name,
-        dob,
-        nullif(array_to_string(numbers, ' '), '') as house,
-        nullif(array_to_string(streets, ' '), '') as street,
-        case when len(streets) > 0 then streets end as street_words,
-        list_sort(streets, 'desc')[1] as street_word,
-        city,
-        postcode,
-        phone,
-        email,
-        identifier,
-        split_part(email, '@', 1) as mailbox,
-        case when gender in ('male', 'female') then gender end as gender
-    from parts
-"""
-
-# A pair is scored where one of these is equal: a whole identifier, or parts that strangers share about once in a billion
-# pairs. Together they let any one column be wrong. A key of more records than the policy's cap blocks nothing, so that
-# a shop's mailbox on 50,000 records costs nothing. Null where a part is unknown: concatenation passes it on.
-_BLOCKS = {
-    "block_email": "email",
-    "block_mailbox": "mailbox",
-    "block_phone": "phone",
-    "block_identifier": "identifier",
-    "block_name_year": "full_name || substr(dob, 1, 4)",
-    "block_name_day": "full_name || substr(dob, 5, 4)",
-    "block_name_postcode": "full_name || postcode",
-    "block_name_city": "full_name || city",
-    "block_name_street": "full_name || street_word",
-    "block_name_mailbox": "full_name || mailbox",
-    "block_dob": "dob",
-    "block_dob_first": "dob || substr(first_word, 1, 2)",
-    "block_dob_last": "dob || substr(coalesce(last_word, first_word), 1, 2)",
-    "block_dob_postcode": "dob || postcode",
-    "block_dob_city": "dob || city",
-    "block_dob_street": "dob || street_word",
-    "block_first_house": "first_word || postcode || house",
-    "block_last_house": "last_word || postcode || house",
-    "block_first_street": "first_word || street_word",
-    "block_last_street": "last_word || street_word",
-    "block_address": "house || street_word || postcode",
-}
-# EM learns from the pairs that share one of these whatever else they share; it learns nothing of that column itself.
-_TRAINING = {
-    "key_dob": "dob",
-    "key_name": "full_name",
-    "key_email": "email",
-    "key_postcode": "postcode",
-    "key_phone": "phone",
-    "key_identifier": "identifier",
-}
-# So sure that the number of pairs they give is the number of matches times the recall that policy says.
-_SURE = (
-    "l.key_name = r.key_name and l.dob = r.dob",
-    "l.key_email = r.key_email",
-    "l.key_phone = r.key_phone",
-    "l.key_identifier = r.key_identifier",
-    "l.block_name_postcode = r.block_name_postcode",
-)
-_KEYS = _BLOCKS | _TRAINING
-_NAME_AND_PLACE = "block_name_postcode"
-# What the levels of the comparisons read.
-_COMPARED = (
-    "first_word",
-    "last_word",
-    "full_name",
-    "han",
-    "dob",
-    "house",
-    "street",
-    "street_words",
-    "city",
-    "postcode",
-    "phone",
-    "identifier",
-    "email",
-    "mailbox",
-)
-
-
-def _level(condition: str, label: str, **options: object) -> dict[str, object]:
-    return {"sql_condition": condition, "label_for_charts": label, **options}
-
-
-def _comparison(column: str, null: str, *levels: dict[str, object]) -> dict[str, object]:
-    return {
-        "output_column_name": column,
-        "comparison_levels": [
-            _level(null, "unknown", is_null_level=True),
-            *levels,
-            _level("ELSE", "differs"),
-        ],
-    }
-
-
-def _near(one: str, other: str) -> str:
-    """Two Latin words that one typo, or a nickname, can make of one another."""
-    return (
-        f"(jaro_winkler_similarity({one}, {other}) >= 0.88 "
-        f"or (length({one}) > 3 and damerau_levenshtein({one}, {other}) <= 1) "
-        f"or (length({one}) > 2 and length({other}) > 2 and (starts_with({one}, {other}) or starts_with({other}, {one}))))"
-    )
-
-
-def _digits(text: str) -> str:
-    return f"regexp_replace({text}, '\\D', '', 'g')"
-
-
-def _either_null(*columns: str) -> str:
-    return " or ".join(f"{c}_l is null or {c}_r is null" for c in columns)
-
-
-_COMPARISONS: dict[str, dict[str, object]] = {
-    "name": _comparison(
-        "name",
-        "(first_word_l is null and han_l is null) or (first_word_r is null and han_r is null) "
-        "or (han_l is null) <> (han_r is null)",
-        _level("full_name_l = full_name_r", "equal, in any order", tf_adjustment_column="full_name"),
-        _level(
-            "han_l = substr(han_r, 2) || substr(han_r, 1, 1) or han_r = substr(han_l, 2) || substr(han_l, 1, 1)",
-            "family name put last",
-        ),
-        _level(
-            f"({_near('first_word_l', 'first_word_r')} and {_near('last_word_l', 'last_word_r')}) "
-            f"or ({_near('first_word_l', 'last_word_r')} and {_near('last_word_l', 'first_word_r')})",
-            "alike",
-        ),
-        _level(
-            "(last_word_l is null or last_word_r is null) and (first_word_l = first_word_r "
-            "or first_word_l = last_word_r or last_word_l = first_word_r)",
-            "one of two parts known",
-        ),
-        _level(f"{_near('first_word_l', 'first_word_r')}", "given name alike"),
-        _level(
-            f"{_near('last_word_l', 'last_word_r')} or {_near('first_word_l', 'last_word_r')} "
-            f"or {_near('last_word_l', 'first_word_r')}",
-            "family name alike",
-        ),
-    ),
-    "dob": _comparison(
-        "dob",
-        _either_null("dob"),
-        _level("dob_l = dob_r", "equal"),
-        _level(
-            "damerau_levenshtein(dob_l, dob_r) <= 1 "
-            "or dob_l = substr(dob_r, 1, 4) || substr(dob_r, 7, 2) || substr(dob_r, 5, 2)",
-            "one digit, or day and month swapped",
-        ),
-        _level(
-            "(substr(dob_l, 1, 4) = substr(dob_r, 1, 4))::int + (substr(dob_l, 5, 2) = substr(dob_r, 5, 2))::int "
-            "+ (substr(dob_l, 7, 2) = substr(dob_r, 7, 2))::int >= 2",
-            "two of year, month and day",
-        ),
-        _level("damerau_levenshtein(dob_l, dob_r) <= 2", "two digits"),
-    ),
-    "address": _comparison(
-        "address",
-        _either_null("street"),
-        _level("street_l = street_r and house_l = house_r", "equal, in any order"),
-        _level(
-            "house_l = house_r and (jaro_winkler_similarity(street_l, street_r) >= 0.88 "
-            "or len(list_intersect(street_words_l, street_words_r)) * 2 >= least(len(street_words_l), len(street_words_r)))",
-            "same numbers, street alike",
-        ),
-        _level(
-            "jaro_winkler_similarity(street_l, street_r) >= 0.88 "
-            "or len(list_intersect(street_words_l, street_words_r)) * 2 >= least(len(street_words_l), len(street_words_r))",
-            "street alike",
-        ),
-        _level("house_l = house_r", "same numbers"),
-    ),
-    "city": _comparison(
-        "city",
-        _either_null("city"),
-        _level("city_l = city_r", "equal", tf_adjustment_column="city"),
-        _level(
-            "jaro_winkler_similarity(city_l, city_r) >= 0.88 and not regexp_matches(city_l, '\\p{Han}')",
-            "alike",
-        ),
-    ),
-    "postcode": _comparison(
-        "postcode",
-        _either_null("postcode"),
-        _level("postcode_l = postcode_r", "equal"),
-        _level("damerau_levenshtein(postcode_l, postcode_r) <= 1", "one digit"),
-    ),
-    "phone": _comparison(
-        "phone",
-        _either_null("phone"),
-        _level("phone_l = phone_r", "equal"),
-        _level("damerau_levenshtein(phone_l, phone_r) <= 1", "one digit"),
-    ),
-    "identifier": _comparison(
-        "identifier",
-        _either_null("identifier"),
-        _level("identifier_l = identifier_r", "equal"),
-        _level("damerau_levenshtein(identifier_l, identifier_r) <= 1", "one digit"),
-    ),
-    "email": _comparison(
-        "email",
-        _either_null("email"),
-        _level("email_l = email_r", "equal"),
-        _level("mailbox_l = mailbox_r", "same mailbox at another host"),
-        _level(
-            # wang.wei1 and wang.wei2 are two people as a rule.
-            f"{_digits('email_l')} = {_digits('email_r')} and (damerau_levenshtein(email_l, email_r) <= 2 "
-            "or jaro_winkler_similarity(mailbox_l, mailbox_r) >= 0.88)",
-            "alike",
-        ),
-    ),
-}
-# What must be known of enough records for a comparison to be of use.
-_NEEDS = {"name": "full_name", "address": "street"} | {
-    c: c for c in ("dob", "city", "postcode", "phone", "email", "identifier")
-}
-
-
-def _value(comparison: str, label: str) -> int:
-    """The number that Splink gives a level: 0 for the last, counting up."""
-    labels = [level["label_for_charts"] for level in _COMPARISONS[comparison]["comparison_levels"]]
-    return len(labels) - 1 - labels.index(label)
-
-
-# What households do not share speaks against a pair however much else agrees (domain.md P-25: precision first). Known and
-# different phones or e-mails are no reason by themselves, people have several, but they decide where a name or a birth
-# date differs too.
-_OTHER_CONTACT = "(gamma_phone = 0 or gamma_email = 0)"
-_SAME_CONTACT = "(gamma_phone > 0 or gamma_email > 0)"
-_TWO_PEOPLE = f"""
-    gamma_identifier < {_value("identifier", "equal")} and (
-    -- another given name, unless the birth date is the same: brothers, spouses; twins by their phones
-    (gamma_name between 0 and {_value("name", "family name alike")}
-        and (gamma_dob < {_value("dob", "equal")} or {_OTHER_CONTACT}))
-    -- another birth date, unless the whole name agrees, or what is known of it and the contact: parents and children
-    or (gamma_dob = 0 and (gamma_name < 0 or {_OTHER_CONTACT}
-        or (gamma_name < {_value("name", "alike")} and not {_SAME_CONTACT})))
-    -- nothing but what a household shares
-    or (gamma_name < 0 and not ((gamma_dob = {_value("dob", "equal")}
-            and (gamma_address >= {_value("address", "street alike")} or {_SAME_CONTACT}))
-        or (gamma_dob = {_value("dob", "one digit, or day and month swapped")}
-            and (gamma_phone = {_value("phone", "equal")} or gamma_email = {_value("email", "equal")}))))
-    or (gamma_name < {_value("name", "alike")} and gamma_dob < 0 and not {_SAME_CONTACT})
-    -- Han names that differ are two people's even with one birth date: twins
-    or (han_l <> han_r and gamma_name < {_value("name", "family name put last")})
-    -- as are twins that are told apart by sex
-    or (gender_l <> gender_r and gamma_name < {_value("name", "alike")})
-    )
-"""
-# Where the records are of people who live together, more is two people's: twins, and fathers and sons of one name.
-# Where they are not, the same pair is one person misspelt.
-_TWO_OF_A_HOUSE = f"""
-    gamma_identifier < {_value("identifier", "equal")} and (
-    gamma_name between 0 and {_value("name", "family name alike")}
-    or (gamma_dob = 0 and not (gamma_phone = {_value("phone", "equal")}
-        or gamma_email >= {_value("email", "same mailbox at another host")}))
-    or (gamma_dob < 0 and gamma_email = 0 and gamma_phone < {_value("phone", "equal")})
-    )
-"""
 
 
 def candidate_pairs(records: pd.DataFrame, settings: Settings, policy: Policy) -> pd.DataFrame:
@@ -434,7 +153,7 @@ def _load(con: duckdb.DuckDBPyConnection, records: pd.DataFrame) -> None:
 def _add_keys(con: duckdb.DuckDBPyConnection, policy: Policy) -> None:
     """Table `features`: what is compared and the keys that EM learns from; `unique_id` numbers the records by content,
     not by position. Table `keys`: unique_id and the keys that propose pairs."""
-    con.execute(f"create table parts as {_FEATURES}")
+    con.execute(f"create table parts as {FEATURES}")
     con.execute(
         """
         create table numbered as
@@ -446,11 +165,11 @@ def _add_keys(con: duckdb.DuckDBPyConnection, policy: Policy) -> None:
         """
     )
     con.execute("drop table parts")
-    sql = ", ".join(f"case when ({of}) is not null then hash({of}) end as {key}" for key, of in _KEYS.items())
+    sql = ", ".join(f"case when ({of}) is not null then hash({of}) end as {key}" for key, of in KEYS.items())
     con.execute(f"create table uncapped as select unique_id, {sql} from numbered")
-    capped = [_capped(con, key, policy.propose_records_max) for key in _BLOCKS]
+    capped = [_capped(con, key, policy.propose_records_max) for key in BLOCKS]
     con.execute(f"create table keys as select unique_id, {', '.join(capped)} from uncapped")
-    learnt = [_capped(con, key, policy.block_records_max) for key in (*_TRAINING, _NAME_AND_PLACE)]
+    learnt = [_capped(con, key, policy.block_records_max) for key in (*TRAINING, NAME_AND_PLACE)]
     con.execute(
         f"create table features as select numbered.*, {', '.join(learnt)} "
         "from numbered join uncapped using (unique_id)"
@@ -469,9 +188,9 @@ def _capped(con: duckdb.DuckDBPyConnection, key: str, cap: int) -> str:
 
 def _scored(con: duckdb.DuckDBPyConnection, policy: Policy) -> pd.DataFrame:
     counts = con.execute(
-        f"select {', '.join(f'count({c})' for c in _NEEDS.values())} from features"
+        f"select {', '.join(f'count({c})' for c in NEEDS.values())} from features"
     ).fetchone()
-    known = [c for c, n in zip(_NEEDS, counts or (), strict=True) if n >= policy.training_records_min]
+    known = [c for c, n in zip(NEEDS, counts or (), strict=True) if n >= policy.training_records_min]
     if "name" not in known and "dob" not in known:
         return _pairs([], [], [])
     model = _trained(con, known, policy)
@@ -483,9 +202,9 @@ def _scored(con: duckdb.DuckDBPyConnection, policy: Policy) -> pd.DataFrame:
         f"{f's.gamma_{c}' if c in known else '-1'} as gamma_{c}"
         for c in ("name", "dob", "address", "phone", "email", "identifier")
     )
-    two_people = f"({_TWO_PEOPLE})"
+    two_people = f"({TWO_PEOPLE})"
     if _live_together(con, policy.propose_records_max) > policy.household_share_max:
-        two_people += f" or ({_TWO_OF_A_HOUSE})"
+        two_people += f" or ({TWO_OF_A_HOUSE})"
     found = con.execute(
         f"""
         with pairs as (
@@ -507,13 +226,13 @@ def _scored(con: duckdb.DuckDBPyConnection, policy: Policy) -> pd.DataFrame:
 def _propose(con: duckdb.DuckDBPyConnection) -> None:
     """Table `proposed`: the pairs that have one key at least, unique_id_l < unique_id_r.
 
-    Left out is what `_TWO_PEOPLE` refuses whatever else agrees, names and birth dates that both differ: nine tenths of
+    Left out is what `TWO_PEOPLE` refuses whatever else agrees, names and birth dates that both differ: nine tenths of
     what a first name and a street bring.
     """
     hits = " union ".join(
         f"select l.unique_id as unique_id_l, r.unique_id as unique_id_r from keys as l join keys as r "
         f"on l.{key} = r.{key} and l.unique_id < r.unique_id"
-        for key in _BLOCKS
+        for key in BLOCKS
     )
     columns = ("full_name", "han", "first_word", "last_word", "dob", "identifier")
     sides = ", ".join(f"{side}.{c} as {c}_{side}" for side in "lr" for c in columns)
@@ -528,7 +247,7 @@ def _propose(con: duckdb.DuckDBPyConnection) -> None:
         )
         select unique_id_l, unique_id_r from sides
         where dob_l = dob_r or identifier_l = identifier_r
-            or {_gamma(_COMPARISONS["name"])} not between 0 and {_value("name", "family name alike")}
+            or {gamma(COMPARISONS["name"])} not between 0 and {value_of("name", "family name alike")}
         """
     )
 
@@ -548,22 +267,12 @@ def _live_together(con: duckdb.DuckDBPyConnection, records_max: int) -> float:
         )
         select coalesce(avg((
             damerau_levenshtein(l.dob[:4], r.dob[:4]) > 1 and damerau_levenshtein(l.dob[5:], r.dob[5:]) > 1
-            and coalesce(l.han <> r.han, not {_near("l.first_word", "r.first_word")})
+            and coalesce(l.han <> r.han, not {near("l.first_word", "r.first_word")})
         )::int), 0)
         from houses as l join shared using (home) join houses as r on l.home = r.home and l.unique_id < r.unique_id
         """
     ).fetchone()
     return float(row[0]) if row else 0.0
-
-
-def _gamma(comparison: dict[str, Any]) -> str:
-    """SQL of the level that a pair has in a comparison: −1 where one side is unknown, 0 for the last level."""
-    *levels, _ = comparison["comparison_levels"]
-    whens = " ".join(
-        f"when {level['sql_condition']} then {-1 if level.get('is_null_level') else len(levels) - i}"
-        for i, level in enumerate(levels)
-    )
-    return f"(case {whens} else 0 end)"
 
 
 def _predict(con: duckdb.DuckDBPyConnection, model: dict[str, Any]) -> None:
@@ -576,7 +285,7 @@ def _predict(con: duckdb.DuckDBPyConnection, model: dict[str, Any]) -> None:
     frequencies = []
     for comparison in model["comparisons"]:
         name, levels = comparison["output_column_name"], comparison["comparison_levels"]
-        gammas.append(f"{_gamma(comparison)} as gamma_{name}")
+        gammas.append(f"{gamma(comparison)} as gamma_{name}")
         whens = []
         for i, level in enumerate(levels):
             if level.get("is_null_level"):
@@ -593,7 +302,7 @@ def _predict(con: duckdb.DuckDBPyConnection, model: dict[str, Any]) -> None:
             f"create table f_{column} as select {column}, count(*) / (select count({column}) from features) as share "
             f"from features where {column} is not null group by {column}"
         )
-    sides = ", ".join(f"{side}.{c} as {c}_{side}" for side in "lr" for c in _COMPARED)
+    sides = ", ".join(f"{side}.{c} as {c}_{side}" for side in "lr" for c in COMPARED)
     joins = " ".join(f"left join f_{c} on f_{c}.{c} = {c}_l" for c in frequencies)
     con.execute(
         f"""
@@ -629,14 +338,14 @@ def _trained(con: duckdb.DuckDBPyConnection, comparisons: list[str], policy: Pol
         {
             "link_type": "dedupe_only",
             "unique_id_column_name": "unique_id",
-            "comparisons": [deepcopy(_COMPARISONS[c]) for c in comparisons],
+            "comparisons": [deepcopy(COMPARISONS[c]) for c in comparisons],
             "blocking_rules_to_generate_predictions": [
-                {"blocking_rule": f"l.{key} = r.{key}"} for key in _TRAINING
+                {"blocking_rule": f"l.{key} = r.{key}"} for key in TRAINING
             ],
         },
     )
     training = linker.training
-    training.estimate_probability_two_random_records_match(list(_SURE), recall=policy.rules_recall)
+    training.estimate_probability_two_random_records_match(list(SURE), recall=policy.rules_recall)
     if not linker.misc.save_model_to_json()["probability_two_random_records_match"]:
         return None
     training.estimate_u_using_random_sampling(
@@ -644,7 +353,7 @@ def _trained(con: duckdb.DuckDBPyConnection, comparisons: list[str], policy: Pol
     )
     threads = con.execute("select current_setting('threads')").fetchone()
     con.execute("set threads = 1")
-    for key, column in _TRAINING.items():
+    for key, column in TRAINING.items():
         pairs = con.execute(
             f"select coalesce(sum(n * (n - 1) / 2), 0) from (select count(*) as n from features where {key} is not null group by {key})"
         ).fetchone()

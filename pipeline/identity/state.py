@@ -30,20 +30,25 @@ from pipeline.identity.history import (
     Suspect,
     Value,
 )
-from pipeline.identity.matching import Rules
+from pipeline.identity.rules import Rules
 from pipeline.ingest.files import write_parquet
 
 FORMAT = 2
 """Of the state; another one is made anew."""
 
+LINK = (
+    ("source", pa.string()),
+    ("source_customer_id", pa.string()),
+    ("customer_key", pa.string()),
+    ("rule", pa.string()),
+    ("confidence", pa.float64()),
+    ("observed_at", pa.date32()),
+)
+"""What is said of one source id and the person it belongs to, on a day or over days."""
+
 HISTORY = pa.schema(
     [
-        ("source", pa.string()),
-        ("source_customer_id", pa.string()),
-        ("customer_key", pa.string()),
-        ("rule", pa.string()),
-        ("confidence", pa.float64()),
-        ("observed_at", pa.date32()),
+        *LINK,
         ("valid_from", pa.date32()),
         ("valid_to", pa.date32()),
         ("merged_into", pa.string()),

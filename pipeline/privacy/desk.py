@@ -16,6 +16,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from pipeline.errors import StrataError
+from pipeline.home import backup_folders
 from pipeline.ingest.contracts import Source, source_of
 from pipeline.ingest.landing import Delivery
 from pipeline.ingest.vault.private import fsync_folder, write_private
@@ -35,7 +36,7 @@ class Word:
 
 
 def folder(settings: Settings) -> Path:
-    return settings.vault / "desk"
+    return settings.vault / backup_folders.DESK
 
 
 def is_of_desk(file: str) -> bool:
@@ -89,6 +90,7 @@ def write(settings: Settings, day: date, source: str, feed: str, rows: Iterable[
     path = target / f"{day}.desk-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}.jsonl"
     write_private(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     fsync_folder(target.parent)
+    backup_folders.leave_words(settings)
     return path.relative_to(folder(settings)).as_posix()
 
 
@@ -118,7 +120,8 @@ def forget(settings: Settings, records: Collection[tuple[str, str]]) -> int:
     gone = {
         word.delivery for word in words(settings) if (word.source, word.row["source_customer_id"]) in records
     }
-    for delivery in deliveries(settings):
-        if f"{delivery.source}/{delivery.feed}/{delivery.stem}/rev=1" in gone:
-            delivery.path.unlink()
+    paths = [d.path for d in deliveries(settings) if f"{d.source}/{d.feed}/{d.stem}/rev=1" in gone]
+    backup_folders.take_words_away(settings, [str(path.relative_to(folder(settings))) for path in paths])
+    for path in paths:
+        path.unlink()
     return len(gone)

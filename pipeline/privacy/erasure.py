@@ -130,11 +130,11 @@ def erase(
             not, and the next `strata run` that passes finishes the erasure.
     """
     with run_lock(settings, log=log):
-        erasure = _under_way(settings, records, persons)
+        # Begun before others are settled: one by retention may be about to forget what else this person is known by.
+        erasure = _under_way(settings, records, persons) or begin(
+            settings, records, persons, requests, by=by, reason=reason, must_be_known=True
+        )
         settle(settings, log)
-        if erasure is None:
-            erasure = begin(settings, records, persons, requests, by=by, reason=reason, must_be_known=True)
-            settle(settings, log)
         current = releases.newest_as_of(settings)
         if current:
             (run or _run)(settings, current)
@@ -180,8 +180,7 @@ def begin(
         subject = resolve(settings, records, keys, vault.database)
         if must_be_known:
             _check_known(settings, vault.tombstones, subject, keys)
-    state = "tombstoned" if may_return else "begun"
-    return _open_journal(settings, subject, requests, state=state, by=by, reason=reason)
+    return _open_journal(settings, subject, requests, may_return=may_return, by=by, reason=reason)
 
 
 def begin_guest_contacts(
@@ -190,18 +189,20 @@ def begin_guest_contacts(
     """Open the journal for contacts left with guest orders, (source, order_id), whose time is over. Id of the erasure."""
     with Vault(settings, "erasure") as vault:
         subject = of_guest_orders(settings, orders, vault.database)
-    return _open_journal(settings, subject, (), state="tombstoned", by=by, reason=reason)
+    return _open_journal(settings, subject, (), may_return=True, by=by, reason=reason)
 
 
 def _open_journal(
-    settings: Settings, subject: Subject, requests: Sequence[str], *, state: str, by: str, reason: str
+    settings: Settings, subject: Subject, requests: Sequence[str], *, may_return: bool, by: str, reason: str
 ) -> str:
     erasure = f"{_today(settings)}-{secrets.token_hex(4)}"
     _write(
         settings,
         {
             "erasure": erasure,
-            "state": state,
+            # Who may return has no tombstone to be set up.
+            "state": "tombstoned" if may_return else "begun",
+            "may_return": may_return,
             "by": by,
             "reason": reason,
             "requests": list(requests),
@@ -225,8 +226,13 @@ def _check_known(settings: Settings, known: Tombstones, subject: Subject, keys: 
 
 
 def _under_way(settings: Settings, records: Collection[tuple[str, str]], keys: Collection[str]) -> str | None:
-    """The erasure of these very persons that was begun and is not finished: asked for again, it goes on."""
+    """The erasure of these very persons that was begun and is not finished: asked for again, it goes on.
+
+    One whose persons may return (retention) is not what is asked for: it leaves no tombstone.
+    """
     for journal in _journals(settings):
+        if journal.get("may_return"):
+            continue
         subject = Subject.from_dict(journal["subject"])
         if set(records) <= set(subject.records) and set(keys) <= set(subject.keys):
             return str(journal["erasure"])

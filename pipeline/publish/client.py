@@ -47,27 +47,56 @@ class Release:
         path = self.path / name
         if stated is None:
             raise ReleaseError(f"release {self.id} has no {name}")
-        if not path.is_file() or path.stat().st_size != stated["bytes"] or _sha256(path) != stated["sha256"]:
+        try:
+            is_it = path.stat().st_size == stated["bytes"] and _sha256(path) == stated["sha256"]
+        except OSError as error:
+            raise ReleaseError(f"{path} cannot be read ({error.strerror})") from error
+        if not is_it:
             raise ReleaseError(f"{path} is not the file that was published")
         return path
 
 
 def current(home: str | os.PathLike[str] | None = None) -> Release:
-    """The current release: the pointer is read once. Raises ReleaseError.
+    """The current release. Raises ReleaseError.
+
+    The pointer is read once, or again where it has moved while the release that it named was taken away: an erasure
+    puts another in its place and waits for nobody.
 
     Args:
         home: Strata's home; $STRATA_HOME where None.
     """
     folder = Path(home or os.environ.get("STRATA_HOME") or "var")
+    named = _named(folder)
+    while True:
+        try:
+            return _release(folder, named)
+        except ReleaseError:
+            now = _named(folder)
+            if now == named:
+                raise
+            named = now
+
+
+def _named(folder: Path) -> str:
+    """The release that the pointer names."""
+    path = folder / "CURRENT.json"
     try:
-        pointer = json.loads((folder / "CURRENT.json").read_text(encoding="utf-8"))
+        return str(json.loads(path.read_text(encoding="utf-8"))["release"])
     except FileNotFoundError:
         raise ReleaseError(f"no release has been published in {folder}") from None
-    path = folder / pointer["path"]
-    data = (path / "manifest.json").read_bytes()
-    if hashlib.sha256(data).hexdigest() != (path / "manifest.sha256").read_text().strip():
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReleaseError(f"{path} cannot be read") from error
+
+
+def _release(folder: Path, name: str) -> Release:
+    path = folder / "releases" / name
+    try:
+        data, stated = (path / "manifest.json").read_bytes(), (path / "manifest.sha256").read_text().strip()
+    except OSError as error:
+        raise ReleaseError(f"release {name} is not in {folder} ({error.strerror})") from error
+    if hashlib.sha256(data).hexdigest() != stated:
         raise ReleaseError(f"{path / 'manifest.json'} is not the file that was published")
-    return Release(pointer["release"], path, json.loads(data))
+    return Release(name, path, json.loads(data))
 
 
 def open_current(home: str | os.PathLike[str] | None = None) -> duckdb.DuckDBPyConnection:
@@ -76,7 +105,19 @@ def open_current(home: str | os.PathLike[str] | None = None) -> duckdb.DuckDBPyC
     Opening reads every byte of the database once to compare it with the manifest: Parquet and DuckDB files do not
     notice each damaged bit themselves. Raises ReleaseError.
     """
-    database = current(home).file("marts.duckdb")
+    release = current(home)
+    while True:
+        try:
+            return _opened(release.file("marts.duckdb"))
+        except (ReleaseError, duckdb.IOException):
+            # As in `current`: taken away between the look and the opening.
+            now = current(home)
+            if now.id == release.id:
+                raise
+            release = now
+
+
+def _opened(database: Path) -> duckdb.DuckDBPyConnection:
     con = duckdb.connect(":memory:")
     # Attached under a name of its own: the database has a schema `marts`, which its file name would hide.
     con.execute(f"attach '{str(database).replace(chr(39), chr(39) * 2)}' as strata (read_only)")

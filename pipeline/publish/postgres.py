@@ -147,7 +147,7 @@ def _connected(address: str) -> "Iterator[psycopg.Connection]":
     except psycopg.Error:
         # The driver would quote the address, and with it the password.
         raise StrataError(
-            "--dsn is no address such as postgresql://strata@host:5432/bi (the password belongs in PGPASSWORD)"
+            "--url is no address such as postgresql://strata@host:5432/bi (the password belongs in PGPASSWORD)"
         ) from None
     secret = str(given.get("password") or "")
 

@@ -37,9 +37,6 @@ def prune(
     """Remove what is `prunable`. Only under the run lock."""
     gone = prunable(settings, now or datetime.now(UTC))
     for name in gone:
-        # Under a name that is none of a release, so that a kill half-way leaves nothing that looks like one.
-        leaving = settings.releases / f".tmp-pruned-{name}"
-        (settings.releases / name).rename(leaving)
-        release.remove(leaving)
+        release.delete(settings, name)
         log(f"release {name} was removed: it is neither new nor young enough to be kept")
     return gone

@@ -248,6 +248,6 @@ def _publish(
             f"the page of release {original}, which an earlier version made, cannot be drawn again "
             f"({type(error).__name__}): delete releases/{original} by hand and run `strata erase` again"
         ) from error
-    is_current = json.loads(settings.pointer.read_text())["release"] == original
+    is_current = releases.pointed(settings) == original
     releases.seal(settings, candidate, manifest, is_current=is_current)
     return Redacted(original, release, persons, rows, cells)

@@ -108,12 +108,35 @@ def published_tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
     return sorted(tables, key=lambda t: t.key)
 
 
-def current(settings: Settings) -> dict[str, Any] | None:
-    """Manifest of the current release, or None before the first."""
-    if not settings.pointer.exists():
+def pointed(settings: Settings) -> str | None:
+    """Id of the current release, whose folder is not looked at; None before the first.
+
+    Raises StrataError where the pointer cannot be read.
+    """
+    try:
+        return str(json.loads(settings.pointer.read_text())["release"])
+    except FileNotFoundError:
         return None
-    pointer = json.loads(settings.pointer.read_text())
-    return load_manifest(settings, pointer["release"])
+    except (ValueError, KeyError, TypeError) as error:
+        have = ", ".join(list_releases(settings)) or "none"
+        raise StrataError(
+            f'{settings.pointer} is damaged: write {{"release": "ID", "path": "releases/ID"}} into it, ID being the release '
+            f"that was current; there are: {have}"
+        ) from error
+
+
+def current(settings: Settings) -> dict[str, Any] | None:
+    """Manifest of the current release, or None before the first. Raises StrataError where it is not there."""
+    release = pointed(settings)
+    if release is None:
+        return None
+    if not (settings.releases / release / "manifest.json").exists():
+        have = ", ".join(list_releases(settings)) or "none"
+        raise StrataError(
+            f"release {release}, which {settings.pointer.name} names, is not there; there are: {have}. `strata releases "
+            "rollback ID --by WHO` makes one of them current"
+        )
+    return load_manifest(settings, release)
 
 
 def load_manifest(settings: Settings, release: str) -> dict[str, Any]:
@@ -162,6 +185,7 @@ def publish(
         StrataError: when `as_of` lies before the current release.
     """
     before = current(settings)
+    approvals.spend(settings, before)
     if before and before["as_of_date"] > as_of.isoformat():
         raise StrataError(
             f"the current release is for {before['as_of_date']}; a release for {as_of} would turn time back. "
@@ -201,6 +225,7 @@ def publish(
         if ready:
             remove(candidate)
             point(settings, ready)
+            approvals.spend(settings, load_manifest(settings, ready))
             log(f"release {ready}, which a run that died had written, is current")
             return Published(ready, True, tuple(checks), settings.releases / ready)
         release = next_id(settings, as_of)
@@ -215,7 +240,7 @@ def publish(
     except BaseException:
         remove(candidate)
         raise
-    approvals.spend(settings, release, checks)
+    approvals.spend(settings, manifest)
     log(f"release {release} is current")
     return Published(release, True, tuple(checks), settings.releases / release)
 
@@ -509,13 +534,13 @@ def _commit(settings: Settings, candidate: Path, manifest: Mapping[str, Any], *,
     release, final = manifest["release"], settings.releases / manifest["release"]
     if final.exists():
         raise StrataError(f"release {release} is there already; nothing was published")
-    pointed = _pointed(settings)
-    if is_current and pointed not in (
+    now = pointed(settings)
+    if is_current and now not in (
         manifest["previous_release"],
         manifest.get("redacts", {}).get("release"),
     ):
         raise StrataError(
-            f"release {release} was built upon {manifest['previous_release']}, but {pointed} has become current "
+            f"release {release} was built upon {manifest['previous_release']}, but {now} has become current "
             "since; nothing was published: run again"
         )
     for path in files_of(candidate):
@@ -525,16 +550,11 @@ def _commit(settings: Settings, candidate: Path, manifest: Mapping[str, Any], *,
         fsync(folder)
         folder.chmod(0o555)
     fsync(candidate)
+    candidate.chmod(0o555)
     candidate.rename(final)
-    final.chmod(0o555)
     fsync(settings.releases)
     if is_current:
         point(settings, release)
-
-
-def _pointed(settings: Settings) -> str | None:
-    """Id of the current release, whose folder is not looked at."""
-    return json.loads(settings.pointer.read_text())["release"] if settings.pointer.exists() else None
 
 
 def point(settings: Settings, release: str) -> None:

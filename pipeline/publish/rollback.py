@@ -16,6 +16,7 @@ from pipeline.privacy import access_log, consent
 from pipeline.privacy.consent import Refusals
 from pipeline.publish import release, republish
 from pipeline.publish.withheld import FLAG, MEMBERSHIP
+from pipeline.quality import approvals
 from pipeline.settings import Settings
 
 
@@ -41,20 +42,21 @@ def rollback(settings: Settings, to: str, by: str, log: Callable[[str], None] = 
         raise StrataError("--by must say who goes back")
     with run_lock(settings, log=log), publish_lock(settings, log=log):
         manifest = release.load_manifest(settings, to)
-        now = release.current(settings)
+        now = release.pointed(settings)
         if now is None:
             raise StrataError(f"no release has been published in {settings.home} yet: run `strata run`")
         problems = release.verify_folder(settings.releases / to)
         if problems:
             raise StrataError(f"release {to} cannot become current: {problems[0]}")
-        if now["release"] == to:
+        if now == to:
             return RolledBack(to, to, to, 0, 0)
+        # The release that is left may be lost or damaged: that is when one goes back.
+        if now in release.list_releases(settings):
+            approvals.spend(settings, release.load_manifest(settings, now))
         refused = refused_since(settings, settings.releases / to, manifest["inputs"])
-        done = republish.again(settings, manifest, now["release"], refused, log)
-        access_log.record(
-            settings, by, f"rollback to {done.release} from {now['release']}", "publication", done.persons
-        )
-    return RolledBack(to, done.release, now["release"], done.rows, done.persons)
+        done = republish.again(settings, manifest, now, refused, log)
+        access_log.record(settings, by, f"rollback to {done.release} from {now}", "publication", done.persons)
+    return RolledBack(to, done.release, now, done.rows, done.persons)
 
 
 def refused_since(settings: Settings, folder: Path, known: dict[str, str]) -> Refusals:

@@ -8,7 +8,7 @@ can be approved: the others say that something is wrong, this one that something
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -43,12 +43,17 @@ def applied(settings: Settings, checks: Sequence[Check], as_of: date, fingerprin
     return told
 
 
-def spend(settings: Settings, release: str, checks: Sequence[Check]) -> None:
-    """Note that a release has used its approvals; the manifest holds them too."""
-    for check in checks:
-        if check.approved:
-            used = check.approved.rpartition("(")[2].rstrip(")")
-            _add(settings, {"spent": used, "release": release, "at": _now()})
+def spend(settings: Settings, manifest: Mapping[str, Any] | None) -> None:
+    """Note that the release of this manifest has used its approvals; those that are noted stay as they are.
+
+    Asked for when it becomes current, and again by whoever comes next: a run may die between the two.
+    """
+    approved = [check["approved"] for check in (manifest or {}).get("checks", ()) if check.get("approved")]
+    if manifest and approved:
+        noted = _spent(_lines(settings))
+        for used in dict.fromkeys(text.rpartition("(")[2].rstrip(")") for text in approved):
+            if used not in noted:
+                _add(settings, {"spent": used, "release": manifest["release"], "at": _now()})
 
 
 def stopped(settings: Settings) -> dict[str, Any] | None:
@@ -65,7 +70,7 @@ def approve(settings: Settings, names: Sequence[str], *, by: str, why: str) -> l
         by: who answers for it. why: the reason; no personal data.
 
     Raises:
-        StrataError: where nothing is stopped, or a check did not stop it, or cannot be approved.
+        StrataError: where nothing is stopped, or a check did not stop it, cannot be approved, or is approved already.
     """
     waiting = stopped(settings)
     if waiting is None:
@@ -83,8 +88,14 @@ def approve(settings: Settings, names: Sequence[str], *, by: str, why: str) -> l
                 f"{name} ({found[name]['gate'] or 'a test of the build'}) cannot be approved, only {APPROVABLE} "
                 "can: mend what it names"
             )
+    open_ = _open(settings, date.fromisoformat(waiting["as_of_date"]), waiting["fingerprint"])
+    for line in open_:
+        if line["check"] in names:
+            raise StrataError(
+                f"{line['check']} is approved already, by {line['by']}: `strata run --as-of {line['as_of_date']}` publishes it"
+            )
     lines = []
-    for name in names:
+    for name in dict.fromkeys(names):
         line = {
             "check": name,
             "as_of_date": waiting["as_of_date"],
@@ -104,7 +115,7 @@ def approve(settings: Settings, names: Sequence[str], *, by: str, why: str) -> l
 
 def _open(settings: Settings, as_of: date, fingerprint: str) -> list[dict[str, Any]]:
     lines = _lines(settings)
-    spent = {line["spent"] for line in lines if "spent" in line}
+    spent = _spent(lines)
     return [
         line
         for line in lines
@@ -112,6 +123,10 @@ def _open(settings: Settings, as_of: date, fingerprint: str) -> list[dict[str, A
         and line["id"] not in spent
         and (line["as_of_date"], line["fingerprint"]) == (as_of.isoformat(), fingerprint)
     ]
+
+
+def _spent(lines: Iterable[Mapping[str, Any]]) -> set[str]:
+    return {line["spent"] for line in lines if "spent" in line}
 
 
 def _lines(settings: Settings) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ in one pass over its file, and the suite `expectations/releases/every_table.py` 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
+from math import sqrt
 from pathlib import Path
 from typing import Protocol
 
@@ -30,7 +31,8 @@ _MAYBE_PERSONAL = (
     r"@[^\s@]+\.[A-Za-z]{2}|(^|[^0-9A-Za-z])(\+?86[ -]?)?1[3-9][0-9]([ -]?[0-9]{4}){2}([^0-9A-Za-z]|$)"
     r"|(^|[^0-9A-Za-z])[0-9]{14,19}[0-9Xx]?([^0-9A-Za-z]|$)"
 )
-_IDS_BY_CHANCE = 0.5
+# Of ids that are nobody's contact: one in fourteen of eleven digits begins like a phone, one in ten passes for a card.
+_IDS_BY_CHANCE = 0.2
 _MARKS = ("‹email›", "‹phone›", "‹id›")
 
 
@@ -134,8 +136,7 @@ def _other_days(table: Written, types: dict[str, str], as_of: date) -> str:
 def _personal(con: duckdb.DuckDBPyConnection, file: str, texts: Sequence[str]) -> list[str]:
     """Columns in which the finders agree that there is personal data. Its values are never told.
 
-    An id of eleven digits looks like a phone now and then (one in fourteen begins like one); a source that uses phones
-    as ids has them in most rows.
+    An id of many digits looks like a phone or a card now and then; more of them than chance makes are some.
     """
     found = []
     for column in texts:
@@ -146,7 +147,8 @@ def _personal(con: duckdb.DuckDBPyConnection, file: str, texts: Sequence[str]) -
         name = column.strip('"')
         if hits and name.endswith("_id"):
             row = con.execute(f"select count(distinct {column}) from {file}").fetchone()
-            hits = hits > _IDS_BY_CHANCE * (row[0] if row else 0)
+            n, p = row[0] if row else 0, _IDS_BY_CHANCE
+            hits = hits > p * n + 3 * sqrt(p * (1 - p) * n)
         if hits:
             found.append(name)
     return found

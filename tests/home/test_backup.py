@@ -14,10 +14,22 @@ from dagster import RunRequest, SkipReason, build_schedule_context
 
 from pipeline.errors import StrataError
 from pipeline.home import backup, doctor
+from pipeline.privacy import consent, erasure, requests
 from pipeline.publish import pruning, release
 from pipeline.schedules import every_sunday, weekly_backup
 from pipeline.settings import Settings
-from tests.privacy.conftest import AS_OF, SHOP_ID, Home, built, daily, erase, home, key_of, writable  # noqa: F401
+from tests.privacy.conftest import (  # noqa: F401
+    AS_OF,
+    HUSBAND,
+    SHOP_ID,
+    Home,
+    built,
+    daily,
+    erase,
+    home,
+    key_of,
+    writable,
+)
 
 AT = datetime(2026, 3, 1, 3, 0, tzinfo=UTC)
 
@@ -123,6 +135,63 @@ def test_who_is_erased_later_does_not_come_back(home: Home, place: Path, restore
     assert current is not None
     for path in (restored.releases / current["release"]).rglob("*"):
         assert not path.is_file() or key.encode() not in path.read_bytes()
+
+
+def test_a_restore_that_dies_while_it_erases_gives_nobody_back(
+    home: Home,  # noqa: F811
+    place: Path,
+    restored: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The home has its name only without them: a half-restored one would be run as if it were whole."""
+    backup.make(home.settings, place, now=AT)
+    erase(home.settings)
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backup.erasure, "settle", dies)
+        with pytest.raises(KeyboardInterrupt):
+            backup.restore(restored, place)
+    assert not restored.home.exists()
+    # A kill leaves what it had copied; the next attempt removes it.
+    rest = restored.home.with_name(f".{restored.home.name}.restoring")
+    (rest / "home" / "vault").mkdir(parents=True)
+    assert backup.restore(restored, place)[1] == 1
+    assert not rest.exists()
+
+
+def test_who_refuses_later_at_the_desk_is_heeded_after_a_restore(
+    home: Home,  # noqa: F811
+    place: Path,
+    restored: Settings,
+) -> None:
+    """No source sends such a word again. What names a person in clear is left in no other place."""
+    made = backup.make(home.settings, place, now=AT)
+    key = key_of(home.settings, "shop", HUSBAND)
+    consent.withdraw(home.settings, "shop", HUSBAND, purpose=None, channel=None, by="op")
+    requests.rectify(home.settings, "shop", HUSBAND, {"city": "杭州"}, by="op")
+    assert {p.parent.name for p in (place / "desk").glob("*/*/*")} == {"consents", "dsr"}
+    backup.restore(restored, made.path)
+    assert consent.refusals(restored, ()).unmarketed == {key}
+    assert release.current(restored) is None, "who refused is still in what was current"
+    # Erased, the words go there too.
+    erasure.erase(home.settings, records=[("shop", HUSBAND)], by="tester", reason="request 8", run=daily)
+    assert not list((place / "desk").glob("*/*/*.jsonl"))
+
+
+def test_a_home_that_knows_less_takes_no_tombstone_away(home: Home, place: Path, restored: Settings) -> None:  # noqa: F811
+    """It was restored from a copy of a backup, away from the tombstones, and is backed up into the same folder."""
+    made = backup.make(home.settings, place, now=AT)
+    elsewhere = place.with_name("copied")
+    shutil.copytree(made.path, elsewhere / made.path.name)
+    erase(home.settings)
+    left = (place / "tombstones.json").read_text()
+    assert backup.restore(restored, elsewhere)[1] == 0
+    (restored.vault / "tombstones.json").write_text("[]")
+    backup.make(restored, place, now=AT + timedelta(hours=1))
+    assert (place / "tombstones.json").read_text() == left
 
 
 def test_old_backups_leave_and_the_newest_stays(home: Home, place: Path) -> None:  # noqa: F811

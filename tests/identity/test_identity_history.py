@@ -8,7 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipeline.identity.history import History, Judgement, Likely, Name, Record, Value, key_of
-from pipeline.identity.matching import Rule, Rules
+from pipeline.identity.rules import Rule, Rules
 
 KEY = b"k" * 32
 DAY = date(2024, 5, 6)

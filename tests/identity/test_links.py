@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from pipeline.identity.history import key_of as minted
 from pipeline.identity.links import write_links
-from pipeline.identity.matching import cluster, load_rules
+from pipeline.identity.matching import cluster
+from pipeline.identity.rules import load_rules
 from pipeline.ingest.load import sweep
 from pipeline.ingest.vault import token
 from pipeline.settings import Settings

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from benchmarks.identity_scale import records as made_up
-from pipeline.identity.matching import Clusters, Decisions, Rules, cluster, load_rules
+from pipeline.identity.matching import Clusters, Decisions, cluster
+from pipeline.identity.rules import Rules, load_rules
 
 RULES = load_rules(date(2026, 1, 1))
 WIDE = Rules({k: replace(r, records_max=10**6, values_max=10**6) for k, r in RULES.by_type.items()}, 10**6)

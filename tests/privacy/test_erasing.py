@@ -15,10 +15,14 @@ from pipeline.errors import GateStopped, StrataError
 from pipeline.home_scan import Needles, scan
 from pipeline.identity.links import write_links
 from pipeline.ingest import ledger
+from pipeline.ingest.files import write_parquet
 from pipeline.ingest.load import sweep
 from pipeline.ingest.vault.rotation import rotate
+from pipeline.lock import run_lock
 from pipeline.privacy import erasure
 from pipeline.privacy.erasure_gate import erasure_checks
+from pipeline.privacy.erasure_raw import cut_links
+from pipeline.privacy.erasure_subject import Subject
 from pipeline.publish import release as releases
 from pipeline.quality.checks import blocking
 from pipeline.settings import Settings
@@ -364,6 +368,46 @@ def test_who_is_not_known_is_told_and_nothing_changes(home: Home) -> None:
         erase(settings)
     with pytest.raises(StrataError, match="was erased before"):
         erasure.plan(settings, [("shop", SHOP_ID)], ())
+
+
+def test_every_table_of_identity_loses_what_names_the_person(settings: Settings) -> None:
+    """Pairs of the second stage and merges that wait, whichever side the person is on; links of a merged key."""
+    mine, other, third = ("shop", SHOP_ID), ("shop", HUSBAND), ("app", "a0000003")
+    pairs = [(mine, other), (third, mine), (third, other), (("app", SHOP_ID), third)]
+    sides = {
+        "left_source": [a[0] for a, _ in pairs],
+        "left_id": [a[1] for a, _ in pairs],
+        "right_source": [b[0] for _, b in pairs],
+        "right_id": [b[1] for _, b in pairs],
+    }
+    write_parquet(pa.table(sides), settings.identity / "likely.parquet")
+    keys = {
+        "customer_key": ["k", "x", "x"],
+        "merged_into": [None, "k", None],
+        "split_from": [None, None, "x"],
+    }
+    write_parquet(pa.table(keys), settings.identity / "history.parquet")
+    for name in ("state.parquet", "state.json"):
+        (settings.identity / name).write_text("of before")
+    cut_links(settings, Subject((mine,), ("k",), (), (), (), 0))
+    left = pq.read_table(settings.identity / "likely.parquet").to_pylist()
+    assert [(r["left_id"], r["right_id"]) for r in left] == [("a0000003", HUSBAND), (SHOP_ID, "a0000003")]
+    assert pq.read_table(settings.identity / "history.parquet")["split_from"].to_pylist() == ["x"]
+    assert sorted(p.name for p in settings.identity.iterdir()) == ["history.parquet", "likely.parquet"]
+
+
+def test_who_leaves_by_age_and_asks_to_be_erased_does_not_come_back(home: Home) -> None:
+    """An erasure by retention is under way, of the same person: it would let her return."""
+    settings = home.settings
+    with run_lock(settings):
+        erasure.begin(
+            settings, [("shop", SHOP_ID)], (), (), by="retention", reason="too long", may_return=True
+        )
+    done = erase(settings)
+    assert done.requested_by == "tester" and done.status == "complete"
+    known = erasure.tombstones(settings)
+    assert known.has_customer("shop", SHOP_ID) and known.has_customer("app", APP_ID)
+    assert len(list((settings.vault / "certificates").glob("*.json"))) == 2
 
 
 def test_persons_stand_in_landing_still(erased: Erased) -> None:

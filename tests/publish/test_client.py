@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from pipeline import settings as settings_module
+from pipeline.publish import client
 from pipeline.publish.client import ReleaseError, current, open_current
 from pipeline.publish.release import PublishedTable, remove, seal, write_database
 from tests.publish.test_release import Home, built, home  # noqa: F401
@@ -63,6 +65,39 @@ def test_the_client_opens_the_current_release_read_only(home: Home) -> None:  # 
 def test_without_a_release_the_client_says_so(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="no release has been published"):
         open_current(tmp_path)
+
+
+def test_a_pointer_or_a_release_that_cannot_be_read_is_said_so(home: Home) -> None:  # noqa: F811
+    published = home.publish()
+    published.path.rename(published.path.with_name("moved"))
+    with pytest.raises(ReleaseError, match="release 2024-05-10 is not in .*No such file"):
+        open_current(home.settings.home)
+    home.settings.pointer.write_text("{")
+    with pytest.raises(ReleaseError, match="CURRENT.json cannot be read"):
+        open_current(home.settings.home)
+
+
+@pytest.mark.parametrize("when", ["after the pointer", "after the manifest"])
+def test_a_release_that_is_taken_away_meanwhile_gives_way_to_the_next(
+    home: Home,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
+) -> None:
+    """An erasure puts another release in the place of the one that a reader has just looked up."""
+    home.publish()
+    real = {"after the pointer": client._release, "after the manifest": client._sha256}[when]
+
+    def taken_away(*args: Any) -> Any:
+        monkeypatch.setattr(client, real.__name__, real)
+        home.sql("update audiences.segment_summary set action_en = 'Call again'")
+        home.build()
+        home.publish(run="next")
+        remove(home.settings.releases / "2024-05-10")
+        return real(*args)
+
+    monkeypatch.setattr(client, real.__name__, taken_away)
+    with open_current(home.settings.home) as con:
+        assert con.execute("select action_en from audiences.segment_summary").fetchone() == ("Call again",)
 
 
 def test_every_flipped_bit_is_refused(home: Home) -> None:  # noqa: F811

@@ -2,11 +2,13 @@
 
 import json
 from datetime import date, timedelta
+from unittest.mock import ANY
 
 import pytest
 
 from pipeline.errors import GateStopped, StrataError
-from pipeline.publish import drift
+from pipeline.publish import drift, rollback
+from pipeline.publish import release as releases
 from pipeline.publish.release import current, list_releases
 from pipeline.quality import approvals
 from pipeline.quality.policy import thresholds
@@ -158,6 +160,64 @@ def test_a_named_person_lets_one_candidate_pass_once(classed: Home) -> None:
     classed.settings.pointer.write_text(json.dumps(pointer))
     with pytest.raises(GateStopped, match="lifecycle_few_moved"):
         classed.publish(NEXT, run="again", manifest=WITH_CLASSES)
+
+
+@pytest.mark.parametrize("died", ["before the pointer", "before the note"])
+def test_a_run_that_dies_leaves_no_approval_for_a_second_time(
+    classed: Home, monkeypatch: pytest.MonkeyPatch, died: str
+) -> None:
+    """Killed after the release had its name, and after the pointer moved: the next run goes on, and then it is used up."""
+    _move(classed, 0.15)
+    with pytest.raises(GateStopped):
+        _publish(classed)
+    (line,) = approvals.approve(classed.settings, ["lifecycle_few_moved"], by="Li Wei", why="checked")
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if died == "before the pointer":
+            patch.setattr(releases, "point", dies)
+        else:
+            patch.setattr(approvals, "_add", dies)
+        with pytest.raises(KeyboardInterrupt):
+            _publish(classed)
+    assert classed.publish(NEXT, run="on", manifest=WITH_CLASSES).release == NEXT.isoformat()
+    assert [json.loads(text) for text in classed.settings.approvals.read_text().splitlines()][1:] == [
+        {"spent": line["id"], "release": NEXT.isoformat(), "at": ANY}
+    ]
+    rollback.rollback(classed.settings, AS_OF.isoformat(), "op")
+    with pytest.raises(GateStopped, match="lifecycle_few_moved"):
+        classed.publish(NEXT, run="again", manifest=WITH_CLASSES)
+
+
+def test_going_back_at_once_after_a_run_that_died_uses_the_approval_up(
+    classed: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _move(classed, 0.15)
+    with pytest.raises(GateStopped):
+        _publish(classed)
+    approvals.approve(classed.settings, ["lifecycle_few_moved"], by="Li Wei", why="checked")
+    with monkeypatch.context() as patch:
+        patch.setattr(approvals, "_add", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            _publish(classed)
+    rollback.rollback(classed.settings, AS_OF.isoformat(), "op")
+    with pytest.raises(GateStopped, match="lifecycle_few_moved"):
+        classed.publish(NEXT, run="again", manifest=WITH_CLASSES)
+
+
+def test_what_is_approved_is_not_approved_again(classed: Home) -> None:
+    """Two lines would let it pass twice."""
+    _move(classed, 0.15)
+    with pytest.raises(GateStopped):
+        _publish(classed)
+    lines = approvals.approve(
+        classed.settings, ["lifecycle_few_moved", "lifecycle_few_moved"], by="Li", why="x"
+    )
+    assert len(lines) == 1
+    with pytest.raises(StrataError, match="lifecycle_few_moved is approved already, by Li: `strata run"):
+        approvals.approve(classed.settings, ["lifecycle_few_moved"], by="Wang", why="y")
 
 
 def test_an_approval_holds_for_these_deliveries_only(classed: Home) -> None:

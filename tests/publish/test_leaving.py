@@ -149,15 +149,19 @@ def test_a_part_of_the_grain_may_be_empty_where_the_model_says_so(
         made.publish(manifest=manifest, run="two")
 
 
-@pytest.mark.parametrize(("phones", "passes"), [(3, True), (9, False)])
+@pytest.mark.parametrize(
+    ("phones", "ids", "passes"), [(3, 10, True), (9, 10, False), (20, 100, True), (40, 100, False)]
+)
 def test_an_id_that_looks_like_a_phone_is_none_and_a_column_of_them_is(
     home: Home,  # noqa: F811
     phones: int,
+    ids: int,
     passes: bool,
 ) -> None:
     home.sql(
         "create table segments.links as select i as n, "
-        f"if(i < {phones}, 'JD_1770980012' || i, 'JD_2770980012' || i) as source_customer_id from range(10) t(i)"
+        f"if(i < {phones}, 'JD_177098001', 'JD_277098001') || lpad(i::varchar, 2, '0') as source_customer_id "
+        f"from range({ids}) t(i)"
     )
     home.build()
     links = model("segments", "links", {"n": "BIGINT", "source_customer_id": "VARCHAR"}, ["n"])

@@ -239,7 +239,7 @@ def test_the_command_says_nothing_of_the_password(
         database.url(password=postgres.MARK.decode()),
         f"host=127.0.0.1 password={postgres.PASSWORD} x",
     ):
-        failed = CliRunner().invoke(main, ["export", "postgres", "--dsn", bad, *where, *flags])
+        failed = CliRunner().invoke(main, ["export", "postgres", "--url", bad, *where, *flags])
         assert failed.exit_code == 1
         assert postgres.MARK.decode() not in failed.output + done.output
     if flags:

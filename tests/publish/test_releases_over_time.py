@@ -11,7 +11,7 @@ from pipeline.errors import StrataError
 from pipeline.privacy import access_log
 from pipeline.publish import pruning, republish
 from pipeline.publish.comparison import compare, told
-from pipeline.publish.release import list_releases, verify_folder
+from pipeline.publish.release import list_releases, remove, verify_folder
 from pipeline.publish.rollback import rollback
 from tests.publish.test_release import AS_OF, Home, built, home, model  # noqa: F401
 
@@ -161,12 +161,17 @@ def test_going_back_leaves_out_who_has_withdrawn_since(home: Home) -> None:  # n
         f"is_granted and customer_key <> '{gone}' as is_granted from (select customer_key, purpose, 'all' as channel, "
         "true as is_granted from audiences.segment_membership, (values ('marketing'), ('profiling')) t (purpose))"
     )
-    # Nothing is left out for somebody who is in no release.
-    home.sql("insert into intermediate.int_persons_excluded values (md5('long ago'))")
+    # Somebody whom no profile may be made of any more; nothing is left out for one who is in no release.
+    (excluded,) = duckdb.sql("select md5('0')").fetchall()[0]
+    home.sql("insert into intermediate.int_persons_excluded values (md5('long ago')), (md5('0'))")
     done = rollback(home.settings, names[0], "op")
-    assert (done.release, done.rows, done.persons) == ("2024-05-10-r3", 1, 1)
+    assert (done.release, done.rows, done.persons) == ("2024-05-10-r3", 2, 2)
     folder = home.settings.releases / done.release
-    assert json.loads((folder / "manifest.json").read_text())["withheld"] == {"persons": 1, "rows": 1}
+    assert json.loads((folder / "manifest.json").read_text())["withheld"] == {"persons": 2, "rows": 2}
+    classed = duckdb.sql(
+        f"select customer_key from read_parquet('{folder}/tables/segments/customer_small.parquet')"
+    ).fetchall()
+    assert len(classed) == 39 and (excluded,) not in classed
     assert verify_folder(folder) == []
     kept = duckdb.sql(
         f"select customer_key from read_parquet('{folder}/tables/audiences/segment_membership.parquet')"
@@ -175,6 +180,27 @@ def test_going_back_leaves_out_who_has_withdrawn_since(home: Home) -> None:  # n
     with duckdb.connect() as con:
         con.execute(f"attach '{folder / 'marts.duckdb'}' as marts (read_only)")
         assert con.execute("select count(*) from marts.audiences.segment_membership").fetchone() == (39,)
+
+
+def test_from_a_release_that_is_lost_one_can_go_back(home: Home) -> None:  # noqa: F811
+    names = _published(home, 2)
+    remove(home.settings.releases / names[1])
+    home.build()
+    with pytest.raises(
+        StrataError, match=f"{names[1]}, which CURRENT.json names, is not there; .*rollback ID"
+    ):
+        home.publish(run="next")
+    assert rollback(home.settings, names[0], "op").before == names[1]
+    assert home.publish(run="next").release == f"{AS_OF}-r2"
+
+
+def test_a_pointer_that_cannot_be_read_says_what_to_write(home: Home) -> None:  # noqa: F811
+    (name,) = _published(home, 1)
+    home.settings.pointer.write_text("half")
+    with pytest.raises(
+        StrataError, match=rf'CURRENT.json is damaged: write {{"release": .* there are: {name}'
+    ):
+        home.publish(run="next")
 
 
 def test_a_damaged_release_is_not_made_again(home: Home) -> None:  # noqa: F811

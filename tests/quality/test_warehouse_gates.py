@@ -1,4 +1,4 @@
-"""The gates over the built tables (Q-02, Q-04, Q-05, Q-08, Q-09, Q-11 … Q-13, Q-16 … Q-19): clean tables pass, a defect is named.
+"""The gates over the built tables (Q-02, Q-04, Q-05, Q-08, Q-09, Q-11 … Q-13, Q-16 … Q-21, Q-28): clean tables pass, a defect is named.
 
 dbt compiles each singular test once; its SQL then runs on a few hand-made rows under the names of the real tables.
 """
@@ -14,6 +14,7 @@ import duckdb
 import pytest
 
 from pipeline.transform.invoke import invoke
+from tests.quality import published_cases
 
 D = date(2024, 5, 7)
 BEFORE = date(2024, 5, 6)
@@ -41,6 +42,10 @@ TESTS = (
     "population_adds_up",
     "few_pairs_wait_for_review",
     "no_oversized_person_waits_for_review",
+    "profiles_hide_small_groups",
+    "published_figures_are_in_bounds",
+    *(f"{table}_is_sound" for table in ("customer_360", "contact_pressure", "persona")),
+    *(f"{table}_segment_is_sound" for table in ("market", "behaviour", "custom")),
 )
 POLICY = {
     "as_of_date": D,
@@ -63,6 +68,7 @@ POLICY = {
     "profiling_min_age": 14,
     "request_warn_days": 1,
     "identity_unresolved_share_max": Decimal("0.01"),
+    "k_anon_min": 10,
 }
 
 
@@ -79,7 +85,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def offences(compiled: Path, name: str, tables: Mapping[str, Rows]) -> list[dict[str, Any]]:
     """Rows that a test returns on these tables; `tables` are named <schema>.<table>."""
     con = _database({"intermediate.int_run_policy": [POLICY], **tables})
-    result = con.execute((compiled / "tests" / "singular" / f"{name}.sql").read_text())
+    (path,) = (p for kind in ("tests", "models") for p in (compiled / kind).rglob(f"{name}.sql"))
+    result = con.execute(path.read_text())
     columns = [c[0] for c in result.description]
     return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
 
@@ -390,6 +397,7 @@ CASES = (
     Case("population_adds_up", POPULATION, {
         "core.fct_orders": ORDERS[1:],
     }, {"rule": "paid orders", "expected": 99, "found": 100}, "an order counts twice"),
+    *(Case(*case) for case in published_cases.CASES),
 )  # fmt: skip
 
 

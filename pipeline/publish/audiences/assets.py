@@ -79,14 +79,15 @@ def _result(stopped: list[str]) -> AssetCheckResult:
 
 
 def exported_already(settings: Settings) -> bool:
-    """Whether the newest export was of the current release and nothing waits for an approval."""
+    """Whether the newest export of all audiences was of the current release and nothing waits for an approval."""
     manifest = current(settings)
     found = [
         json.loads(path.read_text(encoding="utf-8"))
         for path in (settings.vault / "outbox").glob("*/manifest.json")
     ]
-    # What an erasure told the destinations lies there too, and is of no release.
-    made = [m for m in found if "deliveries" in m and "release" in m]
+    # What an erasure told the destinations lies there too, and is of no release. Who exported one audience by hand has
+    # not exported the others; exports of earlier versions do not say.
+    made = [m for m in found if "deliveries" in m and "release" in m and m.get("is_whole", True)]
     if not manifest or not made:
         return False
     newest = max(made, key=lambda m: m["created_at"])

@@ -435,11 +435,12 @@ class _Refusals:
         return {m for m in members if m in refused or m not in self._addressable(parcel)}
 
     def _addressable(self, parcel: Parcel) -> set[str]:
-        """Everybody known today who consents to what the parcel is for, at this destination."""
+        """Everybody of the current release who consents to what the parcel is for, at this destination."""
         key = (parcel.destination, parcel.purpose, parcel.channel)
         if key not in self._open:
             people = self._home.people
-            barred = people["excluded"].notna()
+            # Whom the current release does not have any more was taken out of it, however old the last build is.
+            barred = people["excluded"].notna() | ~people["in_release"].astype(bool)
             for flag in ("is_minor", "is_internal"):
                 barred |= people[flag].eq(True).fillna(False).astype(bool)
             found = set(people.loc[~barred, "customer_key"])

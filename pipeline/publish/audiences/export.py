@@ -177,7 +177,8 @@ def export(
         )
         if writing:
             log(f"writing {sum(p.after is not None for p in writing)} audiences to {export_folder}")
-            _write(settings, result, writing, chosen, name, at, approved_by.strip())
+            is_whole = audiences is None and destinations is None
+            _write(settings, result, writing, chosen, name, at, approved_by.strip(), is_whole=is_whole)
         return result
 
 
@@ -650,6 +651,8 @@ def _write(
     name: str,
     at: datetime,
     approved_by: str,
+    *,
+    is_whole: bool,
 ) -> None:
     outbox = settings.vault / "outbox"
     building = outbox / f"{_BUILDING}{name}"
@@ -662,7 +665,8 @@ def _write(
             _write_assignments(building / "assignments.parquet", chosen)
             _write_json(
                 building / "manifest.json",
-                result.as_dict() | {"created_at": _iso(at), "approved_by": approved_by or None},
+                result.as_dict()
+                | {"created_at": _iso(at), "approved_by": approved_by or None, "is_whole": is_whole},
             )
             _close(building)
             who = approved_by or access_log.operator()

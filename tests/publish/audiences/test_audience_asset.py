@@ -34,3 +34,12 @@ def test_an_export_is_made_once_a_release(settings: Settings) -> None:
     assert not exported_already(settings), "what was blocked is tried again"
     current(settings, "2026-01-03")
     assert not exported_already(settings)
+
+
+def test_an_export_of_one_audience_is_not_that_of_all(settings: Settings) -> None:
+    current(settings, "2026-01-02")
+    said = {"release": "2026-01-02", "deliveries": [{"status": "written"}]}
+    manifest(settings, "one", created_at="2026-01-02T05:00:00", is_whole=False, **said)
+    assert not exported_already(settings)
+    manifest(settings, "all", created_at="2026-01-02T04:00:00", is_whole=True, **said)
+    assert exported_already(settings)

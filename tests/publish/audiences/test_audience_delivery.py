@@ -10,12 +10,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from pipeline.errors import StrataError
 from pipeline.privacy import access_log
-from pipeline.publish.audiences import delivery, endpoints
+from pipeline.publish.audiences import delivery, endpoints, source
 from pipeline.publish.audiences import diff as diffs
+from pipeline.publish.audiences import policy as policies
 from pipeline.publish.audiences import state as states
 from pipeline.publish.audiences.delivery import Delivered, Parcel
 from pipeline.publish.audiences.endpoints import Endpoint, Sender
@@ -179,6 +181,26 @@ def test_somebody_who_refuses_while_it_is_sent_is_kept_back(
     assert server.holds == wanted - {"o0", "o5"}
     assert all("o0" not in body["openid_list"] for _, _, body in server.requests)
     assert {"o0", "o5"}.isdisjoint(said(states.load(settings, "wechat_official_account", "a").held.certain))
+
+
+def test_whom_the_current_release_has_lost_is_not_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Withdrawn at once, and the build that knows it died on its way: its consents are still those of before."""
+    keys = ["stays", "left"]
+    people = pd.DataFrame(
+        {"customer_key": keys, "excluded": None, "is_minor": False, "is_internal": False}
+    ).assign(in_release=[True, False])
+    consents = pd.DataFrame(
+        [(key, purpose, "all", True) for key in keys for purpose in ("marketing", "third_party")],
+        columns=["customer_key", "purpose", "channel", "is_granted"],
+    )
+    known = source.Home("2026-07-01-r2", date(2026, 7, 2), "1", people, consents, pd.DataFrame(), [])
+    monkeypatch.setattr(delivery.source, "read", lambda *_: known)
+    settings = at_home(tmp_path)
+    forbidden = delivery._Refusals(settings, policies.load(date(2026, 7, 1)))
+    parcel = Parcel(EXPORT, tmp_path, "meta", "a", "marketing", "ads", "77", ())
+    assert forbidden(parcel, keys) == {"left"}
 
 
 def test_a_delivery_that_is_given_up_goes_on_where_it_stopped(
