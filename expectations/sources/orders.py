@@ -5,11 +5,20 @@ only shows in a whole delivery. What every feed is asked alike stands in pipelin
 """
 
 from pipeline.quality.measures import Doubt, Measures
+from pipeline.quality.policy import largest
 from pipeline.quality.suites import Expect, Suite
 
 SUITE = Suite(
     "orders",
     (
+        Expect(
+            "discounts_plausible",
+            "ExpectColumnValuesToBeBetween",
+            {"column": "order_discount__max", "max_value": largest("amount_plausible_max")},
+            "A discount above ten million is an id in the wrong column, and takes its order's revenue below zero.\n\n"
+            "Mend the export and deliver the file again under the same name.",
+            gate="Q-04",
+        ),
         Expect(
             "orders_mostly_paid",
             "ExpectColumnValuesToBeBetween",

@@ -1,6 +1,7 @@
 """May the returns come in? Judged on one profile row per delivery."""
 
 from pipeline.quality.measures import Doubt, Measures
+from pipeline.quality.policy import largest
 from pipeline.quality.suites import Expect, Suite
 
 SUITE = Suite(
@@ -9,7 +10,7 @@ SUITE = Suite(
         Expect(
             "returned_quantities_plausible",
             "ExpectColumnValuesToBeBetween",
-            {"column": "qty__max", "max_value": 1_000_000},
+            {"column": "qty__max", "max_value": largest("quantity_plausible_max")},
             "A returned quantity above a million is an id in the wrong column.\n\n"
             "Mend the export and deliver the file again under the same name.",
             gate="Q-04",
@@ -17,7 +18,7 @@ SUITE = Suite(
         Expect(
             "refunds_plausible",
             "ExpectColumnValuesToBeBetween",
-            {"column": "refund_amount__max", "max_value": 10_000_000},
+            {"column": "refund_amount__max", "max_value": largest("amount_plausible_max")},
             "A single refund above ten million is a total in the wrong column.\n\n"
             "Mend the export and deliver the file again under the same name.",
             gate="Q-04",

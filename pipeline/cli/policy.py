@@ -22,8 +22,8 @@ def policy() -> None:
 @json_option
 @errors_in_one_line
 def check(seeds: Path | None, as_json: bool) -> None:
-    """Prove every grid of segments total, disjoint and without a segment that nobody can reach, and check the rules of
-    the custom segments. Exit code 1 if not."""
+    """Prove every grid of segments total, disjoint and without a segment that nobody can reach, and every threshold of
+    one value a day, and check the rules of the custom segments. Exit code 1 if not."""
     from pipeline.score import presets
     from pipeline.score.presets import POLICY_DIR
     from pipeline.segments import custom
@@ -40,8 +40,15 @@ def check(seeds: Path | None, as_json: bool) -> None:
         lines += [f"{name}: {cells}, {kind}{rest}: {'sound' if not problems else 'UNSOUND'}"]
         lines += [f"  {problem}" for problem in problems]
     lines += [f"custom:{segment.name}: {segment.rule}" for segment in rules]
-    is_sound = not any(found.values())
-    data = {"sound": is_sound, "presets": found, "custom_segments": {s.name: s.rule for s in rules}}
+    doubled = [str(line) for line in presets.double_thresholds(seeds or POLICY_DIR)]
+    lines += doubled
+    is_sound = not any(found.values()) and not doubled
+    data = {
+        "sound": is_sound,
+        "presets": found,
+        "thresholds": doubled,
+        "custom_segments": {s.name: s.rule for s in rules},
+    }
     answer(as_json, data, "\n".join(lines))
     sys.exit(0 if is_sound else 1)
 

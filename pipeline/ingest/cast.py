@@ -224,9 +224,10 @@ def _failed(
     if column.max is not None:
         broken.append((f"{value} > {column.max:g}", "out_of_range"))
     if column.event:
-        latest = "_latest" if column.type == "ts" else "_dt"
-        broken.append((f"{value} > {latest}", "future_date"))
-        broken.append((f"{value} < cast('2000-01-01' as {SQL_TYPES[column.type]})", "before_2000"))
+        is_moment = column.type == "ts"
+        first, last = ("_earliest", "_latest") if is_moment else ("date '2000-01-01'", "_dt")
+        broken.append((f"{value} > {last}", "future_date"))
+        broken.append((f"{value} < {first}", "before_2000"))
     return broken
 
 
@@ -260,7 +261,7 @@ def classified_sql(
     Args:
         relation: rows as delivered, with `_delivery`, `_row` and the columns of `delivered`.
         delivered: contract column → DuckDB type as it arrives.
-        deliveries: table of `_delivery`, `_dt`, `_latest` (end of the business day in UTC + 5 minutes).
+        deliveries: table of `_delivery`, `_dt`, `_earliest` and `_latest` (see Feed.bounds).
         zone: of times without an offset.
         until_year: last year whose offset changes matter.
         facts: what the reader knows of the texts, which spares looking at each of them.
@@ -313,7 +314,7 @@ def classified_sql(
         with trimmed as (select {", ".join([*trimmed, "_delivery", "_row"])} from {relation}),
         cleaned as (select {", ".join([*cleaned, "_delivery", "_row"])} from trimmed),
         typed as (
-            select {", ".join(typed)}, r._delivery, r._row, _dt, _latest
+            select {", ".join(typed)}, r._delivery, r._row, _dt, _earliest, _latest
             from cleaned as r {"cross join" if alone else "join"} {deliveries} as d {"" if alone else "on d._delivery = r._delivery"}
         )
         select {", ".join(stored)}, _delivery, _row, cast({f"case {case} end" if rules else "null"} as smallint) as _rule

@@ -75,17 +75,21 @@ class Feed:
         return con
 
     def bounds(self, batch: Sequence[Pending]) -> pa.Table:
-        """Day and last moment of each delivery: five minutes after its business day ends, in UTC."""
+        """Day of each delivery with the first and the last moment that its records may name, in UTC.
+
+        The first is where the year 2000 begins in the source's zone, the last five minutes after its business day ends.
+        """
         zone = ZoneInfo(self.zone)
         rows = []
+        earliest = datetime(2000, 1, 1, tzinfo=zone).astimezone(UTC).replace(tzinfo=None)
         for p in batch:
             midnight = datetime.combine(p.delivery.dt + timedelta(days=1), time(), zone)
             latest = midnight.astimezone(UTC).replace(tzinfo=None) + timedelta(minutes=5)
-            rows.append({"_delivery": p.entry.delivery, "_dt": p.delivery.dt, "_latest": latest})
-        return pa.Table.from_pylist(
-            rows,
-            pa.schema([("_delivery", pa.string()), ("_dt", pa.date32()), ("_latest", pa.timestamp("us"))]),
-        )
+            moments = {"_earliest": earliest, "_latest": latest}
+            rows.append({"_delivery": p.entry.delivery, "_dt": p.delivery.dt, **moments})
+        kinds = {"_delivery": pa.string(), "_dt": pa.date32()}
+        kinds |= dict.fromkeys(("_earliest", "_latest"), pa.timestamp("us"))
+        return pa.Table.from_pylist(rows, pa.schema(kinds.items()))
 
     def without_erased(
         self, con: duckdb.DuckDBPyConnection, sql: str, rules: list[tuple[str, str | None]]

@@ -44,9 +44,14 @@ def reason_templates() -> dict[str, list[str]]:
     }
 
 
+def largest(key: str) -> int:
+    """The largest value that a threshold ever has: what a suite, which knows no day, can ask for."""
+    return max(int(float(row["value"])) for row in _rows("thresholds") if row["key"] == key)
+
+
 def k_anonymity() -> int:
     """Smallest group that a shared summary may show (P-30)."""
-    return max(int(float(row["value"])) for row in _rows("thresholds") if row["key"] == "k_anon_min")
+    return largest("k_anon_min")
 
 
 def _in_force(seed: str, as_of: date) -> Iterator[dict[str, str]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,8 @@ def policy_on(day: date, folder: Path = POLICY_DIR) -> Policy:
     Public data sets are older than the first policy.
     """
     day = max(day, date.fromisoformat(min(row["valid_from"] for row in _rows(folder, "thresholds"))))
+    if doubled := [line for line in double_thresholds(folder) if line.holds(day)]:
+        raise StrataError(str(doubled[0]))
     values = {row["key"]: Decimal(row["value"]) for row in _rows(folder, "thresholds") if _holds(row, day)}
     versions = [row for row in _rows(folder, "policy_versions") if _holds(row, day)]
     if not values or not versions:
@@ -165,3 +168,31 @@ def policy_on(day: date, folder: Path = POLICY_DIR) -> Policy:
 
 def _holds(row: Mapping[str, str], day: date) -> bool:
     return row["valid_from"] <= day.isoformat() and (not row["valid_to"] or row["valid_to"] > day.isoformat())
+
+
+@dataclass(frozen=True)
+class DoubleThreshold:
+    """A key of thresholds.csv of which two rows are in force on the days from `first` to the day before `end`."""
+
+    key: str
+    first: str
+    end: str
+
+    def holds(self, day: date) -> bool:
+        return self.first <= day.isoformat() and (not self.end or day.isoformat() < self.end)
+
+    def __str__(self) -> str:
+        return f"thresholds.csv has two rows of {self.key} in force on {self.first}: end the older one (valid_to)"
+
+
+def double_thresholds(folder: Path = POLICY_DIR) -> list[DoubleThreshold]:
+    """Every day from which on a key has two values: no reader could say which of them is meant."""
+    found = []
+    by_key = sorted(_rows(folder, "thresholds"), key=lambda row: (row["key"], row["valid_from"]))
+    for before, after in pairwise(by_key):
+        if before["key"] == after["key"] and (
+            not before["valid_to"] or before["valid_to"] > after["valid_from"]
+        ):
+            ends = [end for end in (before["valid_to"], after["valid_to"]) if end]
+            found.append(DoubleThreshold(after["key"], after["valid_from"], min(ends, default="")))
+    return found

@@ -22,7 +22,12 @@ from pipeline.ingest.reading.reader import read_file
 
 quick = hypothesis_settings(max_examples=120, deadline=None, derandomize=True)
 CON = duck.connect([])
-DELIVERY = {"_delivery": ["d"], "_dt": [date(2024, 5, 6)], "_latest": [datetime(2024, 5, 7)]}
+DELIVERY = {
+    "_delivery": ["d"],
+    "_dt": [date(2024, 5, 6)],
+    "_earliest": [datetime(2000, 1, 1)],
+    "_latest": [datetime(2024, 5, 7)],
+}
 CON.register("deliveries", pa.table(DELIVERY))
 
 

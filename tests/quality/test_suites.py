@@ -32,7 +32,7 @@ SUMMARY = pd.DataFrame(
     }
 )
 N = 40
-ORDERS = pd.DataFrame({"paid_share": [0.9] * N})
+ORDERS = pd.DataFrame({"paid_share": [0.9] * N, "order_discount__max": [5.0] * (N - 1) + [None]})
 LINES = pd.DataFrame(
     {"qty__max": [10.0] * N, "unit_price_paid__max": [99.0] * N, "list_price_share": [1.0] * N}
 )
@@ -80,6 +80,7 @@ DEFECTS: list[tuple[str, str, list[int], Any, str]] = [
     ("audiences.segment_summary", "customers", LAST, 9, "no_small_cells"),
     ("audiences.segment_summary", "action_zh", LAST, None, "every_class_has_an_action"),
     ("orders", "paid_share", THREE, 0.1, "orders_mostly_paid"),
+    ("orders", "order_discount__max", LAST, 10_000_001.0, "discounts_plausible"),
     ("order_lines", "qty__max", LAST, 6_901_234_567_892.0, "quantities_plausible"),
     ("order_lines", "unit_price_paid__max", LAST, 10_000_001.0, "prices_plausible"),
     ("order_lines", "list_price_share", THREE, 0.1, "list_prices_present"),

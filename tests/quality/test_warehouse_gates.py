@@ -78,7 +78,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compiled")
     home = folder / "home"
     (home / "warehouse").mkdir(parents=True)
-    invoke(["compile", "--select", *TESTS, "int_control_totals"], home, folder / "target")
+    others = ("rfm_grids_are_total_and_disjoint", "int_control_totals")
+    invoke(["compile", "--select", *TESTS, *others], home, folder / "target")
     return folder / "target" / "compiled" / "strata"
 
 
@@ -471,3 +472,30 @@ def test_control_totals_are_set_beside_the_facts_of_their_days(compiled: Path) -
         ("control_orders", "2024-04", True, M("100"), M("40"), 40),
         ("control_refunds", "May", False, M("5"), M("0"), 0),
     ]
+
+
+@pytest.mark.parametrize(
+    ("window_of_the_preset", "window_of_the_job", "found"),
+    [(365, 365, 0), (365, 180, 0), (90, 365, 1)],
+    ids=["as shipped", "in a home of the trade grocery", "another window than the job's"],
+)
+def test_presets_have_the_window_of_the_policy_and_not_of_one_homes_trade(
+    compiled: Path, window_of_the_preset: int, window_of_the_job: int, found: int
+) -> None:
+    cell = dict(rfm_segment="all", priority=1, r_from=1, r_to=5, f_from=1, f_to=5, m_from=1, m_to=5)
+    preset = dict(scores=5, matching="disjoint", others=None, window_days=window_of_the_preset)
+    tables = {
+        "policy.rfm_presets": [{"preset": "rf25", **preset}],
+        "policy.rfm_grids": [{"preset": "rf25", **cell}],
+        "policy.segment_labels": [{"scheme": "rfm", "class": "all"}],
+        "policy.thresholds": [
+            {
+                "key": "rfm_window_days",
+                "value": Decimal(365),
+                "valid_from": date(2000, 1, 1),
+                "valid_to": date(2100, 1, 1),
+            }
+        ],
+        "intermediate.int_run_policy": [{**POLICY, "rfm_window_days": window_of_the_job}],
+    }
+    assert len(offences(compiled, "rfm_grids_are_total_and_disjoint", tables)) == found

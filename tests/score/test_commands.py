@@ -3,12 +3,15 @@
 import json
 import re
 import shutil
+from contextlib import nullcontext
+from datetime import date
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import main
+from pipeline.errors import StrataError
 from pipeline.score import presets
 from pipeline.transform.context import POLICY_DIR
 from tests.score.conftest import Scoring, write_csv
@@ -123,3 +126,24 @@ def test_policy_check_refuses_by_name(
 def test_policy_check_tells_a_folder_without_seeds(tmp_path: Path) -> None:
     code, _, said = _run("policy", "check", "--seeds", tmp_path)
     assert (code, "segment_labels.csv is not in" in said) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("added", "told"),
+    [
+        ("rfm_window_days,180,days,2030-01-01,,shorter", "two rows of rfm_window_days in force on 2030-01-01"),
+        ("new_key,1,days,2026-01-01,2026-02-01,a\nnew_key,2,days,2026-02-01,,b", ""),
+        ("new_key,1,days,2026-01-01,2026-02-02,a\nnew_key,2,days,2026-02-01,,b", "two rows of new_key in force on 2026-02-01"),
+    ],
+)  # fmt: skip
+def test_a_threshold_has_one_value_a_day(tmp_path: Path, added: str, told: str) -> None:
+    shutil.copytree(POLICY_DIR, tmp_path / "policy")
+    path = tmp_path / "policy" / "thresholds.csv"
+    path.write_text(path.read_text(encoding="utf-8").rstrip() + f"\n{added}\n", encoding="utf-8")
+    code, answer, _ = _run("policy", "check", "--seeds", tmp_path / "policy", "--json")
+    lines = json.loads(answer)["thresholds"]
+    assert (code, len(lines)) == (bool(told), bool(told)) and all(told in line for line in lines)
+    on_the_day = date(2030, 1, 1) if "2030" in told else date(2026, 2, 1)
+    with pytest.raises(StrataError, match=told) if told else nullcontext():
+        presets.policy_on(on_the_day, tmp_path / "policy")
+    assert presets.policy_on(date(2025, 1, 1), tmp_path / "policy").values["rfm_window_days"] == 365

@@ -60,6 +60,8 @@ def test_the_seeds_of_the_project_are_sound_and_audiences_know_them() -> None:
             {"rule": "city > 3"},
             "rule, character 6: expected =, !=, `in` or `not in` (city is a text), found `>`",
         ),
+        # A reason prints its rule, and data of children are told nowhere (S0-38).
+        ({"rule": "has_children = yes"}, "there is no scheme or fact has_children"),
         ({"rule": "custom:young_families = member"}, "there is no scheme or fact custom:young_families"),
         ({"rule": "age > 3; drop table people"}, "rule, character 8: ';' has no meaning here"),
         ({"rule": "city = 'x' or 1=1 --'"}, "rule, character 19: '-' has no meaning here"),

@@ -32,7 +32,11 @@ ranked as (
                 case when abc.is_unprofitable then 'unprofitable' else 'profit_rank' end
                 || case when abc.profit_is_estimated then '_estimated' else '' end
         end as reason_code,
-        case when value.potential_flag then '_growing' else '' end as growth,
+        case
+            when value.potential_reasons like 'spend_growth%' then '_growing'
+            when value.potential_flag then '_willing'
+            else ''
+        end as potential,
         case when abc.worst_rank is not null then {{ money_text('abc.profit_365') }} end as value_1,
         cast(abc.worst_rank as varchar) as value_2,
         case when abc.worst_rank is not null then cast(abc.n as varchar) end as value_3,
@@ -48,7 +52,8 @@ staged as (
         case
             when stage = 'declining' and recency_days <= decline_days then 'declining_halves'
             else stage
-        end || case when is_reactivated then '_reactivated' else '' end as reason_code,
+        -- Lost again before the flag has run out, which a policy may allow: to be told is that they are lost.
+        end || case when is_reactivated and stage <> 'churned' then '_reactivated' else '' end as reason_code,
         recency_days, purchase_days_n, decline_days, churn_days, f180, f_prev180, m180, m_prev180
     from {{ ref('customer_lifecycle') }}
 )
@@ -66,7 +71,7 @@ union all
 
 select
     customer_key, 'value' as scheme, value_tier as class, profit_is_estimated as is_inferred,
-    reason_code || growth as reason_code, value_1, value_2, value_3, value_4, cast(null as varchar) as value_5
+    reason_code || potential as reason_code, value_1, value_2, value_3, value_4, cast(null as varchar) as value_5
 from ranked
 
 union all

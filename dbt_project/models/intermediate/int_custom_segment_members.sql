@@ -10,7 +10,6 @@
     'purchase_days_in_window': ['number', 'facts.frequency_rfm'],
     'spend_in_window': ['number', 'facts.monetary_rfm'],
     'profit_in_window': ['number', 'facts.profit_abc'],
-    'has_children': ['text', "case when customers.has_children then 'yes' when not customers.has_children then 'no' end"],
     'gender': ['text', 'customers.gender'],
     'occupation': ['text', 'customers.occupation'],
     'income_band': ['text', 'customers.income_band'],

@@ -1,15 +1,18 @@
 -- M-04: the ABC ranking in its second vocabulary, with the customer's share of revenue, the potential of mid and low, and
--- apart from it the tier of what the next twelve months may bring (M-09), cut at the same shares of customers.
+-- apart from it the tier of what the next twelve months may bring (M-09), cut at the same shares of customers. Potential is
+-- growth or a wish to buy (S2-16); what people spend elsewhere no feed tells, so the share of wallet is no sign here.
 with totals as (
     select sum(revenue_365) as revenue from {{ ref('customer_abc') }}
 ),
 
-grown as (
+promising as (
     select
         facts.customer_key,
-        facts.m_prev180 > 0 and facts.m180 > (1 + policy.value_growth_min) * facts.m_prev180 as has_grown
+        facts.m_prev180 > 0 and facts.m180 > (1 + policy.value_growth_min) * facts.m_prev180 as has_grown,
+        willingness.willingness = 'active' as is_willing
     from {{ ref('int_customer_facts') }} as facts
     cross join {{ ref('int_run_policy') }} as policy
+    inner join {{ ref('customer_willingness') }} as willingness using (customer_key)
 ),
 
 looked_ahead as (
@@ -38,9 +41,15 @@ tiered as (
             else 'low'
         end as clv_tier,
         {{ value_tier('abc.abc_class') }} as value_tier,
-        grown.has_grown and abc.abc_class in ('B', 'C') as potential_flag
+        case
+            when abc.abc_class in ('B', 'C') and (promising.has_grown or promising.is_willing) then concat_ws(
+                '|',
+                case when promising.has_grown then 'spend_growth' end,
+                case when promising.is_willing then 'high_intent' end
+            )
+        end as potential_reasons
     from {{ ref('customer_abc') }} as abc
-    inner join grown using (customer_key)
+    inner join promising using (customer_key)
     cross join {{ ref('int_run_policy') }} as policy
     cross join valued
     left join looked_ahead using (customer_key)
@@ -53,8 +62,8 @@ select
     {{ rate('tiered.revenue_365', 'totals.revenue') }} as revenue_share,
     tiered.clv_12m,
     tiered.clv_tier,
-    tiered.potential_flag,
-    case when tiered.potential_flag then 'spend_growth' end as potential_reasons,
+    tiered.potential_reasons is not null as potential_flag,
+    tiered.potential_reasons,
     tiered.is_unprofitable,
     tiered.unclassified_reason,
     tiered.policy_version

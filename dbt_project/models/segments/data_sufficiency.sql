@@ -20,7 +20,6 @@ recent as (
         from {{ ref('int_customer_orders') }} as orders
         inner join policy on orders.paid_date >= policy.clv_recent_start
     ) as days
-    semi join {{ ref('int_customer_facts') }} as people using (customer_key)
 ),
 
 asked as (

@@ -45,8 +45,10 @@ where labels.scheme = 'rfm' and labels.class not in ('prospects', 'lapsed')
 
 union all
 
--- `strata score` must not score by another window than the job.
+-- `strata score` must not score by another window than the job. A trade's preset of one home moves the job's alone.
 select presets.preset, 'window_days is not that of the job' as problem
 from {{ ref('rfm_presets') }} as presets
 cross join {{ ref('int_run_policy') }} as policy
-where presets.preset in ('rf25', 'cn_8') and presets.window_days is distinct from policy.rfm_window_days
+inner join {{ ref('thresholds') }} as thresholds
+    on thresholds.key = 'rfm_window_days' and {{ is_in_force('thresholds', 'policy.as_of_date') }}
+where presets.preset in ('rf25', 'cn_8') and presets.window_days is distinct from cast(thresholds.value as integer)

@@ -15,40 +15,36 @@ roles as (
     group by account_key
 ),
 
--- Every state of an account that was delivered, with the pain points of its text.
-told as (
+-- Every state of an account that was delivered, the newest first, as dim_accounts has it.
+states as (
     select
         accounts.account_key,
-        words.pain_point,
-        words.sort,
-        coalesce(cast(states.updated_at as date), states.dt) as told_on
-    from {{ ref('stg_accounts__accounts') }} as states
-    cross join policy
+        lower(stated.pain_points) as pain_points,
+        coalesce(stated.updated_at, cast(stated.dt as timestamp)) as told_at,
+        row_number() over (
+            partition by stated.source, stated.source_account_id
+            order by stated.updated_at desc nulls last, stated.dt desc, stated.rev desc, stated.delivery_row desc,
+                stated.delivery desc
+        ) as nth
+    from {{ ref('stg_accounts__accounts') }} as stated
     inner join {{ ref('dim_accounts') }} as accounts using (source, source_account_id)
-    inner join {{ ref('pain_points') }} as words
-        on lower(states.pain_points) like '%' || words.word || '%' and {{ is_in_force('words', 'policy.as_of_date') }}
 ),
 
-newest as (
-    select accounts.account_key, max(coalesce(cast(states.updated_at as date), states.dt)) as told_on
-    from {{ ref('stg_accounts__accounts') }} as states
-    inner join {{ ref('dim_accounts') }} as accounts using (source, source_account_id)
-    group by accounts.account_key
-),
-
--- Those of the newest state. The one that came up last goes first.
+-- Pain points of the newest state. The one that came up last goes first.
 pains as (
-    select told.account_key, told.pain_point, min(told.sort) as sort, min(told.told_on) as first_told_on
-    from told
-    inner join newest using (account_key)
-    group by told.account_key, told.pain_point
-    having max(told.told_on) = max(newest.told_on)
+    select states.account_key, words.pain_point, min(words.sort) as sort, min(states.told_at) as first_told_at
+    from states
+    cross join policy
+    inner join {{ ref('pain_points') }} as words
+        on states.pain_points like '%' || words.word || '%' and {{ is_in_force('words', 'policy.as_of_date') }}
+    group by states.account_key, words.pain_point
+    having min(states.nth) = 1
 ),
 
 ordered as (
     select
         *,
-        row_number() over (partition by account_key order by first_told_on desc, sort) as place
+        row_number() over (partition by account_key order by first_told_at desc, sort) as place
     from pains
 ),
 
@@ -66,18 +62,35 @@ numbers as (
     select *, count(*) over (partition by source_account_id) as sources_n from {{ ref('dim_accounts') }}
 ),
 
-sold as (
-    select
-        numbers.account_key,
-        count(*) as orders_n,
-        {{ money('sum(orders.net_revenue)') }} as revenue,
-        case when bool_and(orders.profit is not null) then {{ money('sum(orders.profit)') }} end as profit
+named as (
+    select numbers.account_key, orders.source, orders.order_id, orders.paid_date, orders.net_revenue, orders.profit
     from {{ ref('fct_orders') }} as orders
-    cross join policy
     inner join numbers
         on orders.account_id = numbers.source_account_id and (orders.source = numbers.source or numbers.sources_n = 1)
-    where orders.account_id is not null and orders.is_paid and orders.paid_date >= policy.window_start
-    group by numbers.account_key
+    where orders.is_paid
+),
+
+-- What came back is booked on its own day (G-02).
+moved as (
+    select named.account_key, 1 as orders_n, named.net_revenue, named.profit
+    from named
+    inner join policy on named.paid_date >= policy.window_start
+    union all
+    select named.account_key, 0 as orders_n, -returns.refund_net as net_revenue, -returns.profit_reversed as profit
+    from {{ ref('fct_returns') }} as returns
+    inner join policy on returns.return_date >= policy.window_start
+    inner join named on returns.source = named.source and returns.order_id = named.order_id
+    where returns.is_booked
+),
+
+sold as (
+    select
+        account_key,
+        sum(orders_n) as orders_n,
+        {{ money('sum(net_revenue)') }} as revenue,
+        case when bool_and(profit is not null) then {{ money('sum(profit)') }} end as profit
+    from moved
+    group by account_key
 ),
 
 -- As of people (M-03): the rank of the worst of the tie.
@@ -87,14 +100,14 @@ ranked as (
         count(*) over (order by profit desc range between unbounded preceding and current row) as worst_rank,
         count(*) over () as n
     from sold
-    where profit is not null
+    where orders_n > 0 and profit is not null
 ),
 
 tiered as (
     select
         sold.*,
         case
-            when sold.profit is null then null
+            when sold.orders_n = 0 or sold.profit is null then null
             when sold.profit <= 0 then 'low'
             when ranked.worst_rank <= ceil(policy.abc_a_share * ranked.n) then 'high'
             when ranked.worst_rank <= ceil(policy.abc_b_share * ranked.n) then 'mid'
@@ -132,7 +145,7 @@ select
     coalesce(tiered.value_tier, 'unclassified') as value_tier,
     case
         when tiered.value_tier is not null then null
-        when tiered.account_key is null then 'no_orders'
+        when coalesce(tiered.orders_n, 0) = 0 then 'no_orders'
         else 'profit_unknown'
     end as value_reason,
     accounts.owner_employee_id as owner,
