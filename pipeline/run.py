@@ -22,13 +22,17 @@ from pipeline.progress import say
 from pipeline.publish.release import current, newest_as_of
 from pipeline.quality.checks import Check, blocking
 from pipeline.settings import PROJECT_ROOT, Settings
+from pipeline.transform import base
 
 _PROCESS_TAG = "strata/process"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to. `status` is published, unchanged, stopped (by a gate) or error."""
+    """What a run came to. `status` is published, unchanged, stopped (by a gate) or error.
+
+    `build`: which `way` the build went (increment, full build) and `why`; None where the run stopped before it.
+    """
 
     status: str
     exit_code: int
@@ -36,6 +40,7 @@ class Outcome:
     as_of_date: str
     checks: tuple[Check, ...] = ()
     messages: tuple[str, ...] = field(default=())
+    build: dict[str, str] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         shown = {
@@ -43,6 +48,7 @@ class Outcome:
             "exit_code": self.exit_code,
             "release": self.release,
             "as_of_date": self.as_of_date,
+            "build": self.build,
             "checks": [check.as_dict() for check in self.checks],
         }
         return shown | ({"messages": list(self.messages)} if self.messages else {})
@@ -149,6 +155,7 @@ def _execute(settings: Settings, as_of: date) -> Outcome:
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
     checks = saved_checks(settings, result.run_id)
+    build = base.saved_way(settings, result.run_id)
     if result.success:
         metadata = next(
             m.metadata
@@ -156,7 +163,7 @@ def _execute(settings: Settings, as_of: date) -> Outcome:
             if m.asset_key.path[-1] == "current"
         )
         status = "published" if metadata["changed"].value else "unchanged"
-        return Outcome(status, 0, str(metadata["release"].value), as_of.isoformat(), checks)
+        return Outcome(status, 0, str(metadata["release"].value), as_of.isoformat(), checks, build=build)
     messages, gate = _failures(result)
     stopped = gate or bool(blocking(checks))
     return Outcome(
@@ -166,6 +173,7 @@ def _execute(settings: Settings, as_of: date) -> Outcome:
         as_of.isoformat(),
         checks,
         tuple(messages),
+        build,
     )
 
 

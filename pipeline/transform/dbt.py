@@ -33,7 +33,7 @@ from pipeline.quality.gates import gates_named
 from pipeline.resources import RunLock
 from pipeline.schedule_days import as_of_date, daily_partitions
 from pipeline.settings import Settings
-from pipeline.transform import history, receipt
+from pipeline.transform import base, history, receipt
 from pipeline.transform.context import fingerprint, write_context
 from pipeline.transform.invoke import DbtFailed, invoke
 from pipeline.transform.project import MANIFEST, ensure_manifest
@@ -43,13 +43,19 @@ class LocalDbt(ConfigurableResource):
     """dbt inside the step's process, asked for what Dagster selected."""
 
     def build(
-        self, context: AssetExecutionContext, settings: Settings, target: Path
+        self, context: AssetExecutionContext, settings: Settings, target: Path, increments: bool
     ) -> tuple[list[Any], DbtFailed | None]:
-        """Dagster's events of one `dbt build`, which has ended on return, and its failure if it failed."""
+        """Dagster's events of one `dbt build`, which has ended on return, and its failure if it failed.
+
+        Args:
+            increments: go on from the build before, which is known to be whole.
+        """
         chosen = get_updated_cli_invocation_params_for_context(
             context=context, manifest={}, dagster_dbt_translator=DagsterDbtTranslator()
         )
         args = ["build", "--exclude-resource-type", "unit_test", *chosen.selection_args]
+        if not increments:
+            args.append("--full-refresh")
         if chosen.indirect_selection:
             args += ["--indirect-selection", chosen.indirect_selection]
         results: list[dict[str, Any]] = []
@@ -61,7 +67,7 @@ class LocalDbt(ConfigurableResource):
 
         failure = None
         try:
-            invoke(args, settings.home, target, note)
+            invoke(args, settings.home, target, note, increments=increments)
         except DbtFailed as failed:
             failure = failed
         events = [
@@ -188,14 +194,18 @@ def transform(context: AssetExecutionContext, dbt: LocalDbt, run_lock: RunLock) 
     write_context(settings, day)
     history.prepare(settings, day, _nodes())
     built_from = fingerprint(settings, day)
+    made_from = base.look(settings, day)
+    way = base.choose(settings, made_from)
+    base.invalidate(settings)
     settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
     target = settings.dbt / "target"
     (target / "run_results.json").unlink(missing_ok=True)
-    say("building the marts (dbt)")
-    events, failure = dbt.build(context, settings, target)
+    say(f"building the marts (dbt), {way}")
+    base.save_way(settings, context.run_id, way)
+    events, failure = dbt.build(context, settings, target, way.increments)
     # What the warehouse is made of now; a policy that is tried is compared with it.
     shutil.copyfile(MANIFEST, settings.dbt / "built.json")
-    yield from _with_table_metadata(context, settings, events)
+    yield from _with_table_metadata(context, settings, events, way)
     manifest = json.loads(MANIFEST.read_text())
     results = target / "run_results.json"
     run_results = json.loads(results.read_text()) if results.exists() else {"results": []}
@@ -212,14 +222,19 @@ def transform(context: AssetExecutionContext, dbt: LocalDbt, run_lock: RunLock) 
         ) from failure
     nodes = {r["unique_id"]: r["status"] for r in run_results["results"]}
     receipt.write(settings, day, built_from, nodes, [*sources, *tests])
+    if nodes.keys() >= set(built_nodes(manifest)):
+        base.write(settings, made_from)
 
 
 def _with_table_metadata(
-    context: AssetExecutionContext, settings: Settings, events: list[Any]
+    context: AssetExecutionContext, settings: Settings, events: list[Any], way: base.Way
 ) -> Iterator[Any]:
-    """The events, with row counts, column schemas and shares added to the tables' outputs."""
+    """The events, with row counts, column schemas, shares and the way of the build added to the tables' outputs."""
     tables = {_table_of(e) for e in events if isinstance(e, Output | MaterializeResult)}
     metadata = _table_metadata(settings, [key for key in tables if key])
+    for node in _nodes().values():
+        if node["resource_type"] == "model" and node["config"]["materialized"] == "incremental":
+            metadata.get((node["schema"], node["name"]), {})["build"] = str(way)
     for event in events:
         key = _table_of(event) if isinstance(event, Output | MaterializeResult) else None
         if key in metadata:

@@ -19,17 +19,19 @@ _only_one = threading.Lock()
 
 
 @contextlib.contextmanager
-def _home_is(home: Path) -> Iterator[None]:
-    """STRATA_HOME for the profile and the SQL that ask for it."""
-    before = os.environ.get("STRATA_HOME")
-    os.environ["STRATA_HOME"] = str(home)
+def _told(home: Path, increments: bool) -> Iterator[None]:
+    """STRATA_HOME and STRATA_INCREMENT for the profile and the SQL that ask for them."""
+    told = {"STRATA_HOME": str(home), "STRATA_INCREMENT": "yes" if increments else ""}
+    before = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["STRATA_HOME"]
-        else:
-            os.environ["STRATA_HOME"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class DbtFailed(Exception):
@@ -37,7 +39,12 @@ class DbtFailed(Exception):
 
 
 def invoke(
-    args: Sequence[str], home: Path, target: Path, on_result: Callable[[dict[str, Any]], None] | None = None
+    args: Sequence[str],
+    home: Path,
+    target: Path,
+    on_result: Callable[[dict[str, Any]], None] | None = None,
+    *,
+    increments: bool = False,
 ) -> None:
     """Run one dbt command on the warehouse of `home`; `run_results.json` and the compiled SQL go to `target`.
 
@@ -45,6 +52,7 @@ def invoke(
 
     Args:
         on_result: called with each finished node's event, in the form of dbt's JSON log.
+        increments: the SQL goes on from the build before (macros/increment.sql).
 
     Raises:
         DbtFailed: a node failed, or the command could not run at all.
@@ -67,7 +75,7 @@ def invoke(
     quiet = ["--log-level-file", "none", "--no-use-colors", "--no-write-json"]
     target.mkdir(parents=True, exist_ok=True)
     # dbt keeps flags, adapter and log in globals.
-    with _only_one, _home_is(home):
+    with _only_one, _told(home, increments):
         try:
             answer = dbtRunner(manifest=parsed_project(home), callbacks=[watch]).invoke(
                 [*args, *places, *quiet]

@@ -38,7 +38,8 @@ def invalidate(settings: Settings) -> None:
     (settings.build / "receipt.json").unlink(missing_ok=True)
 
 
-def _identity(path: Path) -> str:
+def identity(path: Path) -> str:
+    """What tells a file from another that took its place: size and time."""
     if not path.exists():
         return "missing"
     s = path.stat()
@@ -53,7 +54,7 @@ def write(
     receipt = Receipt(
         as_of.isoformat(),
         built_from,
-        _identity(settings.warehouse),
+        identity(settings.warehouse),
         nodes,
         [check.as_dict() for check in checks],
     )
@@ -75,7 +76,7 @@ def require(settings: Settings, as_of: date, expected_nodes: Sequence[str]) -> R
         )
     if receipt.fingerprint != fingerprint(settings, as_of):
         raise GateStopped(f"nothing was published: deliveries or policy changed since the build; {again}")
-    if receipt.warehouse != _identity(settings.warehouse):
+    if receipt.warehouse != identity(settings.warehouse):
         raise GateStopped(f"nothing was published: the warehouse was changed after its build; {again}")
     undone = [name for name in expected_nodes if receipt.nodes.get(name) not in _GOOD]
     if undone:

@@ -37,6 +37,8 @@ _PARTS = (
     "decisions",
     "warehouse/warehouse.duckdb",
 )
+# What an increment leaves out of its build (macros/increment.sql): a replay builds everything.
+_INCREMENT = re.compile(r"/\* increment \*/.*?/\* end \*/", re.DOTALL)
 _RAW = re.compile(r"read_parquet\('([^']*/raw/[^']*)'[^)]*\)")
 
 
@@ -227,10 +229,13 @@ def _compiled(settings: Settings) -> dict[str, Any]:
         raise StrataError(f"{settings.home} holds no build to go on from: run `strata run` first")
     manifest = json.loads(built.read_text(encoding="utf-8"))
     folder = settings.dbt / "target" / "compiled" / manifest["metadata"]["project_name"]
-    nodes: dict[str, Any] = manifest["nodes"]
+    nodes: dict[str, Any] = {
+        name: node for name, node in manifest["nodes"].items() if not node["config"]["meta"].get("only_increments")
+    }
     for node in nodes.values():
         if node["resource_type"] == "model":
-            node["compiled_code"] = (folder / node["original_file_path"]).read_text(encoding="utf-8")
+            compiled = (folder / node["original_file_path"]).read_text(encoding="utf-8")
+            node["compiled_code"] = _INCREMENT.sub("", compiled)
     return nodes
 
 

@@ -39,8 +39,13 @@
     {{ date_minus(day, '2 * ' ~ wide ~ '.lifecycle_half_window_days') }} as previous_half_start
 {%- endmacro %}
 
-{# A customer's days, from orders; a gap is that to the purchase day before. #}
-{% macro customer_days(orders) %}
+{# The days that customer_sums() compares with, columns of `policy`. An increment asks which days have crossed them. #}
+{% macro window_bounds() -%}
+    {{ return(['as_of_date', 'rfm_window_start', 'abc_window_start', 'year_start', 'half_start', 'previous_half_start']) }}
+{%- endmacro %}
+
+{# A customer's days, from orders; a gap is that to the purchase day before. `which`: a join that narrows `orders`. #}
+{% macro customer_days(orders, which='') %}
 with days as (
     select
         customer_key,
@@ -51,7 +56,8 @@ with days as (
         bool_or(profit is null) as is_profit_unknown,
         bool_or(profit_is_estimated) as profit_is_estimated,
         bool_and(not profit_uses_default_margin) as is_profit_category_based
-    from {{ orders }}
+    from {{ orders }} as orders
+    {{ which }}
     where is_valid
     group by customer_key, paid_date
 )
@@ -66,13 +72,12 @@ window by_customer as (partition by customer_key, orders_n > 0 order by day)
 {% endmacro %}
 
 {#
-  CTEs `bought` and `brought_back`: sums of a customer's days. `policy` (a CTE before) has the window starts; with `step`,
-  the name of a column that policy, days and returns share, there is one row per customer and step.
+  Sums of a customer's days. `policy` (a CTE before) has the window starts; with `step`, the name of a column that policy
+  and days share, there is one row per customer and step.
 #}
-{% macro customer_sums(days, returns, step=none) %}
+{% macro customer_bought(days, step=none) %}
 {%- set with_policy = 'inner join policy using (' ~ step ~ ')' if step else 'cross join policy' -%}
-{%- set also = ', days.' ~ step if step else '' -%}
-bought as (
+{%- set also = ', days.' ~ step if step else '' %}
     select
         days.customer_key{{ also }},
         count(*) filter (where is_purchase_day) as purchase_days_n,
@@ -109,11 +114,14 @@ bought as (
     from {{ days }} as days
     {{ with_policy }}
     group by days.customer_key{{ also }}
-),
+{% endmacro %}
 
-brought_back as (
+{# Sums of a customer's returns, likewise. #}
+{% macro customer_brought_back(returns, step=none) %}
+{%- set with_policy = 'inner join policy using (' ~ step ~ ')' if step else 'cross join policy' -%}
+{%- set also = ', returns.' ~ step if step else '' %}
     select
-        returns.customer_key{{ also | replace('days.', 'returns.') }},
+        returns.customer_key{{ also }},
         sum(refund_net) filter (where day >= policy.rfm_window_start) as refunds_rfm,
         sum(refund_net) filter (where day >= policy.abc_window_start) as refunds_abc,
         sum(profit_reversed) filter (where day >= policy.abc_window_start) as profit_reversed_abc,
@@ -127,8 +135,14 @@ brought_back as (
         bool_or(profit_is_estimated) as is_profit_ever_estimated
     from {{ returns }} as returns
     {{ with_policy }}
-    group by returns.customer_key{{ also | replace('days.', 'returns.') }}
-)
+    group by returns.customer_key{{ also }}
+{% endmacro %}
+
+{# Both as CTEs `bought` and `brought_back`. #}
+{% macro customer_sums(days, returns, step=none) %}
+bought as ({{ customer_bought(days, step) }}),
+
+brought_back as ({{ customer_brought_back(returns, step) }})
 {% endmacro %}
 
 {# The select list of a customer's facts, after `bought`, `brought_back` and `policy` have been joined. #}

@@ -1,4 +1,5 @@
-{{ config(materialized='table') }}
+{{ config(materialized='incremental', incremental_strategy='replace_touched', unique_key=['source', 'order_id'],
+          meta={'touched': 'int_orders_touched'}) }}
 -- Cost of the lines whose product changed its cost over time: the one part of an order's profit that needs its date.
 with dated_products as (
     select * from {{ ref('int_products') }}
@@ -13,6 +14,7 @@ lines as (
         products.margin_basis
     from {{ ref('int_order_lines') }} as lines
     inner join dated_products as products on lines.product_id = products.product_id
+    {{ only_touched(ref('int_orders_touched'), 'lines') }}
     where lines.is_current and lines.kind = 'sale'
 ),
 

@@ -1,4 +1,5 @@
-{{ config(materialized='table') }}
+{{ config(materialized='incremental', incremental_strategy='replace_touched', unique_key=['source', 'order_id'],
+          meta={'touched': 'int_orders_touched'}) }}
 -- The latest row per line, only for orders that need the window: suspects of today, and changed orders as they were on
 -- the refresh date.
 with versions as (
@@ -6,12 +7,14 @@ with versions as (
     from {{ ref('stg_sales__order_lines') }} as lines
     semi join (select source, order_id from {{ ref('int_order_sums') }} where is_suspect) as suspects
         on lines.source = suspects.source and lines.order_id = suspects.order_id
+    {{ only_touched(ref('int_orders_touched'), 'lines') }}
     where lines.is_in_force
     union all
     select false as is_current, lines.*
     from {{ ref('stg_sales__order_lines') }} as lines
     semi join {{ ref('int_orders_changed') }} as changed
         on lines.source = changed.source and lines.order_id = changed.order_id
+    {{ only_touched(ref('int_orders_touched'), 'lines') }}
     where lines.was_in_force
 ),
 

@@ -1,4 +1,5 @@
-{{ config(materialized='table') }}
+{{ config(materialized='incremental', incremental_strategy='replace_touched', unique_key=['source', 'order_id'],
+          meta={'touched': 'int_orders_touched'}) }}
 -- One optimistic pass over the lines: every order summed as if no line came twice, and the orders marked in which one
 -- did (fewer distinct bits than lines). Lines above 61 share bits, so long orders are only suspected.
 with products as (
@@ -15,6 +16,7 @@ lines as (
             and products.effective_tax_rate = products.effective_tax_rate_at_refresh as is_same_at_refresh
     from {{ ref('stg_sales__order_lines') }} as stg
     inner join products on stg.product_id = products.product_id
+    {{ only_touched(ref('int_orders_touched'), 'stg') }}
     where stg.is_in_force
 ),
 

@@ -1,10 +1,12 @@
-{{ config(materialized='table') }}
+{{ config(materialized='incremental', incremental_strategy='replace_touched', unique_key=['source', 'order_id'],
+          meta={'touched': 'int_orders_touched'}) }}
 -- One row per order, and one more for its state on the refresh date where that was another: the latest header with the sums of its lines. The window runs over repeated orders only.
 {% set header = ['is_current', 'source', 'order_id', 'source_customer_id', 'channel_id', 'store_id', 'dealer_id',
                  'account_id', 'campaign_code', 'status', 'currency', 'ordered_date', 'paid_date', 'order_discount',
                  'shipping_fee', 'is_test', 'was_in_force'] %}
 with repeated as (
-    select is_current, source, order_id from {{ ref('int_order_headers') }}
+    select is_current, source, order_id from {{ ref('int_order_headers') }} as headers
+    {{ only_touched(ref('int_orders_touched'), 'headers') }}
     group by is_current, source, order_id
     having count(*) > 1
 ),
@@ -20,11 +22,13 @@ ranked as (
         count(*) over (partition by headers.is_current, headers.source, headers.order_id) as versions_n
     from {{ ref('int_order_headers') }} as headers
     semi join repeated using (is_current, source, order_id)
+    {{ only_touched(ref('int_orders_touched'), 'headers') }}
 ),
 
 headers as (
-    select {{ header | join(', ') }}, 1 as versions_n from {{ ref('int_order_headers') }}
+    select {{ header | join(', ') }}, 1 as versions_n from {{ ref('int_order_headers') }} as headers
     anti join repeated using (is_current, source, order_id)
+    {{ only_touched(ref('int_orders_touched'), 'headers') }}
     union all
     select {{ header | join(', ') }}, versions_n from ranked
     where nth = 1
@@ -76,7 +80,10 @@ select
     coalesce(totals.is_profit_unknown, false) as is_profit_unknown
 from headers
 cross join {{ ref('int_run_policy') }} as policy
-left join {{ ref('int_order_totals') }} as totals using (is_current, source, order_id)
+left join (
+    select totals.* from {{ ref('int_order_totals') }} as totals
+    {{ only_touched(ref('int_orders_touched'), 'totals') }}
+) as totals using (is_current, source, order_id)
 left join people using (source, source_customer_id)
 left join {{ ref('int_guest_orders') }} as guests
     on headers.source = guests.source and headers.order_id = guests.order_id and guests.is_current
