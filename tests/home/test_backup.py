@@ -93,6 +93,7 @@ def test_a_backup_that_cannot_be_restored_is_told(
     damage: str,
 ) -> None:
     made = backup.make(home.settings, place, now=AT)
+    (place / "strata-restore-killed" / "home" / "vault").mkdir(parents=True)
     assert backup.check(home.settings, made).passed
     victim = next(p for p in sorted((made.path / "files" / "raw" / "shop").rglob("*.parquet")))
     if damage == "a bit":
