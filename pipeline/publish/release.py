@@ -280,8 +280,9 @@ def verify(settings: Settings, release: str | None = None) -> tuple[str, list[st
         if manifest is None:
             raise StrataError(f"no release has been published in {settings.home} yet: run `strata run`")
         release = manifest["release"]
-    load_manifest(settings, release)
-    return release, verify_folder(settings.releases / release)
+    said = load_manifest(settings, release)["release"]
+    other = [f"the folder {release} holds release {said}"] if said != release else []
+    return release, [*other, *verify_folder(settings.releases / release)]
 
 
 def verify_folder(folder: Path) -> list[str]:
