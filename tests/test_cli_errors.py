@@ -173,7 +173,7 @@ def test_a_file_that_cannot_be_read_is_one_line(settings: Settings) -> None:
 def test_the_ui_can_be_ended_where_its_shell_ignores_interrupts(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Started by a script with `&`: Dagster interrupts its own processes, which inherit what the shell set."""
+    """Started by a script with `&`: Dagster treats SIGTERM as it finds SIGINT treated."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     seen: list[object] = []
     monkeypatch.setattr("os.execv", lambda *_: seen.append(signal.getsignal(signal.SIGINT)))

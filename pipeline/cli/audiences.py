@@ -161,9 +161,9 @@ def acknowledge_export(
 ) -> None:
     """Note that DESTINATION has taken an export in: later adds and removes are counted from there."""
     settings = settings_of(home)
-    from pipeline.publish.audiences import export
+    from pipeline.publish.audiences import holdings
 
-    done = export.acknowledge(settings, destination, release=release, audience=audience)
+    done = holdings.acknowledge(settings, destination, release=release, audience=audience)
     lines = [
         f"{d['destination']} holds {d['audience']} of release {d['release']}: {d['rows']:,} rows"
         + (f"; {d['still_waiting']} newer exports wait" if d["still_waiting"] else "")
@@ -179,9 +179,9 @@ def acknowledge_export(
 def list_holdings(home: Path | None, as_json: bool) -> None:
     """What each destination said it holds, and what it was sent since."""
     settings = settings_of(home)
-    from pipeline.publish.audiences import export
+    from pipeline.publish.audiences import holdings
 
-    found = export.holdings(settings)
+    found = holdings.holdings(settings)
     lines = [
         f"{h['destination']:<24} {h['audience']:<16} acknowledged {h['acknowledged'] or 'nothing'} ({h['rows']:,} rows), "
         f"{len(h['waiting'])} waiting"

@@ -28,8 +28,8 @@ def ui(port: int, landing: Path | None, home: Path | None) -> None:
         prepare_dagster_home(settings)
     os.environ["STRATA_HOME"], os.environ["STRATA_LANDING"] = str(settings.home), str(settings.landing)
     click.echo(f"http://127.0.0.1:{port}  (Ctrl-C ends it)", err=True)
-    # A shell starts what runs in the background with SIGINT ignored, and Dagster ends its own processes by that signal:
-    # they would ignore it as well, and the UI would wait for them for ever.
+    # A shell starts what a script runs in the background with SIGINT ignored, and Dagster treats SIGTERM as it finds
+    # SIGINT treated: nothing short of SIGKILL would end the UI.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     dagster = str(Path(sys.executable).with_name("dagster"))
     os.execv(

@@ -51,6 +51,7 @@ from pipeline.words import counted
 
 GATE = "Q-27"
 _STATED = "backup.json"
+_TRIAL = "strata-restore-"
 # Built again by the next run, or of this machine only.
 _LEFT_OUT = frozenset({"warehouse", "build", "dbt", "dagster", "serving", REGISTER})
 _BLOCK = 1 << 20
@@ -138,7 +139,10 @@ def backups(folder: Path) -> list[Backup]:
 
 def check(settings: Settings, backup: Backup, log: Log = _silent) -> Check:
     """Q-27: restore a backup beside itself, into a folder that is removed again, and count what came back."""
-    with tempfile.TemporaryDirectory(prefix=".tmp-restore-", dir=backup.path.parent) as scratch:
+    for leftover in backup.path.parent.glob(f"{_TRIAL}*"):
+        # Of a trial that was killed: it holds the vault.
+        _remove(leftover)
+    with tempfile.TemporaryDirectory(prefix=_TRIAL, dir=backup.path.parent) as scratch:
         home = Path(scratch) / "home"
         problems = []
         try:

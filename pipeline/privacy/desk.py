@@ -9,6 +9,7 @@ size pass over them: nobody expects a number of them.
 import json
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -90,7 +91,9 @@ def write(settings: Settings, day: date, source: str, feed: str, rows: Iterable[
     path = target / f"{day}.desk-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}.jsonl"
     write_private(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     fsync_folder(target.parent)
-    backup_folders.leave_words(settings)
+    # A disk that cannot be written now has it with the next backup: the word itself waits for nothing.
+    with suppress(OSError):
+        backup_folders.leave_words(settings)
     return path.relative_to(folder(settings)).as_posix()
 
 

@@ -37,7 +37,7 @@ from pipeline.privacy import desk, erasure_leftovers, erasure_raw, requests
 from pipeline.privacy.erasure_proof import still_there
 from pipeline.privacy.erasure_subject import People, Subject, of_guest_orders, resolve
 from pipeline.publish import release as releases
-from pipeline.publish.audiences.export import ERASURE, forget
+from pipeline.publish.audiences.holdings import ERASURE, forget
 from pipeline.publish.redaction import Who, made, redact
 from pipeline.settings import Settings
 from pipeline.transform.context import policy_refreshes, refresh_date

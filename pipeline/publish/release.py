@@ -25,7 +25,7 @@ from pipeline.ingest.files import fsync
 from pipeline.ingest.mapping import targets
 from pipeline.privacy import access_log, consent, retention
 from pipeline.privacy.erasure_gate import erasure_checks
-from pipeline.publish import contract, customers, drift, page_facts, withheld
+from pipeline.publish import contract, customers, drift, members, page_facts, withheld
 from pipeline.publish.report import PAGE_TABLES, render_page
 from pipeline.publish.serving import serve
 from pipeline.quality import approvals, leaving
@@ -209,6 +209,7 @@ def publish(
         checks += erasure_checks(settings, candidate, as_of)
         checks += leaving.check(candidate, tables, as_of)
         checks += drift.check(settings, candidate, as_of, before, tables)
+        checks += members.check(settings, candidate, as_of, before)
         checks = approvals.applied(settings, checks, as_of, proof.fingerprint)
         save_checks(settings, "release", run_id, checks)
         stopped = blocking(checks)
@@ -279,8 +280,9 @@ def verify(settings: Settings, release: str | None = None) -> tuple[str, list[st
         if manifest is None:
             raise StrataError(f"no release has been published in {settings.home} yet: run `strata run`")
         release = manifest["release"]
-    load_manifest(settings, release)
-    return release, verify_folder(settings.releases / release)
+    said = load_manifest(settings, release)["release"]
+    other = [f"the folder {release} holds release {said}"] if said != release else []
+    return release, [*other, *verify_folder(settings.releases / release)]
 
 
 def verify_folder(folder: Path) -> list[str]:

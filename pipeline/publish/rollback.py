@@ -45,7 +45,7 @@ def rollback(settings: Settings, to: str, by: str, log: Callable[[str], None] = 
         now = release.pointed(settings)
         if now is None:
             raise StrataError(f"no release has been published in {settings.home} yet: run `strata run`")
-        problems = release.verify_folder(settings.releases / to)
+        _, problems = release.verify(settings, to)
         if problems:
             raise StrataError(f"release {to} cannot become current: {problems[0]}")
         if now == to:

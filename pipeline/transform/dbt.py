@@ -99,14 +99,14 @@ def dbt_checks(
 ) -> list[Check]:
     """Data tests of a run as checks, on the table that they test; `found` has the first rows of those that failed.
 
-    A test that was skipped because another failed says nothing, unless nothing else does.
+    A test that was skipped because something else failed says nothing, unless nothing else does.
     """
     results = [
         r
         for r in run_results["results"]
         if manifest["nodes"].get(r["unique_id"], {}).get("resource_type") == "test"
     ]
-    failed = any(r["status"] == "fail" for r in results)
+    failed = any(r["status"] in ("fail", "error", "runtime error") for r in run_results["results"])
     checks = []
     for result in results:
         node = manifest["nodes"][result["unique_id"]]

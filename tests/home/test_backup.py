@@ -61,8 +61,19 @@ def restored(home: Home, tmp_path: Path) -> Iterator[Settings]:  # noqa: F811
 
 
 def test_a_home_comes_back_as_it_was(home: Home, place: Path, restored: Settings) -> None:  # noqa: F811
+    # What nothing else has: a busier home writes these too.
+    for name in (
+        "decisions/identity.jsonl",
+        "decisions/gates.jsonl",
+        "evaluation/verdict.json",
+        "seen/shop.parquet",
+    ):
+        path = home.settings.home / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(name)
     made = backup.make(home.settings, place, now=AT)
     before, key = _tree(home.settings.home), key_of(home.settings, "shop", SHOP_ID)
+    assert "decisions/gates.jsonl" in before
     found, erased = backup.restore(restored, place)
     assert (found, erased) == (made, 0)
     assert _tree(restored.home) == before
@@ -93,6 +104,7 @@ def test_a_backup_that_cannot_be_restored_is_told(
     damage: str,
 ) -> None:
     made = backup.make(home.settings, place, now=AT)
+    (place / "strata-restore-killed" / "home" / "vault").mkdir(parents=True)
     assert backup.check(home.settings, made).passed
     victim = next(p for p in sorted((made.path / "files" / "raw" / "shop").rglob("*.parquet")))
     if damage == "a bit":

@@ -21,7 +21,7 @@ from pipeline import settings as settings_module
 from pipeline.errors import StrataError
 from pipeline.ingest.vault import Vault
 from pipeline.privacy import consent, desk
-from pipeline.publish.audiences import delivery, source
+from pipeline.publish.audiences import delivery, holdings, source
 from pipeline.publish.audiences import export as exports
 from pipeline.publish.audiences import state as states
 from pipeline.settings import Settings
@@ -167,7 +167,7 @@ def test_acknowledged_exports_are_what_the_next_one_is_compared_with(home: Setti
     first = exports.export(home, policy_folder=wide, now=NOW)
     everybody = {r["customer_key"] for r in rows(first, 0, "full")}
     assert {r["customer_key"] for r in rows(first, 0, "adds")} == everybody and len(everybody) > 30
-    (acked,) = exports.acknowledge(home, "csv", release=first.release, audience="d1")
+    (acked,) = holdings.acknowledge(home, "csv", release=first.release, audience="d1")
     assert acked["rows"] == len(everybody) and acked["still_waiting"] == 0
     narrow = policy(tmp_path / "q", "d1|rfm in (loyal, champions, at_risk)|sms|csv|1|0")
     # Nobody acknowledges the second: the third still takes away what it may have added.
@@ -182,9 +182,9 @@ def test_acknowledged_exports_are_what_the_next_one_is_compared_with(home: Setti
         third, 0, "removes"
     )
     with pytest.raises(StrataError, match="no export of 2020-01-01 waits to be acknowledged by csv"):
-        exports.acknowledge(home, "csv", release="2020-01-01", audience="d1")
+        holdings.acknowledge(home, "csv", release="2020-01-01", audience="d1")
     with pytest.raises(StrataError, match="nothing was exported for braze yet"):
-        exports.acknowledge(home, "braze")
+        holdings.acknowledge(home, "braze")
 
 
 def test_who_may_be_addressed_no_more_is_removed_with_the_reason(
@@ -192,7 +192,7 @@ def test_who_may_be_addressed_no_more_is_removed_with_the_reason(
 ) -> None:
     folder = policy(tmp_path / "p", "r1|rfm in (loyal, champions)|sms|csv|1|0")
     first = exports.export(home, policy_folder=folder, now=NOW)
-    exports.acknowledge(home, "csv", audience="r1")
+    holdings.acknowledge(home, "csv", audience="r1")
     withdrew, stale, pressed, child, restricted, *_ = [r["customer_key"] for r in rows(first, 0, "full")]
 
     def today(known: source.Home) -> source.Home:
@@ -224,7 +224,7 @@ def test_an_empty_source_never_empties_an_audience(
 ) -> None:
     folder = policy(tmp_path / "p", "g1|rfm in (loyal, champions, hibernating)|sms|csv|1|0")
     first = exports.export(home, policy_folder=folder, now=NOW)
-    exports.acknowledge(home, "csv", audience="g1")
+    holdings.acknowledge(home, "csv", audience="g1")
     sent = [r["customer_key"] for r in rows(first, 0, "full")]
     before = states.load(home, "csv", "g1")
 
@@ -322,13 +322,13 @@ def test_erased_people_are_told_to_every_destination_and_forgotten(home: Setting
     folder = policy(tmp_path / "p", "e1|rfm in (loyal, champions)|sms|csv|1|0")
     first = exports.export(home, policy_folder=folder, now=NOW)
     gone = rows(first, 0, "full")[0]["customer_key"]
-    told = exports.forget(home, [gone], now=NOW)
+    told = holdings.forget(home, [gone], now=NOW)
     assert told and not first.folder.exists()  # type: ignore[union-attr]
     with (told / "csv" / "e1" / "e1_removes_0001.csv").open(encoding="utf-8", newline="") as file:
         assert [(r["customer_key"], r["reason"]) for r in csv.DictReader(file)] == [(gone, "erased")]
     for path in (home.vault / "audiences").rglob("*.parquet"):
         assert gone not in pq.read_table(path, columns=["member"])["member"].to_pylist()
-    assert exports.forget(home, [gone], now=NOW) is None
+    assert holdings.forget(home, [gone], now=NOW) is None
 
 
 @pytest.fixture
@@ -377,7 +377,7 @@ def test_a_delivery_sends_the_last_export_but_not_to_who_has_refused_since(
     assert "marketing by ads; transfer to US on exempt own staff" in log
 
     monkeypatch.setenv("STRATA_META_TOKEN", token)
-    assert exports.forget(home, [gone], now=NOW + timedelta(hours=1))
+    assert holdings.forget(home, [gone], now=NOW + timedelta(hours=1))
     (done,) = delivery.deliver(home, "meta", send=True, base_url=api.url, policy_folder=folder)
     assert (done.status, done.removes, done.acknowledged) == ("delivered", 1, False)
     assert api.holds == cells(refuser, gone)
@@ -400,7 +400,7 @@ def test_an_audience_that_is_declared_no_more_ends(home: Settings, tmp_path: Pat
     assert (lost.audience, lost.status, lost.files) == ("x2", "blocked", [])
     ended = exports.export(home, policy_folder=one, now=NOW, approved_by="Li Na").deliveries[-1]
     assert (ended.audience, ended.status, ended.removes) == ("x2", "ended", first.deliveries[1].reach)
-    exports.acknowledge(home, "csv", audience="x2")
+    holdings.acknowledge(home, "csv", audience="x2")
     assert "x2" not in [d.audience for d in exports.export(home, policy_folder=one, now=NOW).deliveries]
 
 

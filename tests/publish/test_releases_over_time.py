@@ -1,6 +1,7 @@
 """Releases are kept as policy says, compared by their files, and served at one stable path."""
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -180,6 +181,15 @@ def test_going_back_leaves_out_who_has_withdrawn_since(home: Home) -> None:  # n
     with duckdb.connect() as con:
         con.execute(f"attach '{folder / 'marts.duckdb'}' as marts (read_only)")
         assert con.execute("select count(*) from marts.audiences.segment_membership").fetchone() == (39,)
+
+
+def test_a_release_under_another_ones_name_is_no_release(home: Home) -> None:  # noqa: F811
+    """A copied folder: every hash is right, and the day is not."""
+    (name,) = _published(home, 1)
+    shutil.copytree(home.settings.releases / name, home.settings.releases / "2024-05-12")
+    with pytest.raises(StrataError, match=f"the folder 2024-05-12 holds release {name}"):
+        rollback(home.settings, "2024-05-12", "op")
+    assert json.loads(home.settings.pointer.read_text())["release"] == name
 
 
 def test_from_a_release_that_is_lost_one_can_go_back(home: Home) -> None:  # noqa: F811

@@ -4,6 +4,7 @@ import duckdb
 
 from pipeline.quality.failing_rows import failing_rows
 from pipeline.settings import Settings
+from pipeline.transform.dbt import dbt_checks
 
 
 def result(name: str, status: str, sql: str) -> dict[str, object]:
@@ -36,3 +37,21 @@ def test_rows_that_cannot_be_shown_hide_no_failure(settings: Settings) -> None:
 def test_a_build_that_failed_before_any_test_shows_nothing(settings: Settings) -> None:
     assert failing_rows(settings, {"results": [result("a", "fail", "select 1")]}) == {}
     assert failing_rows(settings, {"results": []}) == {}
+
+
+def test_what_a_broken_model_kept_from_running_is_no_failed_test() -> None:
+    """A run that a model broke is an error that names the model, not a gate with a list of tests that nobody asked."""
+    node = {
+        "resource_type": "test",
+        "name": "shops_are_sound",
+        "config": {"severity": "error"},
+        "depends_on": {"nodes": ["model.strata.shops"]},
+    }
+    shops = {"resource_type": "model", "schema": "core", "name": "shops"}
+    manifest = {"nodes": {"test.strata.a": node, "model.strata.shops": shops}, "sources": {}}
+    skipped = {"unique_id": "test.strata.a", "status": "skipped", "failures": None, "message": ""}
+    for status in ("error", "runtime error"):
+        broken = {"unique_id": "model.strata.shops", "status": status}
+        assert dbt_checks(manifest, {"results": [broken, skipped]}, {}) == []
+    (alone,) = dbt_checks(manifest, {"results": [skipped]}, {})
+    assert alone.blocks and alone.observed == "skipped"

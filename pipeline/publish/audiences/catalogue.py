@@ -5,8 +5,8 @@ from typing import Any
 
 from pipeline.publish.audiences import policy as policies
 from pipeline.publish.audiences.delivery import Delivered
-from pipeline.publish.audiences.export import Exported
 from pipeline.publish.audiences.normalise import FIELDS
+from pipeline.publish.audiences.plan import Exported
 from pipeline.publish.audiences.profiles import PROFILES
 
 

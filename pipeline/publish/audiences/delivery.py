@@ -26,9 +26,11 @@ from pipeline.lock import run_lock
 from pipeline.privacy import access_log
 from pipeline.privacy.consent import refusals
 from pipeline.publish.audiences import endpoints, selection, source
-from pipeline.publish.audiences import export as exports
 from pipeline.publish.audiences import state as states
 from pipeline.publish.audiences.endpoints import Endpoint, Sender
+from pipeline.publish.audiences.holdings import ERASURE
+from pipeline.publish.audiences.outbox import rests_on
+from pipeline.publish.audiences.plan import no_basis, policy_of, released_for, transfer_of
 from pipeline.publish.audiences.policy import Policy
 from pipeline.publish.audiences.profiles import PROFILES, identifiers
 from pipeline.publish.audiences.writers import Row
@@ -208,8 +210,8 @@ def deliver(
         StrataError: where the destination has no endpoint, nothing waits, or a file is not the one that was exported.
     """
     with run_lock(settings, log=log):
-        as_of = exports.released_for(settings)
-        policy = exports.policy_of(as_of, policy_folder)
+        as_of = released_for(settings)
+        policy = policy_of(as_of, policy_folder)
         endpoint = _endpoint(destination, endpoints.load(as_of, *([policy_folder] if policy_folder else [])))
         if base_url:
             endpoint = replace(endpoint, base_url=endpoints.checked(base_url))
@@ -219,7 +221,7 @@ def deliver(
                 f"the outbox has nothing for {destination}{f' and {audience}' if audience else ''}: `strata audiences export` first"
             )
         forbidden = _Refusals(settings, policy)
-        reason = exports.no_basis(policy, policy.destinations[destination])
+        reason = no_basis(policy, policy.destinations[destination])
         sender = Sender(endpoint, policy.limits) if send and not reason else None
         results = []
         for parcel in parcels:
@@ -263,7 +265,7 @@ def hand_over(
             f"{parcel.audience} was exported without remote_id: put {parcel.destination}'s id of it into audiences.csv and export again"
         )
     if any(parcel.left()):
-        purpose = f"{parcel.purpose} by {parcel.channel or 'every channel'}{exports.rests_on(told.transfer)}"
+        purpose = f"{parcel.purpose} by {parcel.channel or 'every channel'}{rests_on(told.transfer)}"
         what = f"audience {parcel.audience} sent to {parcel.destination} at {endpoint.host}"
         access_log.record(settings, access_log.operator(), what, purpose, told.adds + told.removes)
     try:
@@ -386,7 +388,7 @@ def found(settings: Settings, destination: str, audience: str | None = None) -> 
 
 
 def _is_erasure(export: str) -> bool:
-    return export.startswith(f"{exports.ERASURE}.")
+    return export.startswith(f"{ERASURE}.")
 
 
 def _endpoint(destination: str, known: Mapping[str, Endpoint]) -> Endpoint:
@@ -465,5 +467,5 @@ def _told(parcel: Parcel, endpoint: Endpoint, policy: Policy) -> Delivered:
         sizes["adds"],
         sizes["removes"],
         *(parcel.journal.count(outcome) for outcome in (ACCEPTED, REFUSED, WITHHELD)),
-        transfer=exports.transfer_of(policy, policy.destinations[parcel.destination]),
+        transfer=transfer_of(policy, policy.destinations[parcel.destination]),
     )
