@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -204,6 +204,17 @@ def test_a_late_file_is_known_from_the_run_that_took_it_in(settings: Settings, l
         (date(2024, 5, 6), date(2024, 5, 10)),
         (date(2024, 5, 9), date(2024, 5, 10)),
     ]
+
+
+def test_an_order_of_weeks_ago_keeps_its_day_and_lies_where_it_was_delivered(
+    settings: Settings, land: Land
+) -> None:
+    land(FILE, HEAD + "old,2024-04-02 23:30:00,paid\nnew,2024-05-06 10:00:00,paid\n")
+    take_in(settings)
+    (file,) = settings.raw.glob("shop/orders/*/*/*.parquet")
+    assert file.parts[-3] == "dt=2024-05-06"
+    found = {row["order_id"]: row["ordered_at"] for row in pq.ParquetFile(file).read().to_pylist()}
+    assert found == {"old": datetime(2024, 4, 2, 15, 30), "new": datetime(2024, 5, 6, 2)}
 
 
 def test_files_of_later_days_wait(settings: Settings, land: Land) -> None:

@@ -22,6 +22,7 @@ Rows = Sequence[Mapping[str, Any]]
 TESTS = (
     "keys_have_one_content",
     "refunds_stay_below_payments",
+    "discounts_stay_below_sales",
     "answers_lie_on_their_scale",
     "order_lines_have_their_order",
     "orders_name_known_customers",
@@ -55,6 +56,7 @@ POLICY = {
     "key_conflict_share_max": Decimal("0.005"),
     "key_conflict_rows_min": 5,
     "refund_excess_share_max": Decimal("0.01"),
+    "discount_excess_share_max": Decimal("0.01"),
     "off_scale_share_max": Decimal("0.01"),
     "doubtful_rows_min": 5,
     "orphan_line_share_max": Decimal("0.001"),
@@ -173,6 +175,11 @@ KEYS = {
     "intermediate.int_order_totals": many(200, source="shop", order_id="o{i}", is_current=True, sale_n=1),
     "intermediate.int_returns": many(50, source="shop", is_current=True),
 }
+DISCOUNTED = {
+    "intermediate.int_orders": many(
+        100, source="shop", order_id="o{i}", is_current=True, is_paid=True, sale_n=1, sale_amount=M("100"), order_discount=M("100"),
+    )
+}  # fmt: skip
 AGAIN = with_first(HEADERS[:8], 8, status="cancelled")
 NEWER = with_first(AGAIN, 8, updated_at=datetime(2024, 5, 6, 12))
 KNOWN = {
@@ -310,6 +317,9 @@ CASES = (
     Case("refunds_stay_below_payments", FACTS, {
         "core.fct_returns": with_first(RETURNS, 6, refund_amount=M("4000")),
     }, {"source": "shop", "excess_n": 6, "orders_n": 20}),
+    Case("discounts_stay_below_sales", DISCOUNTED, {
+        "intermediate.int_orders": with_first(DISCOUNTED["intermediate.int_orders"], 6, order_discount=M("101")),
+    }, {"source": "shop", "excess_n": 6, "orders_n": 100, "example": "o0"}),
     Case("answers_lie_on_their_scale", {"core.fct_survey_responses": ANSWERS}, {
         "core.fct_survey_responses": with_first(ANSWERS, 6, score=M("55")),
     }, {"survey_id": "nps", "off_scale_n": 6, "answers_n": 100}),

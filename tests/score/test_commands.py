@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -38,6 +39,8 @@ def _run(*args: str | Path) -> tuple[int, str, str]:
 
 def test_score_prints_the_table_in_both_languages_and_writes_both_files(file: Path) -> None:
     out, page = file.with_name("out.parquet"), file.with_name("out.html")
+    for earlier in (out, page):
+        earlier.write_text("of the day before")
     code, said, progress = _run("score", file, *NAMED, "--as-of", "2026-03-10", "--out", out, "--html", page)
     assert code == 0
     assert re.search(r"^promising +有希望客户 +Promising +1 ", said, re.M)
@@ -51,7 +54,7 @@ def test_score_prints_the_table_in_both_languages_and_writes_both_files(file: Pa
     html = page.read_text(encoding="utf-8")
     assert "有希望客户" in html and "returns only, no purchase" in html
     assert not re.search(r"https?://|<script|soon", html)
-    assert out.stat().st_size
+    assert pq.read_table(out).num_rows == 3, "what stood there is replaced"
 
 
 def test_the_answer_in_json_has_what_the_text_has(file: Path) -> None:

@@ -141,6 +141,7 @@ wide as (
         {{ threshold('key_conflict_share_max', 'decimal(9, 6)') }},
         {{ threshold('key_conflict_rows_min', 'integer') }},
         {{ threshold('refund_excess_share_max', 'decimal(9, 6)') }},
+        {{ threshold('discount_excess_share_max', 'decimal(9, 6)') }},
         {{ threshold('off_scale_share_max', 'decimal(9, 6)') }},
         {{ threshold('doubtful_rows_min', 'integer') }},
         {{ threshold('revenue_gap_share_max', 'decimal(9, 6)') }},
