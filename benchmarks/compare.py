@@ -114,7 +114,9 @@ def warehouses(one: Path, other: Path) -> list[str]:
             }
             for name in ("one", "other")
         ]
-        found += [f"{schema}.{table} is in one warehouse only" for schema, table in sorted(listed[0] ^ listed[1])]
+        found += [
+            f"{schema}.{table} is in one warehouse only" for schema, table in sorted(listed[0] ^ listed[1])
+        ]
         for schema, table in sorted(listed[0] & listed[1]):
             count = connection.execute(
                 f"select count(*) from ((from one.{schema}.{table} except all from other.{schema}.{table}) "

@@ -381,7 +381,9 @@ def increment(plan: Plan) -> dict[str, pa.Table]:
         return table.take(first).set_column(18, "updated_at", updated)
 
     moved = latest(old[0]["orders"])
-    moved = moved.set_column(1, "source_customer_id", pa.chunked_array([moved["source_customer_id"].combine_chunks()[::-1]]))
+    moved = moved.set_column(
+        1, "source_customer_id", pa.chunked_array([moved["source_customer_id"].combine_chunks()[::-1]])
+    )
     cancelled = latest(old[1]["orders"])
     cancelled = cancelled.set_column(8, "status", _choice(["cancelled"], np.zeros(tenth, dtype=np.int64)))
     lines = old[0]["order_lines"]
@@ -418,7 +420,9 @@ def write_increment(plan: Plan, landing: Path) -> dict[str, int]:
     """Add landing/bench/<feed>/<day after>.parquet to a written history; rows per feed."""
     tables = increment(plan)
     for feed, table in tables.items():
-        pq.write_table(table, landing / SOURCE / feed / f"{plan.as_of}.parquet", store_decimal_as_integer=True)
+        pq.write_table(
+            table, landing / SOURCE / feed / f"{plan.as_of}.parquet", store_decimal_as_integer=True
+        )
     return {feed: table.num_rows for feed, table in tables.items()}
 
 

@@ -183,7 +183,9 @@ def run_next_day(landing: Path, home: Path, work: Path, rows: int) -> Next:
         samples.append(sample)
         spent.append(stages(log.with_suffix(".err").read_text(), sample.wall_s))
         say(f"next day {name:<9} {sample.wall_s:8.2f} s  {sample.cpu_s:8.2f} CPU-s  {sample.peak_mb:8.0f} MB")
-    found = compare.warehouses(home / "warehouse" / "warehouse.duckdb", twin / "warehouse" / "warehouse.duckdb")
+    found = compare.warehouses(
+        home / "warehouse" / "warehouse.duckdb", twin / "warehouse" / "warehouse.duckdb"
+    )
     shutil.rmtree(twin, ignore_errors=True)
     shutil.rmtree(next_landing, ignore_errors=True)
     return Next(samples[0], samples[1], delivered, spent[0], spent[1], found)

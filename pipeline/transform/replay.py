@@ -230,7 +230,9 @@ def _compiled(settings: Settings) -> dict[str, Any]:
     manifest = json.loads(built.read_text(encoding="utf-8"))
     folder = settings.dbt / "target" / "compiled" / manifest["metadata"]["project_name"]
     nodes: dict[str, Any] = {
-        name: node for name, node in manifest["nodes"].items() if not node["config"]["meta"].get("only_increments")
+        name: node
+        for name, node in manifest["nodes"].items()
+        if not node["config"]["meta"].get("only_increments")
     }
     for node in nodes.values():
         if node["resource_type"] == "model":

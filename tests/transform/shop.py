@@ -34,7 +34,9 @@ class Shop:
     def _at(self, day: date) -> str:
         """A moment of the day, later with each call: the newest state of a thing is the one told last."""
         self.clock += 1
-        return f"{day}T{10 + self.clock // 3600 % 10:02}:{self.clock // 60 % 60:02}:{self.clock % 60:02}+08:00"
+        return (
+            f"{day}T{10 + self.clock // 3600 % 10:02}:{self.clock // 60 % 60:02}:{self.clock % 60:02}+08:00"
+        )
 
     def open(self, first: date, days: int, people: int, orders: int) -> None:
         """History: master data and orders over `days` days up to `first`, delivered as of one day."""
@@ -42,15 +44,26 @@ class Shop:
         for n in range(8):
             # Two products without category, two whose cost changed over time, one that is no merchandise.
             self.out["products"].append(
-                {"product_id": f"P{n}", "name": f"p{n}", "category_l1": None if n < 2 else f"c{n % 3}", "tax_rate": 0.13 if n % 2 else 0}
+                {
+                    "product_id": f"P{n}",
+                    "name": f"p{n}",
+                    "category_l1": None if n < 2 else f"c{n % 3}",
+                    "tax_rate": 0.13 if n % 2 else 0,
+                }
             )
             if n in (2, 3):
                 self.out["product_costs"] += [
                     {"product_id": f"P{n}", "valid_from": "2020-01-01", "unit_cost": 3},
-                    {"product_id": f"P{n}", "valid_from": str(first - timedelta(days=days // 2)), "unit_cost": 5},
+                    {
+                        "product_id": f"P{n}",
+                        "valid_from": str(first - timedelta(days=days // 2)),
+                        "unit_cost": 5,
+                    },
                 ]
             elif n % 2:
-                self.out["product_costs"].append({"product_id": f"P{n}", "valid_from": "2020-01-01", "unit_cost": 4})
+                self.out["product_costs"].append(
+                    {"product_id": f"P{n}", "valid_from": "2020-01-01", "unit_cost": 4}
+                )
         for _ in range(people):
             self._person(first)
         for _ in range(orders):
@@ -126,7 +139,11 @@ class Shop:
             "product_id": f"P{self.draw.randrange(9)}",
             "qty": -1 if kind < 0.02 else self.draw.randrange(1, 4),
             "list_price": price,
-            "unit_price_paid": 0 if kind < 0.02 else -price if kind < 0.05 else price - self.draw.choice([0, 0, 2]),
+            "unit_price_paid": 0
+            if kind < 0.02
+            else -price
+            if kind < 0.05
+            else price - self.draw.choice([0, 0, 2]),
             "promotion_id": self.draw.choice([None, None, "PROMO"]),
         }
 
@@ -204,12 +221,20 @@ class Shop:
         if guests:
             known = self.customers[self._somebody()]
             self.out["guest_contacts"].append(
-                {"order_id": self.draw.choice(guests), "phone": known["phone"], "is_consented": self.draw.random() < 0.8, "updated_at": self._at(day)}
+                {
+                    "order_id": self.draw.choice(guests),
+                    "phone": known["phone"],
+                    "is_consented": self.draw.random() < 0.8,
+                    "updated_at": self._at(day),
+                }
             )
 
     def change_a_product(self, day: date) -> None:
         n = self.draw.randrange(8)
-        rates = {"category_l1": self.draw.choice([None, "c0", "c1"]), "tax_rate": self.draw.choice([0, 0.06, 0.13])}
+        rates = {
+            "category_l1": self.draw.choice([None, "c0", "c1"]),
+            "tax_rate": self.draw.choice([0, 0.06, 0.13]),
+        }
         self.out["products"].append({"product_id": f"P{n}", "name": f"p{n}", **rates})
 
     def change_a_cost(self, day: date) -> None:
@@ -244,7 +269,11 @@ class Shop:
 
     def send_a_file_again(self, day: date) -> None:
         """A file of an earlier day with other bytes: the rows that are gone from it are taken back."""
-        files = [p for p, rows in self.delivered.items() if p.parent.name in ("orders", "order_lines") and len(rows) > 1]
+        files = [
+            p
+            for p, rows in self.delivered.items()
+            if p.parent.name in ("orders", "order_lines") and len(rows) > 1
+        ]
         path = self.draw.choice(files)
         kept = [row for row in self.delivered[path] if self.draw.random() < 0.8] or self.delivered[path][:1]
         self._write(path, kept)

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
-from pathlib import Path
 
 import duckdb
 import pytest
@@ -14,7 +13,6 @@ from pipeline.identity.links import write_links
 from pipeline.ingest.load import sweep
 from pipeline.settings import Settings
 from pipeline.transform import base, history
-from pipeline.transform.base import Base
 from pipeline.transform.context import policy_refreshes, refresh_date, write_context
 from pipeline.transform.dbt import _nodes
 from pipeline.transform.invoke import invoke
@@ -88,7 +86,9 @@ class Home:
                 names.append(set())
                 for schema, table in found:
                     if schema in LAYERS and f"model.strata.{table}" not in OF_THE_BUILD:
-                        con.execute(f'create table {mark}."{schema}.{table}" as from warehouse.{schema}.{table}')
+                        con.execute(
+                            f'create table {mark}."{schema}.{table}" as from warehouse.{schema}.{table}'
+                        )
                         names[-1].add(f"{schema}.{table}")
                 con.execute("detach warehouse")
             assert names[0] == names[1] and len(names[0]) > (100 if SOAK else 15)
@@ -103,7 +103,9 @@ class Home:
 
 
 @pytest.fixture
-def home(settings: Settings) -> Iterator[Home]:
+def home(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    # Also where a full build would cost less.
+    monkeypatch.setattr(base, "TOO_MUCH", 2)
     shop = Shop(settings.landing, seed=int(os.environ.get("STRATA_SEED", "1")))
     # Many people and orders, of whom a day touches few: whatever is left out of a day stays wrong to the end.
     shop.open(date(2026, 3, 28), days=500, people=150, orders=400)
