@@ -71,12 +71,32 @@ def test_the_increment_stands_beside_the_full_build_of_the_same_day():
     round_ = state(ours=[90], floor=[30], increment=[32], full=[80])
     round_.stages = {
         "floor": [{"build": 10.0}],
-        "increment": [{"build": 11.0}],
-        "full": [{"build": 35.0}],
+        "increment": [{"build": 11.0, "core": 0.5}],
+        "full": [{"build": 35.0, "core": 20.0}],
     }
     found = scale.ratios(round_)
     assert (found["increment_over_full"], found["increment_over_full_beyond_floor"]) == (0.4, 0.04)
-    assert found["increment_over_full_of_build"] == 0.04
+    assert (found["increment_over_full_of_build"], found["increment_over_full_of_core"]) == (0.04, 0.025)
+
+
+def test_the_core_is_what_lies_behind_the_scores(tmp_path):
+    nodes = {
+        f"model.strata.{name}": {
+            "resource_type": "model",
+            "depends_on": {"nodes": [f"model.strata.{n}" for n in on]},
+        }
+        for name, on in {
+            "customer_rfm": ["int_customer_facts"],
+            "int_customer_facts": ["int_orders"],
+            "int_orders": [],
+            "customer_360": ["customer_rfm"],
+        }.items()
+    }
+    (tmp_path / "dbt" / "target").mkdir(parents=True)
+    (tmp_path / "dbt" / "built.json").write_text(json.dumps({"nodes": nodes}))
+    results = [{"unique_id": name, "execution_time": 2.0} for name in nodes]
+    (tmp_path / "dbt" / "target" / "run_results.json").write_text(json.dumps({"results": results}))
+    assert scale.core_s(tmp_path) == 6.0
 
 
 def test_warehouses_of_other_rows_are_told_apart(tmp_path):
