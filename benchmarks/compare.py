@@ -94,3 +94,34 @@ def differences(name: str, theirs: str, ours: str, examples: int = 5) -> list[st
                 lines.append(f"rows only in {label}: {only[0][-1]}, for example ({COLUMNS})")
                 lines += [f"    {tuple(str(v) for v in row[:-1])}" for row in only]
     return lines
+
+
+def warehouses(one: Path, other: Path) -> list[str]:
+    """Tables of which two warehouses hold other rows, with how many; both have to hold the same tables. What tells of a
+    run is not compared."""
+    found: list[str] = []
+    with duckdb.connect() as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        for name, path in (("one", one), ("other", other)):
+            connection.execute(f"attach {_quoted(path)} as {name} (read_only)")
+        listed = [
+            {
+                (schema, table)
+                for schema, table in connection.execute(
+                    "select schema_name, table_name from duckdb_tables() where database_name = $1", [name]
+                ).fetchall()
+                if schema not in ("base", "operations") and not table.endswith(("_touched", "_restated"))
+            }
+            for name in ("one", "other")
+        ]
+        found += [
+            f"{schema}.{table} is in one warehouse only" for schema, table in sorted(listed[0] ^ listed[1])
+        ]
+        for schema, table in sorted(listed[0] & listed[1]):
+            count = connection.execute(
+                f"select count(*) from ((from one.{schema}.{table} except all from other.{schema}.{table}) "
+                f"union all (from other.{schema}.{table} except all from one.{schema}.{table}))"
+            ).fetchone()[0]
+            if count:
+                found.append(f"{schema}.{table}: {count} rows differ")
+    return found

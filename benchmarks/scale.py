@@ -10,6 +10,7 @@ printed.
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import json
 import os
 import re
@@ -39,7 +40,7 @@ WITHOUT_A_PEER = {
     "chdb": "the same work in chDB is not written yet",
     "openretailscience": "not part of this comparison yet; benchmarks.score times its query (three ntile)",
 }
-INCREMENT = "the job rebuilds in full: an incremental core is not built yet"
+INCREMENT = "no --increment was given"
 # A progress line of `strata run` that begins so begins a stage, which lasts until the next that does.
 STAGES = {
     "strata run for": "start",
@@ -71,6 +72,8 @@ class Round:
     breakdown: dict | None = None
     # Seconds by stage of each run of ours and of the floor.
     stages: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    # Rows by feed that the next day delivered.
+    next_rows: dict[str, int] | None = None
 
 
 def say(text: str) -> None:
@@ -119,9 +122,16 @@ def run_ours(landing: Path, home: Path, log: Path, memory: str | None = None) ->
     """`strata run` in a fresh home; returns the sample and the folder of its release. Raises CommandFailed
     with the checks that failed when a gate stops it."""
     shutil.rmtree(home, ignore_errors=True)
+    return run_day(landing, home, log, data.AS_OF, memory=memory)
+
+
+def run_day(
+    landing: Path, home: Path, log: Path, as_of: dt.date, *options: str, memory: str | None = None
+) -> tuple[Sample, Path]:
+    """The same in the home as it is."""
     # The module and not the script `strata`: the checkout that is measured is this one.
     command = [sys.executable, "-m", "pipeline.cli", "run", "--landing", str(landing), "--home", str(home)]
-    command += ["--as-of", data.AS_OF.isoformat(), "--json"]
+    command += ["--as-of", as_of.isoformat(), "--json", *options]
     environment = environment_of(home) | ({"STRATA_MEMORY": memory} if memory else {})
     try:
         sample = measure(command, log, environment, ROOT)
@@ -136,6 +146,57 @@ def run_ours(landing: Path, home: Path, log: Path, memory: str | None = None) ->
     if not release:
         raise SystemExit(f"strata run named no release: {sample.output[-500:]}")
     return sample, home / "releases" / release
+
+
+@dataclass(frozen=True)
+class Next:
+    """The day after the history, taken in twice: by an increment and, in a copy of the home, by a full build."""
+
+    increment: Sample
+    full: Sample
+    rows: dict[str, int]
+    increment_stages: dict[str, float]
+    full_stages: dict[str, float]
+    differing: list[str]
+
+
+def run_next_day(landing: Path, home: Path, work: Path, rows: int) -> Next:
+    """Raises CommandFailed when a gate stops one of the two, SystemExit when the build did not go the way it should."""
+    day = data.AS_OF + dt.timedelta(days=1)
+    next_landing, twin = work / f"landing-{rows}-next", work / f"home-{rows}-full"
+    for folder in (next_landing, twin):
+        shutil.rmtree(folder, ignore_errors=True)
+    # A link is no delivery: files are linked hard, or copied to another disk.
+    shutil.copytree(landing, next_landing, copy_function=_link)
+    delivered = data.write_increment(data.Plan(rows), next_landing)
+    shutil.copytree(home, twin)
+    samples, spent = [], []
+    for name, folder, options, way in (
+        ("increment", home, (), "increment"),
+        ("full", twin, ("--full",), "full build"),
+    ):
+        log = work / f"log-{name}-{rows}"
+        sample, _ = run_day(next_landing, folder, log, day, *options)
+        went = (_json_of(sample.output).get("build") or {}).get("way")
+        if went != way:
+            raise SystemExit(f"the run of {day} went as {went!r} and not as {way!r}: {sample.output[-500:]}")
+        samples.append(sample)
+        spent.append(stages(log.with_suffix(".err").read_text(), sample.wall_s) | {"core": core_s(folder)})
+        say(f"next day {name:<9} {sample.wall_s:8.2f} s  {sample.cpu_s:8.2f} CPU-s  {sample.peak_mb:8.0f} MB")
+    found = compare.warehouses(
+        home / "warehouse" / "warehouse.duckdb", twin / "warehouse" / "warehouse.duckdb"
+    )
+    shutil.rmtree(twin, ignore_errors=True)
+    shutil.rmtree(next_landing, ignore_errors=True)
+    return Next(samples[0], samples[1], delivered, spent[0], spent[1], found)
+
+
+def _link(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+    return target
 
 
 def _json_of(output: str) -> dict:
@@ -195,6 +256,20 @@ def breakdown(home: Path, progress: str, wall_s: float) -> dict:
     return found
 
 
+def core_s(home: Path) -> float:
+    """Seconds of the last build's models behind the scores, ABC classes and stages, these included: what the script does."""
+    nodes = json.loads((home / "dbt" / "built.json").read_text())["nodes"]
+    core: set[str] = set()
+    open_ = [f"model.strata.{name}" for name in ("customer_rfm", "customer_abc", "customer_lifecycle")]
+    while open_:
+        name = open_.pop()
+        if name not in core and nodes.get(name, {}).get("resource_type") == "model":
+            core.add(name)
+            open_ += nodes[name]["depends_on"]["nodes"]
+    results = json.loads((home / "dbt" / "target" / "run_results.json").read_text())["results"]
+    return round(sum(r["execution_time"] for r in results if r["unique_id"] in core), 3)
+
+
 def bench(
     rows: int,
     runs: int,
@@ -205,12 +280,14 @@ def bench(
     *,
     memory: str | None = None,
     peer_python: str = sys.executable,
+    increment: bool = False,
 ) -> Round | None:
     """Generate, run and compare one size. None when the disk is too small for it.
 
     Args:
         memory: DuckDB's limit of one more run of ours, `limited`, beside the unlimited one.
         peer_python: interpreter of the peers that our own environment does not have.
+        increment: take in one more day after the last run of ours, as an increment and in full.
     """
     work.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(work).free
@@ -300,6 +377,16 @@ def bench(
         state.breakdown = breakdown(
             home, (work / f"log-ours-{rows}.err").read_text(), state.samples["ours"][-1].wall_s
         )
+        if increment:
+            after = run_next_day(landing, home, work, rows)
+            state.next_rows = after.rows
+            for name, sample, spent in (
+                ("increment", after.increment, after.increment_stages),
+                ("full", after.full, after.full_stages),
+            ):
+                state.samples[name], state.stages[name] = [sample], [spent]
+            if after.differing:
+                state.differing["increment"] = after.differing
     if not keep:
         for path in (home, floor_home):
             shutil.rmtree(path, ignore_errors=True)
@@ -348,7 +435,15 @@ def ratios(state: Round, what: str = "wall_s") -> dict[str, float | None]:
         "pandas_over_ours": ratio(of("pandas"), of("ours")),
         "polars_over_ours": ratio(of("polars"), of("ours")),
         "spark_over_ours": ratio(of("spark"), of("ours")),
-        "increment_over_full": ratio(of("increment"), of("ours")),
+        "increment_over_full": ratio(of("increment"), of("full")),
+        "increment_over_full_beyond_floor": ratio(
+            minus(of("increment"), of("floor")), minus(of("full"), of("floor"))
+        ),
+        "increment_over_full_of_core": ratio(stage("increment", "core"), stage("full", "core")),
+        "increment_over_full_of_build": ratio(
+            minus(stage("increment", "build"), stage("floor", "build")),
+            minus(stage("full", "build"), stage("floor", "build")),
+        ),
         "memory_limited_over_unlimited": ratio(of("limited"), of("ours")),
         "floor_over_dbt_build": ratio(of("floor"), of("dbt build")),
         "publish_over_build": ratio(stage("ours", "publish"), stage("ours", "build")),
@@ -360,7 +455,7 @@ def reasons(state: Round, found: dict[str, float | None]) -> dict[str, str]:
     """Why a ratio is null."""
     said = {
         "spark_over_ours": WITHOUT_A_PEER["spark"],
-        "increment_over_full": INCREMENT,
+        **dict.fromkeys((name for name in found if name.startswith("increment_")), INCREMENT),
         "score_over_openretailscience": WITHOUT_A_PEER["openretailscience"],
         "memory_limited_over_unlimited": "no --memory was given",
     }
@@ -384,6 +479,7 @@ def report(state: Round) -> dict:
     return {
         "rows": state.rows,
         "generated": state.generated,
+        "next_day": state.next_rows,
         "as_of": data.AS_OF.isoformat(),
         "machine": machine(),
         "results": results,
@@ -417,6 +513,8 @@ def markdown(facts: dict) -> str:
         "scan": "bare scan",
         "limited": "ours, memory limited",
         "dbt build": f"`dbt build` alone on {FLOOR_ROWS:,} lines",
+        "increment": "ours, the next day (1/1000)",
+        "full": "ours, the next day with --full",
     }
     for row in facts["results"]:
         name = named.get(row["system"], row["system"])
@@ -463,7 +561,7 @@ def main() -> int:
     )
     parser.add_argument("--memory", help="once more with this memory limit of DuckDB, for example 4GB")
     parser.add_argument(
-        "--increment", action="store_true", help="also a day's increment; skipped, and why is said"
+        "--increment", action="store_true", help="also the next day, as an increment and with --full"
     )
     parser.add_argument(
         "--peer-python", default=sys.executable, help="interpreter with polars, where ours has none"
@@ -485,8 +583,6 @@ def main() -> int:
     peers = [p for p in args.peers.split(",") if p]
     if unknown := [p for p in peers if p not in PEERS and p not in WITHOUT_A_PEER]:
         parser.error(f"unknown peers {', '.join(unknown)}; there are {', '.join([*PEERS, *WITHOUT_A_PEER])}")
-    if args.increment:
-        say(f"SKIPPED: increment: {INCREMENT}")
     if args.runs < 1 or min(args.rows) < 1:
         parser.error("--rows and --runs must be at least 1")
 
@@ -502,6 +598,7 @@ def main() -> int:
                 args.keep,
                 memory=args.memory,
                 peer_python=args.peer_python,
+                increment=args.increment,
             )
         except CommandFailed as failure:
             say(str(failure))

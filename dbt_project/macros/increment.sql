@@ -13,11 +13,22 @@
     {{ return(execute and env_var('STRATA_INCREMENT', '') == 'yes') }}
 {%- endmacro %}
 
-{# Narrows `rows` to the touched keys of an increment. The two comments are what pipeline/transform/replay.py cuts at. #}
+{#
+  Narrows `rows` to the touched keys of an increment. The comments, here and below, are what pipeline/transform/replay.py
+  goes by: it builds everything.
+#}
 {% macro only_touched(touched, rows, keys=['source', 'order_id']) -%}
     {%- if increments() and is_incremental() -%}
     /* increment */ semi join {{ touched }} as touched on
-    {%- for key in keys %} {{ rows }}.{{ key }} = touched.{{ key }}{{ ' and' if not loop.last }}{% endfor %} /* end */
+    {%- for key in keys %} {{ rows }}.{{ key }} = touched.{{ key }}{{ ' and' if not loop.last }}{% endfor %} /* instead of */
+    {%- endif -%}
+{%- endmacro %}
+
+{# Where rows of orders are read from: all of them, in an increment those of touched orders, which were found once. #}
+{% macro of_touched(relation, touched) -%}
+    {%- if increments() and is_incremental() -%}
+    /* increment */ {{ touched }} /* instead of {{ relation }} */
+    {%- else -%} {{ relation }}
     {%- endif -%}
 {%- endmacro %}
 

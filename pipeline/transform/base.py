@@ -6,7 +6,7 @@ whatever is not proven is built in full.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.metadata import version
@@ -14,9 +14,12 @@ from pathlib import Path
 
 from pipeline.ingest import ledger
 from pipeline.settings import Settings
-from pipeline.transform.context import project_hash, reporting_currency
+from pipeline.transform.context import policy_refreshes, project_hash, refresh_date, reporting_currency
 from pipeline.transform.receipt import identity
 
+# An increment that touches most orders costs more than a build that replaces the tables: rows of deliveries that came,
+# went or moved over the refresh date, as a share of the rows in force.
+TOO_MUCH = 0.25
 # Contract feeds whose rows an increment does not read again; of every other feed all rows are read each day.
 FEEDS = ("orders", "order_lines")
 
@@ -29,6 +32,7 @@ class Base:
     warehouse: the file that the build left (size, time); another dbt run by hand would change it.
     raw: file of raw below `raw/` → size and time, of the feeds that are not read again.
     deliveries: everything that the ledger knew.
+    in_force: deliveries whose rows counted, on D and on the refresh date; marked `D` and `R`.
     """
 
     as_of_date: str
@@ -36,6 +40,7 @@ class Base:
     warehouse: str
     raw: dict[str, str]
     deliveries: list[str]
+    in_force: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,14 @@ def _raw(settings: Settings) -> dict[str, str]:
     return {str(path.relative_to(settings.raw)): identity(path) for path in sorted(files)}
 
 
+def _in_force(entries: Iterable[ledger.Entry], as_of: date) -> dict[str, str]:
+    marks: dict[str, str] = {}
+    for mark, day in (("D", as_of), ("R", refresh_date(as_of, policy_refreshes()))):
+        for entry in ledger.in_force(entries, day):
+            marks[entry.delivery] = marks.get(entry.delivery, "") + mark
+    return marks
+
+
 def look(settings: Settings, as_of: date) -> Base:
     """What a build for `as_of` that begins now is made from; its `warehouse` is that of the build before."""
     entries = ledger.read(settings)
@@ -84,6 +97,7 @@ def look(settings: Settings, as_of: date) -> Base:
         identity(settings.warehouse),
         _raw(settings),
         sorted({entry.delivery for entry in entries}),
+        _in_force(entries, as_of),
     )
 
 
@@ -117,7 +131,17 @@ def choose(settings: Settings, now: Base) -> Way:
     for file in sorted(now.raw.keys() - base.raw.keys()):
         if known & _deliveries_of(file):
             return Way(False, f"raw/{file} has come back: its delivery was known before")
+    share = _share_changed(settings, base.in_force, now.in_force)
+    if share > TOO_MUCH:
+        return Way(False, f"{share:.0%} of the rows changed since the build for {base.as_of_date}")
     return Way(True, f"only what changed since the build for {base.as_of_date}")
+
+
+def _share_changed(settings: Settings, before: Mapping[str, str], now: Mapping[str, str]) -> float:
+    rows = {entry.delivery: entry.rows_loaded for entry in ledger.read(settings)}
+    changed = {d for d in before.keys() | now.keys() if before.get(d) != now.get(d)}
+    of_all = sum(rows.get(d, 0) for d in now)
+    return sum(rows.get(d, 0) for d in changed) / of_all if of_all else 0.0
 
 
 def _deliveries_of(file: str) -> set[str]:

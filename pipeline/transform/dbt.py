@@ -200,7 +200,8 @@ def transform(context: AssetExecutionContext, dbt: LocalDbt, run_lock: RunLock) 
     settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
     target = settings.dbt / "target"
     (target / "run_results.json").unlink(missing_ok=True)
-    say(f"building the marts (dbt), {way}")
+    say("building the marts (dbt)")
+    say(f"  {way}")
     base.save_way(settings, context.run_id, way)
     events, failure = dbt.build(context, settings, target, way.increments)
     # What the warehouse is made of now; a policy that is tried is compared with it.

@@ -38,7 +38,7 @@ _PARTS = (
     "warehouse/warehouse.duckdb",
 )
 # What an increment leaves out of its build (macros/increment.sql): a replay builds everything.
-_INCREMENT = re.compile(r"/\* increment \*/.*?/\* end \*/", re.DOTALL)
+_INCREMENT = re.compile(r"/\* increment \*/.*?/\* instead of(.*?)\*/", re.DOTALL)
 _RAW = re.compile(r"read_parquet\('([^']*/raw/[^']*)'[^)]*\)")
 
 
@@ -230,12 +230,14 @@ def _compiled(settings: Settings) -> dict[str, Any]:
     manifest = json.loads(built.read_text(encoding="utf-8"))
     folder = settings.dbt / "target" / "compiled" / manifest["metadata"]["project_name"]
     nodes: dict[str, Any] = {
-        name: node for name, node in manifest["nodes"].items() if not node["config"]["meta"].get("only_increments")
+        name: node
+        for name, node in manifest["nodes"].items()
+        if not node["config"]["meta"].get("only_increments")
     }
     for node in nodes.values():
         if node["resource_type"] == "model":
             compiled = (folder / node["original_file_path"]).read_text(encoding="utf-8")
-            node["compiled_code"] = _INCREMENT.sub("", compiled)
+            node["compiled_code"] = _INCREMENT.sub(r"\1", compiled)
     return nodes
 
 

@@ -103,3 +103,21 @@ def test_nothing_happens_on_or_after_the_as_of_day_and_payment_keeps_the_day_of_
                 where refunded_at::date >= '2026-01-01'"""
         ).fetchone()[0]
     assert (late, moved, refunds) == (0, 0, 0)
+
+
+def test_the_next_day_is_a_thousandth_and_leaves_the_history_alone(landing):
+    tables = data.increment(data.Plan(rows=200_000))
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'Asia/Shanghai'")
+        orders, lines, returns = (tables[feed] for feed in data.FEEDS)
+        assert lines.num_rows == pytest.approx(140, rel=0.4) and returns.num_rows >= 4
+        told = connection.execute(
+            """select count(*) filter (ordered_at::date = '2026-01-01'), count(*) filter (status = 'cancelled'),
+                      max(greatest(ordered_at, updated_at))::date::varchar, count(*) - count(distinct order_id)
+               from orders"""
+        ).fetchone()
+        known = connection.execute(
+            "select count(*) from orders where order_id <= (select 'B' || lpad(49505::varchar, 10, '0'))"
+        ).fetchone()[0]
+    assert told[0] == pytest.approx(24, abs=2) and told[1] >= 4 and told[2] == "2026-01-01"
+    assert known == 8

@@ -3,9 +3,10 @@
 import json
 import sys
 
+import duckdb
 import pytest
 
-from benchmarks import measure, scale
+from benchmarks import compare, measure, scale
 from benchmarks.measure import CommandFailed, Sample
 
 PARENT = """
@@ -53,7 +54,7 @@ def test_ours_over_script_leaves_out_the_floor_and_takes_medians():
 def test_a_ratio_that_was_not_measured_is_null_and_says_why():
     facts = scale.report(state(ours=[12], floor=[10], script=[2]))
     assert facts["ratios"]["ours_over_script"] == 1.0
-    assert "rebuilds in full" in facts["ratios_null_because"]["increment_over_full"]
+    assert "--increment" in facts["ratios_null_because"]["increment_over_full"]
     assert {n for n, v in facts["ratios"].items() if v is None} == set(facts["ratios_null_because"])
 
 
@@ -64,6 +65,52 @@ def test_the_build_alone_is_set_beside_the_script_net_of_its_own_floor():
     assert scale.ratios(round_)["publish_over_build"] == 0.2
     # A stage has no CPU seconds of its own, so there is no such ratio of them.
     assert scale.ratios(round_, "cpu_s")["build_over_script"] is None
+
+
+def test_the_increment_stands_beside_the_full_build_of_the_same_day():
+    round_ = state(ours=[90], floor=[30], increment=[32], full=[80])
+    round_.stages = {
+        "floor": [{"build": 10.0}],
+        "increment": [{"build": 11.0, "core": 0.5}],
+        "full": [{"build": 35.0, "core": 20.0}],
+    }
+    found = scale.ratios(round_)
+    assert (found["increment_over_full"], found["increment_over_full_beyond_floor"]) == (0.4, 0.04)
+    assert (found["increment_over_full_of_build"], found["increment_over_full_of_core"]) == (0.04, 0.025)
+
+
+def test_the_core_is_what_lies_behind_the_scores(tmp_path):
+    nodes = {
+        f"model.strata.{name}": {
+            "resource_type": "model",
+            "depends_on": {"nodes": [f"model.strata.{n}" for n in on]},
+        }
+        for name, on in {
+            "customer_rfm": ["int_customer_facts"],
+            "int_customer_facts": ["int_orders"],
+            "int_orders": [],
+            "customer_360": ["customer_rfm"],
+        }.items()
+    }
+    (tmp_path / "dbt" / "target").mkdir(parents=True)
+    (tmp_path / "dbt" / "built.json").write_text(json.dumps({"nodes": nodes}))
+    results = [{"unique_id": name, "execution_time": 2.0} for name in nodes]
+    (tmp_path / "dbt" / "target" / "run_results.json").write_text(json.dumps({"results": results}))
+    assert scale.core_s(tmp_path) == 6.0
+
+
+def test_warehouses_of_other_rows_are_told_apart(tmp_path):
+    for name, rows in (("one", "(1), (1), (2)"), ("other", "(1), (2), (2)")):
+        with duckdb.connect(str(tmp_path / name)) as con:
+            con.execute(f"create schema core; create table core.t as from (values {rows}) as v (n)")
+            con.execute("create table core.same as select 1 as n")
+    with duckdb.connect(str(tmp_path / "other")) as con:
+        con.execute("create table core.further as select 1 as n")
+    assert compare.warehouses(tmp_path / "one", tmp_path / "one") == []
+    assert compare.warehouses(tmp_path / "one", tmp_path / "other") == [
+        "core.further is in one warehouse only",
+        "core.t: 2 rows differ",
+    ]
 
 
 def test_what_follows_a_stage_belongs_to_it_until_the_next_begins():

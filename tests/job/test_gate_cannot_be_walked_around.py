@@ -104,6 +104,7 @@ def test_small_faults_are_counted_and_do_not_stop_the_run(company_copy: Line) ->
     first = company_copy.manifest()["release"]
     code, answer, errors = company_copy.run()
     assert (code, answer["status"]) == (0, "published"), (failed(answer), errors[-2000:])
+    assert answer["build"]["way"] == "increment", answer["build"]
     # A corrected file makes the next revision of the day, and the one before stays as it was.
     assert answer["release"] == company_copy.manifest()["release"] == f"{first}-r2"
     assert company_copy.strata("releases", "verify", first)[1]["ok"]
@@ -156,6 +157,9 @@ def test_a_failed_dbt_test_stops_the_run_and_publish_alone_too(
     code, answer, errors = company_copy.run(root=root)
     assert code == 2, errors[-3000:]
     assert any("grid" in c["check"] for c in failed(answer)), failed(answer)
+    # Tables behind the failed test are of the build before: nothing may go on from this warehouse.
+    assert answer["build"] == {"way": "full build", "why": "SQL and policy changed since the build before"}
+    assert not (company_copy.home / "build" / "base.json").exists()
     assert company_copy.pointer == before
     key = duckdb.sql(f"select cast(cast('{day}' as date) - 1 as varchar)").fetchone()[0]
     done = _materialize(company_copy, "releases/current", key)

@@ -58,6 +58,7 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Line]:
                 path.rename(daily.landing / path.relative_to(held))
         code, answer, errors = daily.run()
         assert (code, answer["as_of_date"]) == (0, day.isoformat()), (answer, errors[-3000:])
+        assert answer["build"]["way"] == ("full build", "increment")[n], answer["build"]
     once = source.copy(folder / "once")
     assert _shuffle_rows(once.landing) > 50
     code, _, errors = once.run()

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from pipeline.ingest import ledger
 from pipeline.settings import Settings
 from pipeline.transform import base
 
@@ -59,7 +60,10 @@ def _edit(**changes: object) -> Callable[[Settings], None]:
         (lambda s: (s.build / "base.json").write_text("{}"), "cannot be read"),
         (_edit(made_by={}), "SQL and policy changed"),
         (_edit(as_of_date="2026-03-03"), "for 2026-03-03, a later day"),
-        (_edit(raw={}, deliveries=["app/order_lines/2026-03-01/rev=1"]), "has come back: its delivery was known"),
+        (
+            _edit(raw={}, deliveries=["app/order_lines/2026-03-01/rev=1"]),
+            "has come back: its delivery was known",
+        ),
     ],
 )
 def test_what_is_not_proven_is_built_in_full(
@@ -71,7 +75,26 @@ def test_what_is_not_proven_is_built_in_full(
     assert not chosen.increments and why in chosen.why
 
 
-def test_another_currency_or_engine_is_another_build(built: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_much_that_changed_is_built_in_full(built: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the first of a month the refresh date moves; where most of history is of one month, that is most rows."""
+
+    def entry(day: int, rows: int) -> ledger.Entry:
+        dt = date(2026, 3, day)
+        return ledger.Entry(
+            f"app/order_lines/{dt}/rev=1", "app", "order_lines", str(dt), "", dt, 1, dt + timedelta(days=1), "", 0,
+            "loaded", datetime(2026, 3, 1), "", "", rows_read=rows, rows_loaded=rows,
+        )  # fmt: skip
+
+    entries = [entry(1, 90), entry(2, 10)]
+    monkeypatch.setattr(ledger, "read", lambda _: entries)
+    base.write(built, base.look(built, DAY))
+    assert str(way(built, date(2026, 3, 3))).startswith("increment")
+    assert way(built, date(2026, 4, 1)).why == "100% of the rows changed since the build for 2026-03-02"
+
+
+def test_another_currency_or_engine_is_another_build(
+    built: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(base, "version", lambda package: "9.9")
     assert way(built).why == "engine changed since the build before"
     monkeypatch.setattr(base, "reporting_currency", lambda *_: "EUR")

@@ -39,9 +39,13 @@
     {{ date_minus(day, '2 * ' ~ wide ~ '.lifecycle_half_window_days') }} as previous_half_start
 {%- endmacro %}
 
-{# The days that customer_sums() compares with, columns of `policy`. An increment asks which days have crossed them. #}
+{#
+  The days that sums over a customer's days compare with (customer_sums, int_customer_orders), columns of int_run_policy.
+  An increment asks which days have crossed them.
+#}
 {% macro window_bounds() -%}
-    {{ return(['as_of_date', 'rfm_window_start', 'abc_window_start', 'year_start', 'half_start', 'previous_half_start']) }}
+    {{ return(['as_of_date', 'rfm_window_start', 'abc_window_start', 'year_start', 'half_start', 'previous_half_start',
+               'behaviour_window_start', 'affinity_window_start', 'clv_recent_start']) }}
 {%- endmacro %}
 
 {# A customer's days, from orders; a gap is that to the purchase day before. `which`: a join that narrows `orders`. #}

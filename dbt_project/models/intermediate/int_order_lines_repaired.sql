@@ -4,17 +4,15 @@
 -- the refresh date.
 with versions as (
     select true as is_current, lines.*
-    from {{ ref('stg_sales__order_lines') }} as lines
+    from {{ of_touched(ref('stg_sales__order_lines'), ref('int_line_rows_touched')) }} as lines
     semi join (select source, order_id from {{ ref('int_order_sums') }} where is_suspect) as suspects
         on lines.source = suspects.source and lines.order_id = suspects.order_id
-    {{ only_touched(ref('int_orders_touched'), 'lines') }}
     where lines.is_in_force
     union all
     select false as is_current, lines.*
-    from {{ ref('stg_sales__order_lines') }} as lines
+    from {{ of_touched(ref('stg_sales__order_lines'), ref('int_line_rows_touched')) }} as lines
     semi join {{ ref('int_orders_changed') }} as changed
         on lines.source = changed.source and lines.order_id = changed.order_id
-    {{ only_touched(ref('int_orders_touched'), 'lines') }}
     where lines.was_in_force
 ),
 

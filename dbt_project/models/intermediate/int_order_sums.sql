@@ -14,9 +14,8 @@ lines as (
         {{ order_line_measures('stg', 'products', 'products.effective_tax_rate') }},
         stg.was_in_force
             and products.effective_tax_rate = products.effective_tax_rate_at_refresh as is_same_at_refresh
-    from {{ ref('stg_sales__order_lines') }} as stg
+    from {{ of_touched(ref('stg_sales__order_lines'), ref('int_line_rows_touched')) }} as stg
     inner join products on stg.product_id = products.product_id
-    {{ only_touched(ref('int_orders_touched'), 'stg') }}
     where stg.is_in_force
 ),
 

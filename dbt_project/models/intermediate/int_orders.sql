@@ -4,9 +4,9 @@
 {% set header = ['is_current', 'source', 'order_id', 'source_customer_id', 'channel_id', 'store_id', 'dealer_id',
                  'account_id', 'campaign_code', 'status', 'currency', 'ordered_date', 'paid_date', 'order_discount',
                  'shipping_fee', 'is_test', 'was_in_force'] %}
+{% set delivered = of_touched(ref('int_order_headers'), '(' ~ order_headers(ref('int_order_rows_touched')) ~ ')') %}
 with repeated as (
-    select is_current, source, order_id from {{ ref('int_order_headers') }} as headers
-    {{ only_touched(ref('int_orders_touched'), 'headers') }}
+    select is_current, source, order_id from {{ delivered }} as headers
     group by is_current, source, order_id
     having count(*) > 1
 ),
@@ -20,15 +20,14 @@ ranked as (
                 headers.delivery_row desc, headers.delivery desc
         ) as nth,
         count(*) over (partition by headers.is_current, headers.source, headers.order_id) as versions_n
-    from {{ ref('int_order_headers') }} as headers
+    from {{ delivered }} as headers
     semi join repeated using (is_current, source, order_id)
-    {{ only_touched(ref('int_orders_touched'), 'headers') }}
 ),
 
 headers as (
-    select {{ header | join(', ') }}, 1 as versions_n from {{ ref('int_order_headers') }} as headers
+    select {{ header | join(', ') }}, 1 as versions_n
+    from {{ delivered }} as headers
     anti join repeated using (is_current, source, order_id)
-    {{ only_touched(ref('int_orders_touched'), 'headers') }}
     union all
     select {{ header | join(', ') }}, versions_n from ranked
     where nth = 1

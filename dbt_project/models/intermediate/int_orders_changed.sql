@@ -2,24 +2,23 @@
           meta={'touched': 'int_orders_touched'}) }}
 -- Orders known on the refresh date that look different today: any row of theirs came, went or was revised since.
 -- The frozen cut points need these, and only these, in their old version.
+{% set orders = of_touched(ref('stg_sales__orders'), ref('int_order_rows_touched')) %}
+{% set lines = of_touched(ref('stg_sales__order_lines'), ref('int_line_rows_touched')) %}
 with touched as (
     select sums.source, sums.order_id from {{ ref('int_order_sums') }} as sums
     {{ only_touched(ref('int_orders_touched'), 'sums') }}
     where not is_same_at_refresh
     union
-    select orders.source, orders.order_id from {{ ref('stg_sales__orders') }} as orders
-    {{ only_touched(ref('int_orders_touched'), 'orders') }}
+    select source, order_id from {{ orders }} as orders
     where is_in_force <> was_in_force
     union
-    select lines.source, lines.order_id from {{ ref('stg_sales__order_lines') }} as lines
-    {{ only_touched(ref('int_orders_touched'), 'lines') }}
+    select source, order_id from {{ lines }} as lines
     where was_in_force and not is_in_force
 )
 
 select touched.source, touched.order_id
 from touched
 semi join (
-    select orders.source, orders.order_id from {{ ref('stg_sales__orders') }} as orders
-    {{ only_touched(ref('int_orders_touched'), 'orders') }}
+    select source, order_id from {{ orders }} as orders
     where was_in_force
 ) as known_at_refresh using (source, order_id)
