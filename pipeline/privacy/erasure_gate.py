@@ -10,7 +10,7 @@ from pipeline import duck
 from pipeline.ingest.vault import Vault
 from pipeline.ingest.vault.tombstones import Tombstones
 from pipeline.privacy.requests import delete_requests
-from pipeline.publish import customers
+from pipeline.publish import audience_lists, customers
 from pipeline.quality.checks import Check
 from pipeline.settings import Settings
 
@@ -41,9 +41,10 @@ def erasure_checks(settings: Settings, folder: Path, as_of: date) -> list[Check]
             n = _erased_rows(path, names, tombstones)
             target = ".".join(path.relative_to(folder).with_suffix("").parts[-2:])
             checks.append(Check("table", target, "erased_persons_absent", "block", n == 0, n, 0, _ABSENT, gate=GATE))  # fmt: skip
-    n = _erased_keys(folder, tombstones)
-    if n is not None:
-        checks.append(Check("table", customers.FOLDER, "erased_persons_absent", "block", n == 0, n, 0, _ABSENT, gate=GATE))  # fmt: skip
+    for files in (customers, audience_lists):
+        n = _erased_keys(folder, files.keys(folder), tombstones)
+        if n is not None:
+            checks.append(Check("table", files.FOLDER, "erased_persons_absent", "block", n == 0, n, 0, _ABSENT, gate=GATE))  # fmt: skip
     overdue = [r for r in delete_requests(settings, as_of) if r.due_on < as_of]
     by_source = Counter(r.source for r in overdue)
     examples = tuple(f"{n} of source {source}" for source, n in sorted(by_source.items()))
@@ -54,9 +55,8 @@ def erasure_checks(settings: Settings, folder: Path, as_of: date) -> list[Check]
     return checks
 
 
-def _erased_keys(folder: Path, tombstones: Tombstones) -> int | None:
-    """Erased persons whom the page can show; None where it shows nobody."""
-    shown = customers.keys(folder)
+def _erased_keys(folder: Path, shown: str | None, tombstones: Tombstones) -> int | None:
+    """Erased persons among the keys that `shown` selects; None where it is None."""
     if not shown or not tombstones:
         return None if not shown else 0
     with duck.connect([folder]) as con:

@@ -20,15 +20,15 @@ import pyarrow.parquet as pq
 from pipeline import duck
 from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
-from pipeline.publish import customers
+from pipeline.publish import audience_lists, customers
 from pipeline.publish import release as releases
 from pipeline.publish.release import PublishedTable
 from pipeline.quality.policy import k_anonymity
 from pipeline.settings import Settings
 
-_PEOPLE = ("customers", "n")
+_PEOPLE = ("customers", "n", "buyers", "active")
 _CELL_GROUPS = ("scheme", "question_type", "survey_id", "wave", "as_of_date")
-_NO_FIGURES = ("sort",)
+_NO_FIGURES = ("sort", "months_since")
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ def redact(
             cells = _suppress(candidate, tables, persons)
             _copy_others(folder, candidate, tables, others)
             manifest["customers"] = customers.write(settings, candidate, words_of=folder)
+            manifest["audiences"], _ = audience_lists.carry(folder, candidate, manifest.get("audiences"))
             done = _publish(settings, candidate, manifest, tables, who, erasure, rows, persons, cells)
         except BaseException:
             releases.remove(candidate)
@@ -151,14 +152,14 @@ def _suppress(candidate: Path, tables: Sequence[PublishedTable], persons: int) -
     """Take the figures out of cells that may have fewer than k people without the erased; their number by table."""
     k, hidden = k_anonymity(), {}
     for table in tables:
-        people = next((c for c in _PEOPLE if c in table.columns), None)
+        people = [c for c in _PEOPLE if c in table.columns]
         if not people or "is_suppressed" not in table.columns:
             continue
         path = _path(candidate, table)
         data = pq.read_table(path)
         rows = data.to_pylist()
-        small = {i for i, r in enumerate(rows) if r[people] and r[people] - persons < k}
-        small |= _following(rows, small, people)
+        small = {i for i, r in enumerate(rows) if any(r[c] and r[c] - persons < k for c in people)}
+        small |= _following(rows, small, people[0])
         if not small:
             continue
         figures = [
@@ -195,7 +196,9 @@ def _copy_others(
     made_anew = {"manifest.json", "manifest.sha256", "marts.duckdb", "index.html"}
     made_anew |= {_path(folder, t).relative_to(folder).as_posix() for t in tables}
     for name in releases.files_of(folder):
-        if name not in made_anew and not name.startswith(f"{customers.FOLDER}/"):
+        if name not in made_anew and not name.startswith(
+            (f"{customers.FOLDER}/", f"{audience_lists.FOLDER}/")
+        ):
             target = candidate / name
             target.parent.mkdir(parents=True, exist_ok=True)
             others(folder / name, target)

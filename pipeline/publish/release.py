@@ -1,7 +1,7 @@
 """Releases: built apart, audited, verified from disk, and made current by one pointer write.
 
 `releases/<id>/` holds `tables/<schema>/<table>.parquet`, `marts.duckdb`, `index.html`, `customers/*.js` for its search, and
-`manifest.json`, and room for `audiences/`. `CURRENT.json` is the only commit point: whatever dies before its rename has published nothing.
+`audiences/*.csv` and `manifest.json`. `CURRENT.json` is the only commit point: whatever dies before its rename has published nothing.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from pipeline.ingest.files import fsync
 from pipeline.ingest.mapping import targets
 from pipeline.privacy import access_log, consent, retention
 from pipeline.privacy.erasure_gate import erasure_checks
-from pipeline.publish import contract, customers, drift, members, page_facts, withheld
+from pipeline.publish import audience_lists, contract, customers, drift, members, page_facts, withheld
 from pipeline.publish.report import PAGE_TABLES, render_page
 from pipeline.publish.serving import serve
 from pipeline.quality import approvals, leaving
@@ -192,6 +192,7 @@ def publish(
             "To look at an older day use `strata releases`, or build it in another home"
         )
     from pipeline.publish import dictionary
+    from pipeline.publish.audiences import lists as audiences
 
     proof = receipt.require(settings, as_of, expected_nodes)
     tables = published_tables(dbt_manifest)
@@ -204,10 +205,12 @@ def publish(
         refused = consent.refusals(settings, {e.delivery for e in in_force})
         _write_tables(settings, candidate, tables, refused)
         searchable = customers.write(settings, candidate)
+        lists = audiences.write(settings, candidate, as_of, before, log)
         checks = [Check.from_dict(dict(c)) for c in proof.checks] + audit(candidate)
         checks += [*withheld.recheck(settings, candidate, refused), retention.check(settings, as_of)]
         checks += erasure_checks(settings, candidate, as_of)
         checks += leaving.check(candidate, tables, as_of)
+        checks += audience_lists.check(candidate, lists, refused.channels)
         checks += drift.check(settings, candidate, as_of, before, tables)
         checks += members.check(settings, candidate, as_of, before)
         checks = approvals.applied(settings, checks, as_of, proof.fingerprint)
@@ -232,6 +235,7 @@ def publish(
         release = next_id(settings, as_of)
         manifest = _manifest(settings, as_of, release, run_id, proof, checks, tables, candidate, before)
         manifest["customers"] = searchable
+        manifest["audiences"] = lists
         manifest["before"] = _told_before(settings, before)
         log("writing marts.duckdb, the dictionary and the page")
         write_database(candidate, tables)

@@ -17,7 +17,7 @@ from pipeline.lock import publish_lock
 from pipeline.privacy import access_log, consent, persons
 from pipeline.privacy.consent import Refusals
 from pipeline.privacy.erasure_gate import erasure_checks
-from pipeline.publish import customers, release, withheld
+from pipeline.publish import audience_lists, customers, release, withheld
 from pipeline.publish.release import PublishedTable
 from pipeline.quality import leaving
 from pipeline.quality.checks import Check, blocking
@@ -47,8 +47,7 @@ class Republished:
 def without_refused(settings: Settings, log: Callable[[str], None] = lambda _: None) -> Republished:
     """Publish the current release as the next free `<D>-rN` without the rows that refusals at the desk forbid.
 
-    Shared sums stay as they were until the next run: a count less one would tell who left. Files in the release's
-    `audiences/` are not carried over.
+    Shared sums stay as they were until the next run: a count less one would tell who left.
 
     Raises:
         StrataError: where nothing was published yet.
@@ -90,8 +89,10 @@ def again(
         try:
             rows, met = _copy(settings, candidate, before, refused)
             searchable = customers.write(settings, candidate, words_of=folder)
+            lists, gone = audience_lists.carry(folder, candidate, before.get("audiences"), refused.channels)
+            met |= gone
             day = date.fromisoformat(before["as_of_date"])
-            checks = _audit(settings, candidate, refused, before, day)
+            checks = _audit(settings, candidate, refused, before, day, lists)
             stopped = blocking(checks)
             if stopped:
                 raise GateStopped("nothing was published: " + "\n".join(str(check) for check in stopped))
@@ -107,6 +108,7 @@ def again(
                 "run_id": f"withdrawal-{secrets.token_hex(8)}",
                 "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 "customers": searchable,
+                "audiences": lists,
                 "withheld": {"persons": len(met), "rows": rows},
                 "access_log": vars(access_log.head(settings)),
             }
@@ -184,10 +186,16 @@ def _tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
 
 
 def _audit(
-    settings: Settings, candidate: Path, refused: consent.Refusals, before: dict[str, Any], day: date
+    settings: Settings,
+    candidate: Path,
+    refused: consent.Refusals,
+    before: dict[str, Any],
+    day: date,
+    lists: dict[str, Any] | None,
 ) -> list[Check]:
     """What the release said of its build, with the checks of the published files made anew."""
     anew = release.audit(candidate) + leaving.check(candidate, _tables(before), day)
+    anew += audience_lists.check(candidate, lists, refused.channels)
     # An overdue request of somebody else is no reason to keep this one waiting.
     anew += [c for c in erasure_checks(settings, candidate, day) if c.check == "erased_persons_absent"]
     con = duck.connect([candidate])

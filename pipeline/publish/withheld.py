@@ -13,7 +13,7 @@ import pyarrow as pa
 from pipeline import duck
 from pipeline.duck import literal, quote
 from pipeline.privacy.consent import Refusals
-from pipeline.publish import customers
+from pipeline.publish import audience_lists, customers
 from pipeline.quality.checks import Check
 from pipeline.settings import Settings
 
@@ -143,9 +143,8 @@ def _classed(con: duckdb.DuckDBPyConnection, folder: Path) -> str:
 
 
 def _shown(folder: Path) -> str:
-    """` union …` of those whom the page of a written release can show one by one."""
-    keys = customers.keys(folder)
-    return f" union {keys}" if keys else ""
+    """` union …` of those whom a written release names beside its tables: in the files of the page and in its lists."""
+    return "".join(f" union {keys}" for keys in (customers.keys(folder), audience_lists.keys(folder)) if keys)
 
 
 def _check(con: duckdb.DuckDBPyConnection, name: str, gate: str, sql: str) -> Check:

@@ -21,6 +21,7 @@ from pipeline import settings as settings_module
 from pipeline.errors import StrataError
 from pipeline.ingest.vault import Vault
 from pipeline.privacy import consent, desk
+from pipeline.publish import release as releases
 from pipeline.publish.audiences import delivery, holdings, source
 from pipeline.publish.audiences import export as exports
 from pipeline.publish.audiences import state as states
@@ -107,6 +108,19 @@ def changed(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
     """From now on the home says what `change` makes of it."""
     read = source.read
     monkeypatch.setattr(source, "read", lambda *given: change(read(*given)))
+
+
+def test_the_lists_of_the_release_are_those_whom_an_export_addresses(home: Settings) -> None:
+    told = (releases.current(home) or {})["audiences"]["lists"]
+    done = exports.export(home)
+    assert done.folder
+    assigned = pd.read_parquet(done.folder / "assignments.parquet")
+    sizes = {d.audience: d.size for d in done.deliveries}
+    assert {one["audience"]: one["members"] for one in told} == sizes and sum(sizes.values()) > 20
+    for one in told:
+        listed = pd.read_csv(home.releases / done.release / one["file"], dtype=str)
+        active = assigned[(assigned["audience"] == one["audience"]) & (assigned["arm"] == "active")]
+        assert set(listed["customer_key"]) == set(active["customer_key"]), one["audience"]
 
 
 def test_a_preview_writes_nothing_and_its_figures_add_up(line: Line) -> None:

@@ -92,6 +92,7 @@ OF_THE_DAYS = {
     # A cell that was hidden the day before stays hidden with its partners.
     "segment_summary",
     "segment_coverage",
+    "retention_cohort",
 }
 
 

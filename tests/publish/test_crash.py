@@ -1,9 +1,10 @@
 """Whatever ends a publication, at whatever system call, the pointer is old or new and the next one sets things right.
 
 strace counts the calls that change the disk and then ends the process at each of them in turn, or makes the call fail
-as a full or broken disk does. `make soak` takes every call; a plain run takes some of each kind.
+as a full or broken disk does. `make soak` takes every call that touches the home; a plain run takes one of each kind.
 """
 
+import copy
 import json
 import os
 import re
@@ -17,10 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from pipeline.identity import links
 from pipeline.publish.release import verify_folder
-from tests.publish.test_release import AS_OF, MANIFEST, NODES, Home, built, home  # noqa: F401
+from tests.publish import test_release
+from tests.publish.test_release import AS_OF, NODES, Home, built, home  # noqa: F401
 
 pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 SOAK = os.environ.get("STRATA_SOAK") == "1"
@@ -33,6 +37,21 @@ CALLS = (
     *("mkdir", "mkdirat", "unlink", "unlinkat", "rmdir", "chmod", "fchmod", "fchmodat"),
 )
 """Every call by which a publication changes the disk. Between two of them a kill leaves what the first left."""
+
+# The small home of the other tests, with what the files of single customers and the lists of audiences are made of.
+MANIFEST = copy.deepcopy(test_release.MANIFEST)
+for _name in ("since_date", "reason_codes"):
+    MANIFEST["nodes"]["a"]["columns"][_name] = {"meta": {}, "config": {"meta": {"publish": True}}}
+WITH_PEOPLE = (
+    "alter table audiences.segment_membership add column since_date date default date '2024-05-01'",
+    "alter table audiences.segment_membership add column reason_codes varchar default 'SCORED|1'",
+    "create or replace view core.fct_consent_states as select distinct customer_key, purpose, 'all' as channel, "
+    "true as is_granted from audiences.segment_membership cross join (values ('marketing'), ('profiling')) as p (purpose)",
+    "create or replace table core.dim_customers as select distinct customer_key, false as is_minor, 30 as age, "
+    "false as is_test, false as is_employee, 'fresh' as contact_status from audiences.segment_membership",
+    "create or replace table intermediate.int_persons_excluded (customer_key varchar, reason varchar)",
+    "create table intermediate.int_run_policy as select date '2024-05-10' as as_of_date",
+)
 
 
 @dataclass
@@ -93,8 +112,11 @@ def _tracer_of(pid: int) -> int:
 @pytest.fixture
 def publisher(home: Home, tmp_path: Path) -> Iterator[Publisher]:  # noqa: F811
     """A home with a release of the day before, and a warehouse built for the day."""
+    home.sql(*WITH_PEOPLE)
+    home.settings.identity.mkdir(exist_ok=True)
+    pq.write_table(links.SCHEMA.empty_table(), home.settings.identity / "links.parquet")
     home.build(EARLIER)
-    home.publish(EARLIER, "earlier")
+    home.publish(EARLIER, "earlier", MANIFEST)
     home.build()
     shutil.copytree(home.settings.home, tmp_path / "before")
     process = subprocess.Popen(
@@ -119,13 +141,18 @@ def _writable(function: Any, path: str, _: Any) -> None:
     function(path)
 
 
-def _counted(trace: str) -> Counter[str]:
-    """Calls of each kind that one thread made at most, which is how strace counts them."""
-    per_thread = Counter(re.findall(r"(?m)^(\d+) +(\w+)\(", trace))
-    most: Counter[str] = Counter()
-    for (_, call), n in per_thread.items():
-        most[call] = max(most[call], n)
-    return most
+def _changes(trace: str, made: Home) -> dict[str, list[int]]:
+    """Call -> its numbers, counted per thread as strace counts them, at which one changes the home.
+
+    Opening a file to read it, or writing to a pipe, leaves the home as the call before left it.
+    """
+    counted: Counter[tuple[str, str]] = Counter()
+    found: dict[str, set[int]] = {}
+    for thread, call, rest in re.findall(r"(?m)^(\d+) +(\w+)\((.*)$", trace):
+        counted[thread, call] += 1
+        if str(made.settings.home) in rest and not (call == "openat" and "O_RDONLY" in rest):
+            found.setdefault(call, set()).add(counted[thread, call])
+    return {call: sorted(numbers) for call, numbers in found.items()}
 
 
 def _whole(made: Home, *, may_be_new: bool) -> str:
@@ -153,12 +180,10 @@ def _tables(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.parquet")}
 
 
-def _some(counted: Counter[str], calls: tuple[str, ...], each: int) -> Iterator[tuple[str, int]]:
-    """(call, number) of every one in the soak, of `each` of every kind otherwise, the last ones always."""
-    for call in calls:
-        n = counted[call]
-        step = 1 if SOAK else max(1, n // each)
-        yield from ((call, i) for i in range(n, 0, -step))
+def _some(numbers: dict[str, list[int]]) -> Iterator[tuple[str, int]]:
+    """(call, number) of every one in the soak, of the last of every kind otherwise."""
+    for call, found in numbers.items():
+        yield from ((call, n) for n in (found if SOAK else found[-1:]))
 
 
 @pytest.mark.soak
@@ -168,22 +193,22 @@ def test_a_publication_that_is_killed_has_published_nothing_or_everything(
     code, trace = publisher.publish("whole", "-e", f"trace={','.join(CALLS)}")
     assert code == 0
     tables = _tables(publisher.home.settings.releases / "2024-05-10")
-    counted = _counted(trace)
-    assert (
-        counted["openat"]
-        and counted["write"]
-        and counted["fsync"]
-        and counted["rename"] + counted["renameat"]
-    )
+    assert {"customers", "audiences"} <= {
+        path.name for path in (publisher.home.settings.releases / "2024-05-10").iterdir()
+    }
+    changes = _changes(trace, publisher.home)
+    assert {"openat", "write", "fsync", "mkdir"} < changes.keys() and {"rename", "renameat"} & changes.keys()
     outcomes: Counter[str] = Counter()
-    for call, n in _some(counted, CALLS, each=1):
+    for call, n in _some(changes):
         _as_before(publisher.home, tmp_path / "before")
         what = f"killed at {call} {n}"
-        code, _ = publisher.publish("killed", "-e", f"inject={call}:signal=KILL:when={n}")
+        code, _ = publisher.publish(
+            "killed", "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={n}"
+        )
         assert code in (-9, 0), what
         outcomes[f"{code} {_whole(publisher.home, may_be_new=True)}"] += 1
         _converges(publisher, tables, what)
-    print(dict(outcomes), sum(outcomes.values()))
+    print("kills", dict(outcomes), sum(outcomes.values()), {call: len(ns) for call, ns in changes.items()})
     assert outcomes["-9 2024-05-09"], "the kills must hit"
 
 
@@ -195,20 +220,23 @@ def test_a_publication_on_a_failing_disk_has_published_nothing_or_everything(
     code, trace = publisher.publish("whole", "-e", f"trace={','.join(CALLS)}")
     assert code == 0
     tables = _tables(publisher.home.settings.releases / "2024-05-10")
-    failed = 0
-    for call, n in _on_home(trace, publisher.home, each=1):
+    failed, tried = 0, list(_some(_on_home(trace, publisher.home)))
+    for call, n in tried:
         _as_before(publisher.home, tmp_path / "before")
         what = f"{error} at {call} {n}"
-        code, _ = publisher.publish("failing", "-e", f"inject={call}:error={error}:when={n}")
+        code, _ = publisher.publish(
+            "failing", "-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={n}"
+        )
         now = _whole(publisher.home, may_be_new=True)
         failed += code != 0
         assert code in (0, 3) and (code or now == "2024-05-10"), what
         _converges(publisher, tables, what)
+    print(error, f"{failed} of {len(tried)} ended the publication")
     assert failed, "the errors must hit"
 
 
-def _on_home(trace: str, made: Home, *, each: int) -> Iterator[tuple[str, int]]:
-    """(call, number among the first thread's calls of its kind) of the calls that a disk can fail.
+def _on_home(trace: str, made: Home) -> dict[str, list[int]]:
+    """Call -> its numbers among the first thread's calls of the kind, where it is one that a disk can fail.
 
     Threads also write to pipes and counters of their own, which no disk holds: failing there would hang them.
     """
@@ -220,6 +248,4 @@ def _on_home(trace: str, made: Home, *, each: int) -> Iterator[tuple[str, int]]:
             counted[call] += 1
             if call in DISK and str(made.settings.home) in rest:
                 found.setdefault(call, []).append(counted[call])
-    for call, numbers in found.items():
-        step = 1 if SOAK else max(1, len(numbers) // each)
-        yield from ((call, n) for n in numbers[::-step])
+    return found

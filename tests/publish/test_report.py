@@ -33,6 +33,7 @@ from pipeline.publish.report import (
     feedback,
     movement,
     render_page,
+    retention,
     segments,
     trust,
 )
@@ -292,6 +293,21 @@ def company(n: int = 4000) -> tuple[dict[str, pd.DataFrame], dict]:
             [{"scope": "all", "n": 655, "csat": 0.7725, "mean": 4.081, "is_low_n": False}]
         ),
         "marts.channel_performance": performance,
+        "marts.retention_cohort": pd.DataFrame(
+            [
+                # Cohort, month after it, first of the data, over, hidden; people, buyers, active, again, churned.
+                (date(2025, 12, 1), 1, True, True, False, 400, 100, 400, 100, 40),
+                (date(2025, 12, 1), 2, True, True, False, 400, 60, 360, 55, 36),
+                (date(2025, 12, 1), 3, True, True, True, 400, None, None, None, None),
+                (date(2026, 1, 1), 1, False, True, True, None, None, None, None, None),
+                (date(2026, 1, 1), 2, False, True, True, None, None, None, None, None),
+                (date(2026, 1, 1), 3, False, False, True, None, None, None, None, None),
+                (date(2026, 2, 1), 1, False, True, False, 200, 20, 200, 20, 0),
+                (date(2026, 2, 1), 2, False, False, False, 200, None, None, None, None),
+                (date(2026, 2, 1), 3, False, False, False, 200, None, None, None, None),
+            ],
+            columns=list(PAGE_TABLES["marts.retention_cohort"]),
+        ),
         "segments.class_stability": pd.DataFrame(
             [
                 {
@@ -834,6 +850,29 @@ def test_what_is_short_comes_first_and_the_verdict_has_its_reason(release):
     shown = text[text.index("Is there enough data") :][:1200]
     assert "1 not met" in shown and "The formula is used" in shown and "Fixed cut-offs hold" not in shown
     assert shown.index("Days of history") < shown.index("Buyers") < shown.index("not better by 5 %")
+
+
+def test_who_came_back_is_shaded_with_its_numbers_and_hidden_where_few(release):
+    shown = retention.retention(Release(*release))
+    cells = {row["month"]: [(c["text"], c["n"], c["step"]) for c in row["cells"]] for row in shown["rows"]}
+    assert cells == {
+        "2025-12": [("25.0%", "100", 6), ("15.0%", "60", 4), ("<10", "", 0)],
+        "2026-01": [("∗", "", 0), ("∗", "", 0), ("", "", 0)],
+        "2026-02": [("10.0%", "20", 3), ("", "", 0), ("", "", 0)],
+    }
+    assert [row["customers"] for row in shown["rows"]] == ["400", "∗", "200"]
+    # 120 of 600 and 60 of 400: cohorts whose cell is hidden count on neither side.
+    assert shown["overall"] == ["20.0%", "15.0%", "–"]
+    assert shown["rows"][0]["cells"][1]["rates"] == "15.3% · 90.0%", "of the 360 active: 55 again, 36 lost"
+    page = Page(render_page(*release)).text
+    assert "2025-12 †" in page and "the data begin in this month" in page and "谁回来了" in page
+
+
+def test_before_any_month_has_passed_the_page_says_so(release):
+    tables, manifest = release
+    frame = tables["marts.retention_cohort"]
+    tables["marts.retention_cohort"] = frame[~frame["is_complete"] & ~frame["is_suppressed"]]
+    assert "No month has passed" in render_page(tables, manifest)
 
 
 # heat map and suppression

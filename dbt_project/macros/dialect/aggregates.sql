@@ -3,6 +3,23 @@
     percentile_cont({{ share }}) within group (order by cast({{ value }} as double))
 {%- endmacro %}
 
+{# The same of the rows up to this one, in the order given. Nulls do not count. #}
+{% macro running_median(value, partition, order) -%}
+    {{ return(adapter.dispatch('running_median', 'strata')(value, partition, order)) }}
+{%- endmacro %}
+
+{% macro default__running_median(value, partition, order) -%}
+    quantile_cont(cast({{ value }} as double), 0.5) over (
+        partition by {{ partition }} order by {{ order }} rows between unbounded preceding and current row
+    )
+{%- endmacro %}
+
+{% macro spark__running_median(value, partition, order) -%}
+    percentile(cast({{ value }} as double), 0.5) over (
+        partition by {{ partition }} order by {{ order }} rows between unbounded preceding and current row
+    )
+{%- endmacro %}
+
 {# One bit per small integer, to count the distinct ones of a group without a hash table. #}
 {% macro bit_of(number) -%}
     {{ return(adapter.dispatch('bit_of', 'strata')(number)) }}

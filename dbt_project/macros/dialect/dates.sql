@@ -52,6 +52,15 @@
     cast({{ dbt.dateadd('day', '(' ~ days ~ ')', date_value) }} as date)
 {%- endmacro %}
 
+{# The same day `months` before or after; `months` may be a column. #}
+{% macro month_minus(date_value, months) -%}
+    cast({{ dbt.dateadd('month', '-(' ~ months ~ ')', date_value) }} as date)
+{%- endmacro %}
+
+{% macro month_plus(date_value, months) -%}
+    cast({{ dbt.dateadd('month', '(' ~ months ~ ')', date_value) }} as date)
+{%- endmacro %}
+
 {% macro month_start(date_value) -%}
     cast(date_trunc('month', {{ date_value }}) as date)
 {%- endmacro %}

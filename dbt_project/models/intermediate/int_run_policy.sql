@@ -108,6 +108,7 @@ wide as (
         {{ threshold('income_median_months', 'integer') }},
         {{ threshold('account_group_min_subsidiaries', 'integer') }},
         {{ threshold('account_window_days', 'integer') }},
+        {{ threshold('cohort_months', 'integer') }},
         {{ threshold('class_dwell_days', 'integer') }},
         {{ threshold('class_share_min', 'decimal(9, 6)') }},
         {{ threshold('k_anon_min', 'integer') }},

@@ -29,6 +29,15 @@ inner join {{ ref('int_run_policy') }} as policy
 
 union all
 
+select 'no small cohort or cell of one is shown' as rule, cast(cohorts.cohort_month as varchar) as place
+from {{ ref('retention_cohort') }} as cohorts
+inner join {{ ref('int_run_policy') }} as policy
+    on (cohorts.customers > 0 and cohorts.customers < policy.k_anon_min)
+    or (cohorts.buyers > 0 and cohorts.buyers < policy.k_anon_min)
+    or (cohorts.active > 0 and cohorts.active < policy.k_anon_min)
+
+union all
+
 select 'nps lies in [-100, 100]' as rule, survey_id as place from {{ ref('nps') }}
 where nps < -100 or nps > 100 or lo < -100 or hi > 100
 

@@ -4,7 +4,8 @@ The release says who is in which class; the build says who may be addressed, and
 Read under the run lock. Only tokens here: clear values come from the vault, for those who are chosen.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -62,14 +63,36 @@ def read(settings: Settings, schemes: Iterable[str]) -> Home:
         raise StrataError(
             f"{settings.warehouse} is gone (a new token key removes it): `strata run` builds it again, then export"
         )
+    with _warehouse(settings) as con:
+        return _read(con, settings, manifest, table, sorted(schemes))
+
+
+def released_people(
+    settings: Settings, folder: Path, schemes: Iterable[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """People of a written release or its candidate, built just now, and consents, both as `selection.choose` takes them.
+
+    Who is not in the release is in no audience and is left out.
+    """
+    with _warehouse(settings, folder) as con:
+        row = con.execute("select max(as_of_date) from intermediate.int_run_policy").fetchone()
+        if row is None or row[0] is None:
+            raise StrataError(f"{settings.warehouse} is not a complete build: run `strata run`")
+        people, consents = _people(con, settings, folder / _MEMBERSHIP, sorted(schemes), row[0])
+    return people[people["in_release"]], consents
+
+
+@contextmanager
+def _warehouse(settings: Settings, *folders: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The build, with what its people are read from. Raises StrataError where a table of it is missing."""
     con = duck.connect(
-        [settings.raw, settings.identity, settings.build, settings.releases],
+        [settings.raw, settings.identity, settings.build, settings.releases, *folders],
         database=settings.warehouse,
         read_only=True,
         spill=settings.build / ".spill",
     )
     try:
-        return _read(con, settings, manifest, table, sorted(schemes))
+        yield con
     except duckdb.CatalogException as error:
         raise StrataError(
             f"{settings.warehouse} is not a complete build ({duck.without_values(error)}): run `strata run`, then export"
@@ -93,6 +116,24 @@ def _read(
             f"the warehouse was built for {built}, before release {manifest['release']}: run `strata run` for {as_of}, "
             "or consents given up since would be missed"
         )
+    people, consents = _people(con, settings, table, schemes, built)
+    contacts = con.execute(_contacts(settings)).df()
+    records = con.execute("select source, source_customer_id from links").fetchall()
+    return Home(
+        manifest["release"],
+        built,
+        str(manifest.get("policy_version") or ""),
+        people,
+        consents,
+        contacts,
+        records,
+    )
+
+
+def _people(
+    con: duckdb.DuckDBPyConnection, settings: Settings, table: Path, schemes: list[str], built: date
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Everybody that the build knows, with classes and flags of the membership in `table`; and what they consent to."""
     con.execute(f"create temp view membership as select * from read_parquet({literal(str(table))})")
     refused = _register(con, settings, built)
     flags = [
@@ -133,18 +174,7 @@ def _read(
     consents = con.execute(
         "select customer_key, purpose, channel, is_granted from core.fct_consent_states"
     ).df()
-    people, consents = heeded(people, consents, refused)
-    contacts = con.execute(_contacts(settings)).df()
-    records = con.execute("select source, source_customer_id from links").fetchall()
-    return Home(
-        manifest["release"],
-        built,
-        str(manifest.get("policy_version") or ""),
-        people,
-        consents,
-        contacts,
-        records,
-    )
+    return heeded(people, consents, refused)
 
 
 def _register(con: duckdb.DuckDBPyConnection, settings: Settings, built: date) -> Refusals:

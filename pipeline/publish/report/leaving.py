@@ -1,9 +1,11 @@
-"""What marketing tools take from the release: who joins and who leaves the audience table, and the files."""
+"""What marketing tools take from the release: the audiences with their lists, who joins and leaves, and the files."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pipeline.publish.report import numbers as fmt
-from pipeline.publish.report.labels import Text, known
+from pipeline.publish.report.labels import Text, known, say
 from pipeline.publish.report.release import Release, mask_small, text_of
 
 CHANGES = ("entered", "changed", "left")
@@ -42,7 +44,40 @@ def leaving(release: Release) -> dict:
         for schema, table in FILES
         if f"{schema}.{table}" in released(release)
     ]
-    return {"gap": gap, "rows": rows, "files": files, "k": release.k}
+    return {"audiences": audiences(release), "gap": gap, "rows": rows, "files": files}
+
+
+def audiences(release: Release) -> dict:
+    """Per audience of the policy: members, joined and left since the release before, its list, and per destination the
+    command that renders the file it takes in."""
+    told = release.manifest.get("audiences")
+    if not told:
+        return {"gap": release.gap("audiences.segment_membership") or say("leaving.no_lists")}
+    if "problem" in told:
+        return {"gap": say("leaving.problem", problem=told["problem"])}
+    if not told["lists"]:
+        return {"gap": say("leaving.none_declared")}
+    return {"since": told["since"], "rows": [audience(release, one) for one in told["lists"]], "k": release.k}
+
+
+def audience(release: Release, one: Mapping) -> dict:
+    return {
+        "name": Text(one["name_zh"], one["name_en"]),
+        "id": one["audience"],
+        "channel": known("contact_channel", one["channel"]) or Text(one["channel"], one["channel"]),
+        "cells": [
+            fmt.DASH if one[key] is None else release.people(one[key])
+            for key in ("members", "joined", "left")
+        ],
+        "file": one["file"],
+        "destinations": [
+            {
+                "name": Text(to["name_zh"], to["name_en"]),
+                "command": f"strata audiences export --audience {one['audience']} --destination {to['destination']}",
+            }
+            for to in one["destinations"]
+        ],
+    }
 
 
 def released(release: Release) -> set[str]:
