@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,12 +47,24 @@ class Round:
     breakdown: dict | None = None
     # Load of the machine (runnable processes, mean of a minute) when each round began.
     loads: list[float] = field(default_factory=list)
+    # Bytes of the landing folder and of the home after its first run.
+    disk: dict[str, int] = field(default_factory=dict)
 
 
 def machine() -> dict:
-    """Cores that this process may use and memory in GB (10^9 bytes)."""
+    """Cores that this process may use, memory and the disk of the working folder in GB (10^9 bytes)."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return {"cores": len(os.sched_getaffinity(0)), "memory": round(memory / 1e9, 1)}
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "memory": round(memory / 1e9, 1),
+        "disk": round(shutil.disk_usage(Path.cwd()).total / 1e9, 1),
+    }
+
+
+def bytes_below(folder: Path) -> int:
+    """Bytes of the files below a folder; a file under two names counts once."""
+    stats = (path.stat() for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sum({(s.st_dev, s.st_ino): s.st_size for s in stats}.values())
 
 
 def median(state: Round, system: str, what: str = "wall_s") -> float | None:
@@ -139,6 +152,7 @@ def report(state: Round) -> dict:
         "as_of": data.AS_OF.isoformat(),
         "machine": machine(),
         "load": state.loads,
+        "disk_mb": {what: round(n / 1e6, 1) for what, n in state.disk.items()},
         "results": results,
         "ratios": found,
         "ratios_null_because": reasons(state, found),

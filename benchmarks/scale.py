@@ -21,7 +21,7 @@ from benchmarks import peers as peers_module
 from benchmarks.measure import CommandFailed, Sample, measure, say
 from benchmarks.ours import ROOT, breakdown, run_dbt, run_ours
 from benchmarks.peers import NAMES, PEERS, SCORER
-from benchmarks.report import FLOOR_ROWS, INCREMENT, Round, markdown, report, write_readme
+from benchmarks.report import FLOOR_ROWS, INCREMENT, Round, bytes_below, markdown, report, write_readme
 
 
 def generate(n: int, work: Path) -> tuple[Path, dict[str, int]]:
@@ -141,6 +141,7 @@ def bench(
         state.differing[SCORER] = lines
     if release:
         state.breakdown = breakdown(home, state.samples["ours"][-1])
+        state.disk = {"landing": bytes_below(landing), "home": bytes_below(home)}
     if not keep:
         for path in (home, floor_home):
             shutil.rmtree(path, ignore_errors=True)
