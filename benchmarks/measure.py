@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 POLL_S = 0.02
+# A progress line of our commands; indented ones belong to the line above them.
+_PROGRESS = re.compile(r"\[\s*[\d.]+ s\] (\S.*)")
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def say(text: str) -> None:
+    """A line on standard error with the time of day."""
+    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
 
 class CommandFailed(Exception):
@@ -22,15 +32,25 @@ class CommandFailed(Exception):
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A progress line ("[  5.2 s] text") of the command and what the run had used when it was seen."""
+
+    text: str
+    wall_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True)
 class Sample:
     """One run. cpu_s is user + system over all waited-for children; peak_mb the largest sum of resident
     memory over the process tree (MB = 10^6 bytes), where pages shared between processes count once for
-    each."""
+    each. Marks are as exact as the polling, POLL_S on an idle machine."""
 
     wall_s: float
     cpu_s: float
     peak_mb: float
     output: str
+    marks: tuple[Mark, ...] = ()
 
 
 def _tree(root: int) -> list[int]:
@@ -56,6 +76,18 @@ def _memory_bytes(pid: int) -> tuple[int, int]:
         return 0, 0
 
 
+def _cpu_s(root: int) -> float:
+    """User and system seconds of the tree, ended children of its processes included."""
+    ticks = 0
+    for pid in _tree(root):
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += sum(int(field) for field in fields[11:15])
+    return ticks / _TICKS
+
+
 def _peak_bytes(root: int) -> int:
     """The larger of what the tree holds now and the most that one of its processes has held. ru_maxrss will
     not do for the second: it starts with the size of the process that forked."""
@@ -70,13 +102,21 @@ def measure(
     CommandFailed."""
     out_path, err_path = log.with_suffix(".out"), log.with_suffix(".err")
     peak = 0
+    marks: list[Mark] = []
     ended = threading.Event()
 
     def watch(pid: int) -> None:
         nonlocal peak
-        while not ended.is_set():
-            peak = max(peak, _peak_bytes(pid))
-            ended.wait(POLL_S)
+        begun = ""
+        with err_path.open(errors="replace") as said:
+            while not ended.is_set():
+                peak = max(peak, _peak_bytes(pid))
+                *lines, begun = (begun + said.read()).split("\n")
+                found = [match[1] for line in lines if (match := _PROGRESS.match(line))]
+                if found:
+                    now, used = time.perf_counter() - started, _cpu_s(pid)
+                    marks.extend(Mark(text, now, used) for text in found)
+                ended.wait(POLL_S)
 
     with out_path.open("wb") as out, err_path.open("wb") as err:
         started = time.perf_counter()
@@ -93,4 +133,4 @@ def measure(
     output = out_path.read_text(errors="replace")
     if process.returncode:
         raise CommandFailed(command, process.returncode, output, err_path.read_text(errors="replace"))
-    return Sample(wall, usage.ru_utime + usage.ru_stime, peak / 1e6, output)
+    return Sample(wall, usage.ru_utime + usage.ru_stime, peak / 1e6, output, tuple(marks))

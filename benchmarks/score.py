@@ -22,7 +22,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -30,6 +29,8 @@ from pathlib import Path
 import duckdb
 
 from benchmarks.measure import Sample, measure
+from benchmarks.peers import SCORER as PACKAGE
+from benchmarks.peers import missing
 
 AS_OF = "2026-01-01"
 # Three lines an order, ten lines a customer on average; a heavy tail, returns, and ids as shops write them.
@@ -57,6 +58,26 @@ def prepare(folder: Path, rows: int, form: str) -> Path:
     amount = "amount::decimal(18, 2) as amount"
     duckdb.sql(f"copy (select * replace ({amount}) from ({lines})) to '{path}' ({written})")
     return path
+
+
+def from_landing(landing: Path, path: Path) -> int:
+    """The sold lines of a generated landing (data.py) as an order file at `path`; its lines. Lines of nobody, of
+    orders that were not paid and of no sale are left out: an order file has none."""
+    folder = str(landing / "bench").replace("'", "''")
+    target = str(path).replace("'", "''")
+    duckdb.sql(
+        f"""copy (
+        with orders as (
+            select order_id, any_value(source_customer_id) as customer,
+                any_value((ordered_at at time zone 'Asia/Shanghai')::date) as ordered_on
+            from '{folder}/orders/*.parquet' where status in ('paid', 'shipped', 'completed') group by order_id
+        )
+        select customer, order_id as order_no, ordered_on, (qty * unit_price_paid)::decimal(18, 2) as amount
+        from '{folder}/order_lines/*.parquet' join orders using (order_id)
+        where customer is not null and qty > 0 and unit_price_paid >= 0
+        ) to '{target}' (format parquet)"""
+    )
+    return duckdb.sql(f"select count(*) from '{target}'").fetchone()[0]
 
 
 def run_pandas(file: Path, out: Path) -> None:
@@ -156,14 +177,7 @@ def run_ntile(file: Path, out: Path) -> None:
 PEERS = {"pandas": run_pandas, "duckdb": run_duckdb, "ntile": run_ntile}
 # Those that give the scores of rf25.
 SAME = ("pandas", "duckdb")
-PACKAGE = "openretailscience"
 _SCRIPT = Path(__file__).with_name("openretailscience_peer.py")
-
-
-def has_package(python: str) -> bool:
-    return (
-        subprocess.run([python, "-c", f"import {PACKAGE}"], capture_output=True, check=False).returncode == 0
-    )
 
 
 def command(system: str, file: Path, out: Path, peer_python: str = sys.executable) -> list[str]:
@@ -184,6 +198,16 @@ def differences(ours: Path, theirs: Path) -> int:
     return int(row[0]) if row else 0
 
 
+def unequal(ours: Path, theirs: Path) -> list[str]:
+    """What shows that one of both read other rows: their scores differ by design, their customers must not."""
+    (only,) = duckdb.sql(
+        f"""select count(*) from (from '{ours}' select customer_id) o
+        full join (from '{theirs}' select customer_id) t using (customer_id)
+        where o.customer_id is null or t.customer_id is null"""
+    ).fetchone()
+    return [f"customers in the result of one only: {only}"] if only else []
+
+
 def parted(out: Path, value: str = "frequency", score: str = "f_score") -> int:
     """Customers who share a value with somebody of another score."""
     row = duckdb.sql(
@@ -201,10 +225,8 @@ def compare(
 ) -> dict[str, object]:
     """Run every system `runs` times, interleaved; print medians and the ratios of ours to each."""
     file = prepare(folder, rows, form)
-    systems = ["ours", *peers]
-    skipped = None
-    if PACKAGE in peers and not has_package(peer_python):
-        skipped = f"{PACKAGE}: {peer_python} has none: --peer-python names an interpreter that has"
+    systems, skipped = ["ours", *peers], None
+    if PACKAGE in peers and (skipped := missing(PACKAGE, peer_python)):
         print(f"SKIPPED: {skipped}", file=sys.stderr)
         systems.remove(PACKAGE)
     samples: dict[str, list[Sample]] = {system: [] for system in systems}

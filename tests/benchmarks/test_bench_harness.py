@@ -6,8 +6,8 @@ import sys
 import duckdb
 import pytest
 
-from benchmarks import compare, measure, scale
-from benchmarks.measure import CommandFailed, Sample
+from benchmarks import compare, measure, next_day, ours, peers, report
+from benchmarks.measure import CommandFailed, Mark, Sample
 
 PARENT = """
 import subprocess, sys
@@ -34,13 +34,13 @@ def test_a_command_that_fails_is_reported_with_its_code_and_its_words(tmp_path):
     assert caught.value.code == 1
 
 
-def state(**walls: list[float]) -> scale.Round:
+def state(**walls: list[float]) -> report.Round:
     samples = {system: [Sample(wall, wall, 100.0, "") for wall in of] for system, of in walls.items()}
-    return scale.Round(1_000_000, {}, samples)
+    return report.Round(1_000_000, {}, samples)
 
 
 def test_ours_over_script_leaves_out_the_floor_and_takes_medians():
-    found = scale.ratios(
+    found = report.ratios(
         state(ours=[12, 11, 90], floor=[10, 10, 10], script=[1, 2, 3], scan=[0.5], pandas=[6])
     )
     assert {name: value for name, value in found.items() if value is not None} == {
@@ -52,29 +52,34 @@ def test_ours_over_script_leaves_out_the_floor_and_takes_medians():
 
 
 def test_a_ratio_that_was_not_measured_is_null_and_says_why():
-    facts = scale.report(state(ours=[12], floor=[10], script=[2]))
+    facts = report.report(state(ours=[12], floor=[10], script=[2]))
     assert facts["ratios"]["ours_over_script"] == 1.0
     assert "--increment" in facts["ratios_null_because"]["increment_over_full"]
     assert {n for n, v in facts["ratios"].items() if v is None} == set(facts["ratios_null_because"])
 
 
+def marked(*marks: tuple[str, float], wall: float, cpu: float = 0.0) -> Sample:
+    """A run of ours with these progress lines, its CPU seconds twice its wall seconds."""
+    return Sample(wall, cpu or 2 * wall, 100.0, "", tuple(Mark(text, at, 2 * at) for text, at in marks))
+
+
 def test_the_build_alone_is_set_beside_the_script_net_of_its_own_floor():
-    round_ = state(ours=[60], floor=[30], script=[4])
-    round_.stages = {"ours": [{"build": 25.0, "publish": 5.0}], "floor": [{"build": 13.0, "publish": 1.0}]}
-    assert scale.ratios(round_)["build_over_script"] == 3.0
-    assert scale.ratios(round_)["publish_over_build"] == 0.2
-    # A stage has no CPU seconds of its own, so there is no such ratio of them.
-    assert scale.ratios(round_, "cpu_s")["build_over_script"] is None
+    round_ = state(script=[4])
+    round_.samples["ours"] = [marked(("building the marts (dbt)", 30), ("publishing", 55), wall=60)]
+    round_.samples["floor"] = [marked(("building the marts (dbt)", 15), ("publishing", 28), wall=29)]
+    assert report.ratios(round_)["build_over_script"] == 3.0
+    assert report.ratios(round_)["publish_over_build"] == 0.2
+    assert report.ratios(round_, "cpu_s")["build_over_script"] == 6.0
 
 
 def test_the_increment_stands_beside_the_full_build_of_the_same_day():
-    round_ = state(ours=[90], floor=[30], increment=[32], full=[80])
-    round_.stages = {
-        "floor": [{"build": 10.0}],
-        "increment": [{"build": 11.0, "core": 0.5}],
-        "full": [{"build": 35.0, "core": 20.0}],
-    }
-    found = scale.ratios(round_)
+    round_ = state(ours=[90])
+    for system, build, wall in (("floor", 10, 30), ("increment", 11, 32), ("full", 35, 80)):
+        round_.samples[system] = [
+            marked(("building the marts (dbt)", 5), ("publishing", 5 + build), wall=wall)
+        ]
+    round_.core_s = {"increment": 0.5, "full": 20.0}
+    found = report.ratios(round_)
     assert (found["increment_over_full"], found["increment_over_full_beyond_floor"]) == (0.4, 0.04)
     assert (found["increment_over_full_of_build"], found["increment_over_full_of_core"]) == (0.04, 0.025)
 
@@ -96,7 +101,7 @@ def test_the_core_is_what_lies_behind_the_scores(tmp_path):
     (tmp_path / "dbt" / "built.json").write_text(json.dumps({"nodes": nodes}))
     results = [{"unique_id": name, "execution_time": 2.0} for name in nodes]
     (tmp_path / "dbt" / "target" / "run_results.json").write_text(json.dumps({"results": results}))
-    assert scale.core_s(tmp_path) == 6.0
+    assert next_day.core_s(tmp_path) == 6.0
 
 
 def test_warehouses_of_other_rows_are_told_apart(tmp_path):
@@ -114,48 +119,79 @@ def test_warehouses_of_other_rows_are_told_apart(tmp_path):
 
 
 def test_what_follows_a_stage_belongs_to_it_until_the_next_begins():
-    progress = (
-        "[   1.0 s] strata run for 2026-01-01: loading the definitions\n[   3.0 s] taking in deliveries before D\n"
-        "[   4.0 s] bench/orders: 1 file, 9 rows loaded\n[   6.0 s] checking the sources\n"
-        "[   7.0 s] building the marts (dbt)\n[   8.0 s]   25 models and tests done\n"
-        "[  10.0 s] checking the audiences\n[  10.5 s] publishing\n[  11.0 s] writing 19 tables\n"
+    run = marked(
+        ("strata run for 2026-01-01: loading the definitions", 1),
+        ("taking in deliveries before D", 3),
+        ("bench/orders: 1 file, 9 rows loaded", 4),
+        ("checking the sources", 6),
+        ("building the marts (dbt)", 7),
+        ("checking the audiences", 10),
+        ("publishing", 10.5),
+        ("writing 19 tables", 11),
+        wall=12,
     )
-    assert scale.stages(progress, 12.0) == {
-        "start": 3.0,
-        "ingest": 3.0,
-        "gates": 1.5,
-        "identity": 0.0,
-        "build": 3.0,
-        "publish": 1.5,
-    }
+    wall = {"start": 3, "ingest": 3, "gates": 1.5, "identity": 0, "build": 3, "publish": 1.5}
+    assert ours.stages(run) == wall
+    assert ours.stages(run, "cpu_s") == {name: 2 * seconds for name, seconds in wall.items()}
+
+
+SPEAKER = """
+import sys, time
+print("warning\\n[   0.1 s] loading", file=sys.stderr, flush=True)
+time.sleep(0.2)
+sum(range(10**7))
+print("[   0.5 s] building\\n[   0.6 s]   25 of 72 nodes\\n12 of 72", file=sys.stderr, flush=True)
+time.sleep(0.2)
+"""
+
+
+def test_marks_are_the_progress_lines_of_a_command_with_what_it_had_used(tmp_path):
+    sample = measure.measure([sys.executable, "-c", SPEAKER], tmp_path / "log")
+    loading, building = sample.marks
+    assert (loading.text, building.text) == ("loading", "building")
+    # A busy machine may see both lines in one look.
+    assert 0 < loading.wall_s <= building.wall_s <= sample.wall_s
+    assert 0 < building.cpu_s <= sample.cpu_s + 0.02 and loading.cpu_s <= building.cpu_s
 
 
 def test_a_ratio_without_one_of_its_sides_is_null():
-    assert set(scale.ratios(state(script=[1])).values()) == {None}
+    assert set(report.ratios(state(script=[1])).values()) == {None}
 
 
 def test_the_table_names_every_system_and_what_was_skipped():
     round_ = state(script=[1], scan=[0.25])
-    round_.skipped.append("pandas needs more")
-    facts = scale.report(round_)
-    text = scale.markdown(facts)
+    round_.skipped["pandas"] = "pandas needs more"
+    facts = report.report(round_)
+    text = report.markdown(facts)
     assert "| bare scan | 0.25 |" in text and "script_over_scan 4.00" in text and "SKIPPED: pandas" in text
     assert json.loads(json.dumps(facts))["equal"] is True
 
 
 def test_a_size_beyond_the_machine_is_left_out_with_its_reason():
-    assert "42.0 GB" in scale.why_not("pandas", 100_000_000, available=24_000_000_000)
-    assert scale.why_not("script", 100_000_000, available=24_000_000_000) is None
+    assert "42.0 GB" in peers.too_large("pandas", 100_000_000, available=24_000_000_000)
+    assert peers.too_large("script", 100_000_000, available=24_000_000_000) is None
 
 
-def test_the_phases_of_our_run_are_read_from_its_progress():
-    progress = (
-        "warning\n[   0.5 s] loading\n[   5.0 s] building\n[   9.0 s]   25 of 72 nodes\n"
-        "\x1b[32m12 of 72\n[  15.5 s] publishing\n"
-    )
-    assert scale.phases(progress, 16.0) == {
-        "starting": 0.5,
-        "loading": 4.5,
-        "building": 10.5,
-        "publishing": 0.5,
-    }
+def test_a_peer_without_its_package_or_its_java_is_left_out_with_its_reason(monkeypatch):
+    monkeypatch.setattr(peers, "has_package", lambda python, package: python == "with")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", "")
+    assert "python-without has no chdb" in peers.missing("chdb", "python-without")
+    assert peers.missing("chdb", "with") is None
+    assert "no java" in peers.missing("spark", "with")
+    assert peers.missing("script", "python-without") is None
+
+
+def test_the_phases_of_our_run_are_its_progress_lines():
+    run = marked(("loading", 0.5), ("building", 5), ("publishing", 15.5), wall=16)
+    assert ours.phases(run) == {"starting": 0.5, "loading": 4.5, "building": 10.5, "publishing": 0.5}
+
+
+def test_a_null_ratio_names_what_kept_its_systems_from_running():
+    round_ = state(ours=[12], floor=[10], script=[2], limited=[13])
+    round_.skipped["spark"] = "spark: there is no java on PATH"
+    because = report.report(round_)["ratios_null_because"]
+    assert because["spark_over_ours"] == "spark: there is no java on PATH"
+    assert because["pandas_over_ours"] == "pandas was not asked for"
+    assert "memory_limited_over_unlimited" not in because
+    assert set(report.ratios(round_)) == set(report.SIDES)

@@ -1,0 +1,80 @@
+"""The day after the history, taken in twice: by an increment and, in a copy of the home, by a full build (F3)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import compare, data
+from benchmarks.measure import Sample, say
+from benchmarks.ours import answer, run_day
+
+
+@dataclass(frozen=True)
+class Next:
+    """What the two cost, and the tables in which they differ.
+
+    Attributes:
+        rows: rows by feed that the day delivered.
+        core_s: seconds of the models behind the scores, by dbt's own clock, of `increment` and `full`.
+    """
+
+    samples: dict[str, Sample]
+    rows: dict[str, int]
+    core_s: dict[str, float]
+    differing: list[str]
+
+
+def run(landing: Path, home: Path, work: Path, rows: int) -> Next:
+    """Raises CommandFailed when a gate stops one of the two, SystemExit when the build did not go the way it should."""
+    day = data.AS_OF + dt.timedelta(days=1)
+    next_landing, twin = work / f"landing-{rows}-next", work / f"home-{rows}-full"
+    for folder in (next_landing, twin):
+        shutil.rmtree(folder, ignore_errors=True)
+    # A link is no delivery: files are linked hard, or copied to another disk.
+    shutil.copytree(landing, next_landing, copy_function=_link)
+    delivered = data.write_increment(data.Plan(rows), next_landing)
+    shutil.copytree(home, twin)
+    samples, core = {}, {}
+    for name, folder, options, way in (
+        ("increment", home, (), "increment"),
+        ("full", twin, ("--full",), "full build"),
+    ):
+        sample, _ = run_day(next_landing, folder, work / f"log-{name}-{rows}", day, *options)
+        went = (answer(sample.output).get("build") or {}).get("way")
+        if went != way:
+            raise SystemExit(f"the run of {day} went as {went!r} and not as {way!r}: {sample.output[-500:]}")
+        samples[name], core[name] = sample, core_s(folder)
+        say(f"next day {name:<9} {sample.wall_s:8.2f} s  {sample.cpu_s:8.2f} CPU-s  {sample.peak_mb:8.0f} MB")
+    found = compare.warehouses(
+        home / "warehouse" / "warehouse.duckdb", twin / "warehouse" / "warehouse.duckdb"
+    )
+    for folder in (next_landing, twin):
+        shutil.rmtree(folder, ignore_errors=True)
+    return Next(samples, delivered, core, found)
+
+
+def _link(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+    return target
+
+
+def core_s(home: Path) -> float:
+    """Seconds of the last build's models behind the scores, ABC classes and stages, these included: what the script does."""
+    nodes = json.loads((home / "dbt" / "built.json").read_text())["nodes"]
+    core: set[str] = set()
+    open_ = [f"model.strata.{name}" for name in ("customer_rfm", "customer_abc", "customer_lifecycle")]
+    while open_:
+        name = open_.pop()
+        if name not in core and nodes.get(name, {}).get("resource_type") == "model":
+            core.add(name)
+            open_ += nodes[name]["depends_on"]["nodes"]
+    results = json.loads((home / "dbt" / "target" / "run_results.json").read_text())["results"]
+    return round(sum(r["execution_time"] for r in results if r["unique_id"] in core), 3)
