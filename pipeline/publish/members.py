@@ -30,8 +30,9 @@ _LOST = (
 def check(settings: Settings, folder: Path, as_of: date, before: Mapping[str, Any] | None) -> list[Check]:
     """`members_stay` on a candidate; nothing before the second release.
 
-    It stops where more than `audience_removes_share_max` of the members are lost, and more than
-    `audience_change_rows_min` or all of them. Another policy is meant to change who they are: that is told.
+    It stops where more than `drift_moved_share_max` of the members a day are lost, at most
+    `audience_removes_share_max`, and more than `audience_change_rows_min` people or all of them. Another policy is
+    meant to change who they are: that is told.
 
     Args:
         folder: the candidate, with its `tables/`.
@@ -55,7 +56,8 @@ def check(settings: Settings, folder: Path, as_of: date, before: Mapping[str, An
     finally:
         con.close()
     share = round(len(lost) / members_n, 4) if members_n else 0.0
-    limit = limits["audience_removes_share_max"]
+    days = max(1, (as_of - date.fromisoformat(before["as_of_date"])).days)
+    limit = min(limits["audience_removes_share_max"], days * limits["drift_moved_share_max"])
     enough = len(lost) > limits["audience_change_rows_min"] or not there_n
     passed = not (lost and enough and share > limit)
     level: Level = "warn" if policy not in (None, before["policy_version"]) and not passed else "block"
