@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from pipeline import duck
-from pipeline.duck import literal
+from pipeline.duck import parquet
 from pipeline.ingest.vault import Vault
 from pipeline.publish.withheld import MEMBERSHIP
 from pipeline.quality import approvals
@@ -45,11 +45,10 @@ def check(settings: Settings, folder: Path, as_of: date, before: Mapping[str, An
     con = duck.connect([folder, earlier, warehouse.parent], database=warehouse, read_only=True)
     try:
         one, other = (
-            f"(select distinct customer_key from read_parquet({literal(str(f / MEMBERSHIP))}, hive_partitioning = false))"
-            for f in (earlier, folder)
+            f"(select distinct customer_key from {parquet(f / MEMBERSHIP)})" for f in (earlier, folder)
         )
         policy, members_n, there_n = con.execute(
-            f"select (select max(policy_version) from read_parquet({literal(str(folder / MEMBERSHIP))})), "
+            f"select (select max(policy_version) from {parquet(folder / MEMBERSHIP)}), "
             f"(select count(*) from {one}), (select count(*) from {other})"
         ).fetchone() or (None, 0, 0)
         lost = _lost(con, settings, folder, one, other)
@@ -84,8 +83,7 @@ def _lost(
 ) -> list[str]:
     """Members of `one` and not of `other` who have refused nothing, are no minors, and were neither merged nor erased."""
     merged = (
-        f"union select customer_key from read_parquet({literal(str(folder / _LINKS))}, hive_partitioning = false) "
-        "where merged_into is not null"
+        f"union select customer_key from {parquet(folder / _LINKS)} where merged_into is not null"
         if (folder / _LINKS).is_file()
         else ""
     )
