@@ -20,6 +20,11 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def parquet(path: Path) -> str:
+    """SQL of the rows of one Parquet file; folders named `a=b` above it add no column."""
+    return f"read_parquet({literal(str(path))}, hive_partitioning = false)"
+
+
 def without_values(error: duckdb.Error) -> str:
     """The error's first line without the data in it: a failed conversion quotes the value, which may be a person's."""
     line = str(error).splitlines()[0]

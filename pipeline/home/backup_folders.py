@@ -55,7 +55,7 @@ def bring_words(source: Path, target: Path) -> int:
     new = [path for path in _refusals(source) if not (target / path.relative_to(source)).exists()]
     for path in new:
         place = target / path.relative_to(source)
-        for folder in (*reversed(place.relative_to(target).parents), Path()):
+        for folder in reversed(place.relative_to(target).parents):
             (target / folder).mkdir(exist_ok=True, mode=0o700)
         write_private(place, path.read_text(encoding="utf-8"))
     return len(new)

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import duck
-from pipeline.duck import literal, quote
+from pipeline.duck import literal, parquet, quote
 from pipeline.ingest.contracts import load_contracts
 from pipeline.ingest.vault.tombstones import namespace
 from pipeline.privacy.erasure_subject import Subject
@@ -33,7 +33,7 @@ def still_there(folder: Path, subject: Subject) -> list[str]:
             source = path.relative_to(folder).parts[1] if path.relative_to(folder).parts[0] == "raw" else None
             feed = path.relative_to(folder).parts[2] if source and not source.startswith("_") else None
             where = _where(pq.read_schema(path).names, source if feed else None, feed, subject)
-            relation = f"read_parquet({literal(str(path))}, hive_partitioning = false)"
+            relation = parquet(path)
             if where and con.execute(f"select 1 from {relation} where {where} limit 1").fetchone():
                 found.append(str(path.relative_to(folder)))
         for path in sorted(folder.rglob("*.duckdb")):

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import duck
-from pipeline.duck import literal, quote
+from pipeline.duck import literal, parquet, quote
 from pipeline.home_scan import Needles
 from pipeline.ingest.files import fsync, write_parquet
 from pipeline.ingest.ledger import ERASED_SCHEMA
@@ -235,7 +235,7 @@ def _rewrite(
 ) -> None:
     """Write one raw file without the persons: same columns, same order, same metadata."""
     schema = pq.read_schema(path)
-    relation = f"read_parquet({literal(str(path))}, hive_partitioning = false)"
+    relation = parquet(path)
     columns = []
     for name in schema.names:
         made = quote(name)

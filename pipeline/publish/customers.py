@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 
 from pipeline import duck
-from pipeline.duck import literal
+from pipeline.duck import literal, parquet
 from pipeline.quality.policy import action_texts, reason_templates
 from pipeline.settings import Settings
 
@@ -43,7 +43,7 @@ def write(settings: Settings, folder: Path, words_of: Path | None = None) -> dic
         return None
     con = duck.connect([folder], spill=settings.build / ".spill")
     try:
-        members = _parquet(membership)
+        members = parquet(membership)
         if not _columns(con, membership) >= _NEEDED:
             return None
         counted = con.execute(f"select count(distinct customer_key) from {members}").fetchone()
@@ -70,12 +70,12 @@ def _lines(con: duckdb.DuckDBPyConnection, folder: Path, digits: int) -> str:
     part = "customer_key >= $1 and customer_key < $1 || 'g'"
     if {"action_scheme", "action_class"} <= _columns(con, folder / _360):
         action = "max(chosen.action_scheme || '|' || chosen.action_class)"
-        joined = f"left join (from {_parquet(folder / _360)} where {part}) as chosen using (customer_key)"
+        joined = f"left join (from {parquet(folder / _360)} where {part}) as chosen using (customer_key)"
     return f"""
         with people as (
             select members.customer_key as customer_key, {action} as action,
                 to_json(list([scheme, class, strftime(since_date, '%Y-%m-%d'), reason_codes] order by scheme)) as classes
-            from (from {_parquet(folder / _MEMBERSHIP)} where {part}) as members
+            from (from {parquet(folder / _MEMBERSHIP)} where {part}) as members
             {joined}
             group by members.customer_key
         )
@@ -95,7 +95,7 @@ def _write_words(con: duckdb.DuckDBPyConnection, folder: Path, words_of: Path | 
     if (folder / _SUMMARY).is_file():
         rows = con.execute(
             "select scheme, class, coalesce(class_label_zh, class), coalesce(class_label_en, class) "
-            f"from {_parquet(folder / _SUMMARY)} order by all"
+            f"from {parquet(folder / _SUMMARY)} order by all"
         ).fetchall()
         for scheme, name, zh, en in rows:
             classes.setdefault(scheme, {})[name] = [zh, en]
@@ -117,11 +117,7 @@ def keys(folder: Path) -> str | None:
     return f"select unnest({found}) as customer_key from read_text({files})"
 
 
-def _parquet(path: Path) -> str:
-    return f"read_parquet({literal(str(path))}, hive_partitioning = false)"
-
-
 def _columns(con: duckdb.DuckDBPyConnection, path: Path) -> set[str]:
     if not path.is_file():
         return set()
-    return {row[0] for row in con.execute(f"describe select * from {_parquet(path)}").fetchall()}
+    return {row[0] for row in con.execute(f"describe select * from {parquet(path)}").fetchall()}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from pipeline import duck
-from pipeline.duck import literal, quote
+from pipeline.duck import parquet, quote
 from pipeline.ingest import ledger
 from pipeline.quality.checks import Check, Level
 from pipeline.quality.policy import thresholds
@@ -160,7 +160,7 @@ def _check(
 def _file(folder: Path, table: str) -> str:
     schema, name = table.split(".")
     path = folder / "tables" / schema / f"{name}.parquet"
-    return f"read_parquet({literal(str(path))}, hive_partitioning = false)"
+    return parquet(path)
 
 
 def _shift(con: duckdb.DuckDBPyConnection, new: str, column: str, old: str, old_column: str) -> _Shift:

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from pipeline import duck
-from pipeline.duck import literal
+from pipeline.duck import parquet
 from pipeline.ingest.vault import Vault
 from pipeline.publish.withheld import MEMBERSHIP
 from pipeline.quality import approvals
@@ -30,8 +30,9 @@ _LOST = (
 def check(settings: Settings, folder: Path, as_of: date, before: Mapping[str, Any] | None) -> list[Check]:
     """`members_stay` on a candidate; nothing before the second release.
 
-    It stops where more than `audience_removes_share_max` of the members are lost, and more than
-    `audience_change_rows_min` or all of them. Another policy is meant to change who they are: that is told.
+    It stops where more than `drift_moved_share_max` of the members a day are lost, at most
+    `audience_removes_share_max`, and more than `audience_change_rows_min` people or all of them. Another policy is
+    meant to change who they are: that is told.
 
     Args:
         folder: the candidate, with its `tables/`.
@@ -44,18 +45,18 @@ def check(settings: Settings, folder: Path, as_of: date, before: Mapping[str, An
     con = duck.connect([folder, earlier, warehouse.parent], database=warehouse, read_only=True)
     try:
         one, other = (
-            f"(select distinct customer_key from read_parquet({literal(str(f / MEMBERSHIP))}, hive_partitioning = false))"
-            for f in (earlier, folder)
+            f"(select distinct customer_key from {parquet(f / MEMBERSHIP)})" for f in (earlier, folder)
         )
         policy, members_n, there_n = con.execute(
-            f"select (select max(policy_version) from read_parquet({literal(str(folder / MEMBERSHIP))})), "
+            f"select (select max(policy_version) from {parquet(folder / MEMBERSHIP)}), "
             f"(select count(*) from {one}), (select count(*) from {other})"
         ).fetchone() or (None, 0, 0)
         lost = _lost(con, settings, folder, one, other)
     finally:
         con.close()
     share = round(len(lost) / members_n, 4) if members_n else 0.0
-    limit = limits["audience_removes_share_max"]
+    days = max(1, (as_of - date.fromisoformat(before["as_of_date"])).days)
+    limit = min(limits["audience_removes_share_max"], days * limits["drift_moved_share_max"])
     enough = len(lost) > limits["audience_change_rows_min"] or not there_n
     passed = not (lost and enough and share > limit)
     level: Level = "warn" if policy not in (None, before["policy_version"]) and not passed else "block"
@@ -82,8 +83,7 @@ def _lost(
 ) -> list[str]:
     """Members of `one` and not of `other` who have refused nothing, are no minors, and were neither merged nor erased."""
     merged = (
-        f"union select customer_key from read_parquet({literal(str(folder / _LINKS))}, hive_partitioning = false) "
-        "where merged_into is not null"
+        f"union select customer_key from {parquet(folder / _LINKS)} where merged_into is not null"
         if (folder / _LINKS).is_file()
         else ""
     )

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import duck
-from pipeline.duck import literal, quote
+from pipeline.duck import literal, parquet, quote
 from pipeline.errors import StrataError
 from pipeline.publish import audience_lists, customers
 from pipeline.publish import release as releases
@@ -123,7 +123,7 @@ def _cut_tables(
         for table in tables:
             source, target = _path(folder, table), _path(candidate, table)
             target.parent.mkdir(parents=True, exist_ok=True)
-            relation = f"read_parquet({literal(str(source))}, hive_partitioning = false)"
+            relation = parquet(source)
             texts = [
                 r[0]
                 for r in con.execute(f"describe from {relation}").fetchall()

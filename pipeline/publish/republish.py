@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipeline import duck
-from pipeline.duck import literal
+from pipeline.duck import literal, parquet
 from pipeline.errors import GateStopped, StrataError
 from pipeline.lock import publish_lock
 from pipeline.privacy import access_log, consent, persons
@@ -135,14 +135,14 @@ def _copy(
             source, target = (f / "tables" / schema / f"{table}.parquet" for f in (folder, candidate))
             target.parent.mkdir(parents=True, exist_ok=True)
             names = tuple(entry["columns"])
-            rows = f"read_parquet({literal(str(source))}, hive_partitioning = false)"
+            rows = parquet(source)
             con.execute(
                 f"copy (select {withheld.columns(schema, names)} from {rows} where {withheld.condition(schema, names)}) "
                 f"to {literal(str(target))} (format parquet, compression zstd)"
             )
             if "customer_key" not in names:
                 continue
-            kept = f"read_parquet({literal(str(target))}, hive_partitioning = false)"
+            kept = parquet(target)
             changed = con.execute(
                 f"select customer_key from (select * from {rows} except all select * from {kept})"
             ).fetchall()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import duck
-from pipeline.duck import literal, quote
+from pipeline.duck import parquet, quote
 from pipeline.errors import StrataError
 from pipeline.lock import publish_lock, run_lock
 from pipeline.privacy import access_log, consent
@@ -69,7 +69,7 @@ def refused_since(settings: Settings, folder: Path, known: dict[str, str]) -> Re
         )
     con = duck.connect([folder, warehouse.parent], database=warehouse, read_only=True)
     try:
-        published = f"read_parquet({literal(str(folder / MEMBERSHIP))}, hive_partitioning = false)"
+        published = parquet(folder / MEMBERSHIP)
         con.execute(f"create temp view published as select * from {published}")
         flags = [
             row[0].removeprefix(FLAG)

@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline import duck
-from pipeline.duck import literal, quote
+from pipeline.duck import literal, parquet, quote
 from pipeline.privacy.consent import Refusals
 from pipeline.publish import audience_lists, customers
 from pipeline.quality.checks import Check
@@ -82,8 +82,8 @@ def recheck(settings: Settings, folder: Path, refused: Refusals) -> list[Check]:
     try:
         register(con, refused)
         con.execute(
-            "create temp view published as select distinct customer_key from "
-            f"read_parquet({literal(str(folder / MEMBERSHIP))}, hive_partitioning = false)" + _shown(folder)
+            f"create temp view published as select distinct customer_key from {parquet(folder / MEMBERSHIP)}"
+            + _shown(folder)
         )
         classed = _classed(con, folder)
         unconsented = (
@@ -109,12 +109,10 @@ def still_published(con: duckdb.DuckDBPyConnection, folder: Path) -> Check:
     """Q-17 on the written files: nobody who has refused since the build. `register` comes first."""
     flags = [
         row[0]
-        for row in con.execute(
-            f"describe select * from read_parquet({literal(str(folder / MEMBERSHIP))}, hive_partitioning = false)"
-        ).fetchall()
+        for row in con.execute(f"describe select * from {parquet(folder / MEMBERSHIP)}").fetchall()
         if row[0].startswith(FLAG)
     ]
-    files = f"read_parquet({literal(str(folder / MEMBERSHIP))}, hive_partitioning = false)"
+    files = parquet(folder / MEMBERSHIP)
     parts = [
         f"select customer_key from ({_classed(con, folder)}) where customer_key in "
         "(select customer_key from refused_since where kind = 'unprofiled')",
@@ -134,7 +132,7 @@ def _classed(con: duckdb.DuckDBPyConnection, folder: Path) -> str:
     parts = []
     for schema in _OF_PERSONS:
         for path in sorted((folder / "tables" / schema).glob("*.parquet")):
-            source = f"read_parquet({literal(str(path))}, hive_partitioning = false)"
+            source = parquet(path)
             if any(
                 row[0] == "customer_key" for row in con.execute(f"describe select * from {source}").fetchall()
             ):

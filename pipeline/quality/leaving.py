@@ -15,7 +15,7 @@ import duckdb
 import pandas as pd
 
 from pipeline import duck
-from pipeline.duck import literal, quote
+from pipeline.duck import literal, parquet, quote
 from pipeline.ingest.vault.masking import mask
 from pipeline.quality.checks import Check
 from pipeline.quality.policy import thresholds
@@ -88,7 +88,7 @@ def _counts(
     """Faults of one file by kind, and examples of those that can be shown."""
     schema, name = table.key.split(".")
     path = folder / "tables" / schema / f"{name}.parquet"
-    file = f"read_parquet({literal(str(path))}, hive_partitioning = false)"
+    file = parquet(path)
     types = {row[0]: row[1] for row in con.execute(f"describe select * from {file}").fetchall()}
     texts = [quote(c) for c, kind in types.items() if kind == "VARCHAR" and c != _KEY]
     grain = [quote(c) for c in table.grain if c in types]

@@ -43,7 +43,7 @@ def test_people_who_vanish_without_a_word_stop_it_until_somebody_answers_for_it(
         "delete from segments.customer_small where customer_key = md5('26')",
     )
     with pytest.raises(
-        GateStopped, match=r"members_stay \(Q-15\) · observed 0.625, limit 0.3 · e.g. [0-9a-f]{32}"
+        GateStopped, match=r"members_stay \(Q-15\) · observed 0.625, limit 0.1 · e.g. [0-9a-f]{32}"
     ):
         _next(home)
     assert (current(home.settings) or {})["release"] == "2024-05-10"
