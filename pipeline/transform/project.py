@@ -1,8 +1,9 @@
 """The parsed dbt project: its manifest for Dagster, and the same ready for a build, which then parses nothing.
 
 dbt compares an environment variable of the profile with that of the last parse and reads every file anew where it
-differs, so each home paid for a whole parse. The project is parsed once under a home that stands for all; the one place
-where a path is fixed at parse time, the location of the sources, is given the real home when the manifest is loaded.
+differs, so each home paid for a whole parse. The project is parsed once under a home that stands for all; the two places
+where a path is fixed at parse time, the location of the sources and the folder of the seeds, are given the real home and
+the real project when the manifest is loaded: a checkout that was copied or moved would load the seeds of the other one.
 """
 
 import fcntl
@@ -83,6 +84,7 @@ def _parse(state: str) -> None:
 def parsed_project(home: Path) -> "Manifest":
     """A fresh copy of the parsed project whose sources lie in `home`: dbt changes it while it builds."""
     from dbt.contracts.graph.manifest import Manifest
+    from dbt.contracts.graph.nodes import SeedNode
     from dbt.parser.manifest import extended_mashumuro_decoder
 
     ensure_manifest()
@@ -94,6 +96,9 @@ def parsed_project(home: Path) -> "Manifest":
         source.config._extra = _located(source.config._extra, home)
         source.unrendered_config = _located(source.unrendered_config, home)
         source.relation_name = _located(source.relation_name, home)
+    for node in manifest.nodes.values():
+        if isinstance(node, SeedNode):
+            node.root_path = str(DBT_PROJECT_DIR)
     manifest.build_flat_graph()
     return manifest
 

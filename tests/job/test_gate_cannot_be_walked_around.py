@@ -161,6 +161,9 @@ def test_a_failed_dbt_test_stops_the_run_and_publish_alone_too(
     assert answer["build"] == {"way": "full build", "why": "SQL and policy changed since the build before"}
     assert not (company_copy.home / "build" / "base.json").exists()
     assert company_copy.pointer == before
+    # A build that broke off elsewhere would have skipped it, and that is a failure too.
+    (found,) = [c for c in answer["checks"] if c["check"] == "rfm_grids_are_total_and_disjoint"]
+    assert found["observed"] != "skipped" and int(found["observed"]) > 0
     key = duckdb.sql(f"select cast(cast('{day}' as date) - 1 as varchar)").fetchone()[0]
     done = _materialize(company_copy, "releases/current", key)
     assert done.returncode == 3

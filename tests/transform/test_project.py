@@ -16,6 +16,16 @@ def test_no_path_of_the_parse_is_left_and_each_source_lies_in_the_home(tmp_path:
     assert str(tmp_path) in text and project.NO_HOME not in text
 
 
+def test_seeds_are_those_of_this_checkout_wherever_it_was_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.ensure_manifest()
+    monkeypatch.setattr(project, "ensure_manifest", lambda: None)
+    monkeypatch.setattr(project, "DBT_PROJECT_DIR", tmp_path / "moved")
+    seeds = [n for n in project.parsed_project(tmp_path).nodes.values() if n.resource_type == "seed"]
+    assert len(seeds) > 20 and {seed.root_path for seed in seeds} == {str(tmp_path / "moved")}
+
+
 def test_dbt_gets_a_copy_of_its_own(tmp_path: Path) -> None:
     first, second = project.parsed_project(tmp_path), project.parsed_project(tmp_path)
     name = next(iter(first.nodes))

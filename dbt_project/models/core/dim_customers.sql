@@ -1,6 +1,6 @@
 -- People with at least one source id. Attributes survive from the latest row of any of their ids that states them.
-{% set attributes = ['gender', 'occupation', 'income_band', 'education', 'household_size', 'province', 'city', 'language',
-                     'registered_date'] %}
+{% set attributes = ['gender', 'occupation', 'income_band', 'education', 'household_size', 'has_children', 'province',
+                     'city', 'language', 'registered_date'] %}
 with links as (
     select * from {{ ref('int_customer_links') }}
     where is_current
