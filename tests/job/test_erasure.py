@@ -1,5 +1,6 @@
 """The whole line with two erasures in one run: one by the command, one by a row of the feed `dsr`."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
