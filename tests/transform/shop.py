@@ -72,13 +72,12 @@ class Shop:
             self.send_something_back(first)
         self._deliver(first)
 
-    def day(self, day: date, events: int) -> list[str]:
-        """One day's deliveries after a number of random events; what happened."""
+    def day(self, day: date, more: int) -> list[str]:
+        """One day's deliveries, on which everything happens once and `more` at random; what happened, in order."""
         self.out = {feed: [] for feed in FEEDS}
         self.done = []
         self._order(day, day)
-        for _ in range(events):
-            event = self.draw.choice(EVENTS)
+        for event in self.draw.sample([*EVENTS, *self.draw.choices(EVENTS, k=more)], len(EVENTS) + more):
             self.done.append(event.__name__)
             event(self, day)
         self._deliver(day, f".{self.clock}")
@@ -111,6 +110,11 @@ class Shop:
         """A customer, a few of them far more often than others."""
         names = list(self.customers)
         return names[min(int(self.draw.expovariate(4 / len(names))), len(names) - 1)]
+
+    def _buyer(self) -> str:
+        """A customer who has ordered."""
+        buyers = [row["source_customer_id"] for row in self.orders.values() if row["source_customer_id"]]
+        return self.draw.choice(buyers)
 
     def _order(self, ordered: date, day: date) -> str:
         name = f"O{len(self.orders):05}"
@@ -194,17 +198,18 @@ class Shop:
         self._restate(self._some_order(), day)
 
     def merge_two_people(self, day: date) -> None:
-        one, other = self._somebody(), self.draw.choice(list(self.customers))
+        # The later of two records takes the key of the earlier one.
+        other, one = sorted((self._buyer(), self._buyer()))
         # Another name would keep them apart (pipeline/identity).
         self._tell(one, day, **{k: self.customers[other][k] for k in ("name", "phone", "email")})
 
     def split_a_person(self, day: date) -> None:
-        name = self.draw.choice(list(self.customers))
+        name = self._buyer()
         contact = {"phone": f"139{self.clock:08}", "email": f"n{self.clock}@example.org"}
         self._tell(name, day, name=f"name {self.clock}", **contact)
 
     def hire_or_dismiss(self, day: date) -> None:
-        name = self.draw.choice(list(self.customers))
+        name = self._buyer()
         self._tell(name, day, is_employee=not self.customers[name]["is_employee"])
 
     def _tell(self, who: str, day: date, **changes: Any) -> None:
