@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -148,7 +149,14 @@ def _race(
     script.write_text(READER)
     running = [
         subprocess.Popen(
-            [sys.executable, str(script), str(home_), how, str(stop), "0.1" if SOAK else "0"],
+            [
+                sys.executable,
+                str(script),
+                str(home_),
+                how,
+                str(stop),
+                "0.2" if SOAK and how == "client" else "0",
+            ],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": str(settings_module.PROJECT_ROOT)},
@@ -159,6 +167,8 @@ def _race(
     while swapped < swaps and (time.time() < ends or (SOAK and how == "client")):
         swapped += 1
         _release(home_, next(numbers))
+        if SOAK and swapped % 1_000 == 0:
+            print(how, swapped, "swaps", flush=True)
     stop.touch()
     total = Counter(swapped=swapped)
     for process in running:
@@ -166,18 +176,26 @@ def _race(
     return total
 
 
+def _content(folder: Path, n: int) -> Path:
+    """Tables and database that all hold `n`, made once: a race needs neighbours that differ, and many of them."""
+    made = folder / str(n)
+    if not made.exists():
+        tables = [PublishedTable("audiences", t, ("v",), ("v",)) for t in ("one", "two")]
+        for t in tables:
+            path = made / "tables" / t.schema / f"{t.name}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            duckdb.execute(f"copy (select {n} as v from range(10)) to '{path}' (format parquet)")
+        write_database(made, tables)
+    return made
+
+
 def _release(home_: Path, n: int) -> None:
-    """A small release whose tables all hold the number `n`, published by the product's own last steps."""
+    """A small release whose tables all hold one number, published by the product's own last steps."""
     os.environ["STRATA_HOME"] = str(home_)
     settings = settings_module.load()
     name = f"2024-05-10-r{n + 1}" if n else "2024-05-10"
     candidate = settings.releases / ".tmp-swap"
-    tables = [PublishedTable("audiences", t, ("v",), ("v",)) for t in ("one", "two")]
-    for t in tables:
-        path = candidate / "tables" / t.schema / f"{t.name}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        duckdb.execute(f"copy (select {n} as v from range(10)) to '{path}' (format parquet)")
-    write_database(candidate, tables)
+    shutil.copytree(_content(home_.parent / "made", n % 50), candidate)
     before = f"2024-05-10-r{n}" if n > 1 else "2024-05-10" if n else None
     seal(settings, candidate, {"release": name, "previous_release": before}, is_current=True)
     link = home_ / ".latest"

@@ -1125,7 +1125,7 @@ addEventListener("load", async () => {
   document.querySelectorAll("details").forEach(d => { d.open = true; });
   await look("light", {});
   document.querySelectorAll("style").forEach(s => {
-    s.textContent = s.textContent.replace("(prefers-color-scheme: dark)", "all");
+    s.textContent = s.textContent.replace("screen and (prefers-color-scheme: dark)", "all");
   });
   await look("dark", {runOnly: ["color-contrast"]});
   const answer = document.createElement("pre");

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pipeline.publish.report import charts
 from pipeline.publish.report import numbers as fmt
-from pipeline.publish.report.labels import display_order, join, say
+from pipeline.publish.report.labels import Text, display_order, join, known, say
 from pipeline.publish.report.release import Release, cell, text_of
 
 
@@ -46,9 +46,16 @@ def heat_map(release: Release) -> dict:
             say("rf.total", n=fmt.count(len(scored))),
             say("rf.outside", n=fmt.count(outside)) if outside else None,
             say("rf.masked", k=release.k) if masks else None,
-            say("rf.scoring", mode=", ".join(modes)) if any(modes) else None,
+            scoring(modes) if any(modes) else None,
         ),
     }
+
+
+def scoring(modes: Sequence[str]) -> Text:
+    told = [known("scoring_mode", mode) or Text(mode, mode) for mode in modes if mode]
+    said = say("rf.scoring")
+    zh, en = "、".join(text.zh for text in told), ", ".join(text.en for text in told)
+    return Text(said.zh.format(mode=zh), said.en.format(mode=en))
 
 
 def mask_cells(

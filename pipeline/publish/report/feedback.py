@@ -35,6 +35,7 @@ def scope_of(row: Mapping, release: Release | None = None) -> Text:
         codes["survey_id"] = kind.lower()
     parts = [
         (known("survey_kind", code) if column == "survey_id" else None)
+        or (say("feedback.unknown") if (column, code) == ("segment", "unknown") else None)
         or (release.class_text("rfm", code) if release and column == "segment" else Text(code, code))
         for column, code in codes.items()
     ]
@@ -83,6 +84,10 @@ def feedback(release: Release) -> dict:
     return {
         "nps_gap": gap,
         "nps": sorted(rows, key=all_first),
+        "by_segment": {
+            "nps": sum(row["of_segment"] for row in rows),
+            "csat": sum(row["of_segment"] for row in csat),
+        },
         "csat_gap": csat_gap,
         "csat": sorted(csat, key=all_first),
     }
@@ -92,11 +97,17 @@ def all_first(row: Mapping) -> tuple:
     return row["scope"] != say("feedback.all"), row["scope"]
 
 
+def of_segment(row: Mapping) -> bool:
+    """Whether a row counts the answers of one segment alone: these are folded away below the others."""
+    return text_of(row.get("segment")) not in ("", "all")
+
+
 def nps_row(release: Release, row: Mapping) -> dict:
     n = fmt.exact(row["n"])
     masked = n is None or 0 < n < release.k or bool(cell(row, "is_suppressed"))
     shown = {
         "scope": scope_of(row, release),
+        "of_segment": of_segment(row),
         "n": f"<{release.k}" if masked else fmt.count(n),
         "bars": [],
         "nps": fmt.DASH,
@@ -135,6 +146,7 @@ def csat_row(release: Release, row: Mapping) -> dict:
     mean = cell(row, "mean", "mean_score", "csat_mean", "score_mean")
     return {
         "scope": scope_of(row, release),
+        "of_segment": of_segment(row),
         "n": f"<{release.k}" if masked else fmt.count(n),
         "top": fmt.percent(None if masked else top),
         "mean": fmt.count(None if masked else mean, 2),

@@ -34,7 +34,7 @@ def leaving(release: Release) -> dict:
             masks = mask_small(own, release.k)
             rows.append(
                 {
-                    "heading": known("scheme", scheme) or Text(scheme, scheme),
+                    "heading": release.scheme_text(scheme),
                     "size": release.people(sizes.get(scheme, 0)),
                     "cells": [masks.get(change) or fmt.count(own[change]) for change in CHANGES],
                 }

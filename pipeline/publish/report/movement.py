@@ -30,7 +30,7 @@ def movement(release: Release) -> dict:
     after = since(release)
     frame = frame[(days > after) & (days <= release.as_of)]
     blocks = [
-        {"heading": known("scheme", scheme) or Text(scheme, scheme)} | matrix(release, scheme, part)
+        {"heading": release.scheme_text(scheme)} | matrix(release, scheme, part)
         for scheme in SCHEMES
         if not (part := frame[frame["scheme"] == scheme]).empty
     ]

@@ -9,7 +9,7 @@ from datetime import date
 import pandas as pd
 
 from pipeline.publish.report import numbers as fmt
-from pipeline.publish.report.labels import Text, known, say
+from pipeline.publish.report.labels import Text, join, known, say
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Release:
         if frame is None:
             return say("gap.missing", table=name)
         if frame.empty:
-            return say("gap.empty", table=name)
+            return join(say("gap.empty", table=name), known("empty_table", name))
         lacking = [column for column in columns if column not in frame.columns]
         return say("gap.columns", table=name, columns=", ".join(lacking)) if lacking else None
 
@@ -52,14 +52,22 @@ class Release:
             return f"<{self.k}"
         return fmt.count(number)
 
+    def scheme_text(self, scheme: str) -> Text:
+        """A scheme's name; a custom one is called as its members are."""
+        found = known("scheme", scheme) if scheme != "custom" else None
+        custom = self.labels.get((scheme, "member")) if scheme.startswith("custom:") else None
+        return found or (say("scheme.custom", zh=custom.zh, en=custom.en) if custom else Text(scheme, scheme))
+
     def class_text(self, scheme: str, code: str) -> Text:
         return self.labels.get((scheme, code)) or Text(code, code)
 
 
-def not_enabled_reason(name: str, entry: Mapping) -> Text:
+def not_enabled_reason(name: str, entry: Mapping, *, named: bool = False) -> Text:
+    """Why a table is empty on purpose. `named`: its name stands beside."""
     if entry.get("reason"):
         return Text(str(entry["reason"]), str(entry["reason"]))
-    return known("not_enabled_table", name) or say("gap.not_enabled", table=name)
+    general = say("gap.feed_missing") if named else say("gap.not_enabled", table=name)
+    return known("not_enabled_table", name) or general
 
 
 def mask_small(counts: Mapping, k: int) -> dict:

@@ -158,7 +158,7 @@ def scheme_block(
         lead = say("segments.lead", zh=top["label"].zh, en=top["label"].en, **facts)
     return {
         "scheme": scheme,
-        "heading": known("scheme", scheme) or Text(scheme, scheme),
+        "heading": release.scheme_text(scheme),
         "note": known("scheme_note", scheme),
         "lead": lead,
         "rows": shown,

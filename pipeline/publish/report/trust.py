@@ -52,7 +52,10 @@ def check_row(check: Mapping) -> dict:
 def described(check: Mapping) -> Text | None:
     """What it means that the check did not pass; in Chinese where the page has words for it."""
     said = text_of(check.get("description"))
-    words = known("check", text_of(check.get("check")))
+    name = text_of(check.get("check"))
+    # The drift gate names its checks by scheme: rfm_few_moved.
+    drift = next((kind for kind in ("shares_steady", "few_moved") if name.endswith(f"_{kind}")), name)
+    words = known("check", drift)
     return Text(words.zh if words else said, said or words.en if words else said) if said or words else None
 
 
@@ -115,7 +118,7 @@ def quality(release: Release) -> dict:
             }
         )
     off = [
-        {"table": name, "reason": not_enabled_reason(name, entry)}
+        {"table": name, "reason": not_enabled_reason(name, entry, named=True)}
         for name, entry in sorted((release.manifest.get("tables") or {}).items())
         if entry.get("status") == "not_enabled"
     ]
