@@ -1,42 +1,14 @@
 {{ config(materialized='table') }}
--- The one pass over order lines of the behaviour classes: what a customer bought of a category, net of what came back
--- booked in the same window. Products without a category are the category ''. Amounts are as charged.
+-- What a customer bought of a category, net of what came back booked in the same window. Products without a category
+-- are the category ''. Amounts are as charged.
 with policy as (
     select * from {{ ref('int_run_policy') }}
 ),
 
-days as (
-    select
-        orders.customer_key,
-        coalesce(products.category_l1, '') as category,
-        orders.paid_date as day,
-        sum(lines.line_amount) as amount,
-        sum(lines.qty) as qty,
-        sum(case when lines.list_price > 0 or lines.promotion_id is not null then lines.line_amount else 0 end)
-            as known_amount,
-        sum(case
-            when lines.promotion_id is not null or lines.unit_price_paid < lines.list_price then lines.line_amount else 0
-        end) as promo_amount,
-        sum(case
-            when lines.list_price > 0 and (lines.promotion_id is not null or lines.unit_price_paid < lines.list_price)
-                then {{ money('lines.qty * lines.list_price') }} else 0
-        end) as promo_list_amount,
-        sum(case
-            when lines.list_price > 0 and (lines.promotion_id is not null or lines.unit_price_paid < lines.list_price)
-                then lines.line_amount else 0
-        end) as promo_paid_amount
-    from {{ ref('int_order_lines') }} as lines
-    inner join {{ ref('int_customer_orders') }} as orders
-        on lines.source = orders.source and lines.order_id = orders.order_id
-    inner join {{ ref('int_products') }} as products on lines.product_id = products.product_id
-    where lines.is_current and lines.kind = 'sale' and not lines.is_gift and products.is_merchandise
-    group by orders.customer_key, coalesce(products.category_l1, ''), orders.paid_date
-),
-
 bought as (
     select
-        days.customer_key,
-        days.category,
+        purchases.customer_key,
+        purchases.category,
         sum(amount) filter (where day >= policy.behaviour_window_start) as amount,
         sum(qty) filter (where day >= policy.behaviour_window_start) as qty,
         sum(known_amount) filter (where day >= policy.behaviour_window_start) as known_amount,
@@ -44,10 +16,10 @@ bought as (
         sum(promo_list_amount) filter (where day >= policy.behaviour_window_start) as promo_list_amount,
         sum(promo_paid_amount) filter (where day >= policy.behaviour_window_start) as promo_paid_amount,
         sum(amount) filter (where day >= policy.affinity_window_start) as recent_amount,
-        count(*) filter (where day >= policy.affinity_window_start) as recent_days
-    from days
+        count(distinct case when day >= policy.affinity_window_start then day end) as recent_days
+    from {{ ref('int_customer_purchases') }} as purchases
     cross join policy
-    group by days.customer_key, days.category
+    group by purchases.customer_key, purchases.category
 ),
 
 -- Refunds of orders that came back whole are left out with the orders themselves.

@@ -1,0 +1,29 @@
+{{ config(materialized='table') }}
+-- The one pass over order lines of the behaviour classes: what a customer bought of a category and brand on a day.
+-- Products without a category or brand are of ''. Amounts are as charged.
+select
+    orders.customer_key,
+    coalesce(products.category_l1, '') as category,
+    coalesce(products.brand, '') as brand,
+    orders.paid_date as day,
+    sum(lines.line_amount) as amount,
+    sum(lines.qty) as qty,
+    sum(case when lines.list_price > 0 or lines.promotion_id is not null then lines.line_amount else 0 end)
+        as known_amount,
+    sum(case
+        when lines.promotion_id is not null or lines.unit_price_paid < lines.list_price then lines.line_amount else 0
+    end) as promo_amount,
+    sum(case
+        when lines.list_price > 0 and (lines.promotion_id is not null or lines.unit_price_paid < lines.list_price)
+            then {{ money('lines.qty * lines.list_price') }} else 0
+    end) as promo_list_amount,
+    sum(case
+        when lines.list_price > 0 and (lines.promotion_id is not null or lines.unit_price_paid < lines.list_price)
+            then lines.line_amount else 0
+    end) as promo_paid_amount
+from {{ ref('int_order_lines') }} as lines
+inner join {{ ref('int_customer_orders') }} as orders
+    on lines.source = orders.source and lines.order_id = orders.order_id
+inner join {{ ref('int_products') }} as products on lines.product_id = products.product_id
+where lines.is_current and lines.kind = 'sale' and not lines.is_gift and products.is_merchandise
+group by orders.customer_key, coalesce(products.category_l1, ''), coalesce(products.brand, ''), orders.paid_date
