@@ -65,7 +65,7 @@
         'int_internal_customers': ('intermediate', ['*']),
         'int_product_cost_periods': ('intermediate', ['*']),
         'int_products': ('intermediate', ['product_id', 'effective_tax_rate', 'effective_tax_rate_at_refresh', 'unit_cost',
-                         'has_dated_cost', 'margin', 'margin_basis', 'is_merchandise', 'category_l1']),
+                         'has_dated_cost', 'margin', 'margin_basis', 'is_merchandise', 'category_l1', 'brand']),
         'int_orders_fully_returned': ('intermediate', ['*']),
     }) }}
 {%- endmacro %}

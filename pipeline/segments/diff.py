@@ -3,8 +3,12 @@
 The warehouse of the last build is copied, and dbt builds in the copy whatever hangs on a changed file between the seeds and
 the classes, with the same D and the same deliveries. So the answer is that of the next run, not an estimate. Nothing that
 readers see is touched, and the copy is removed.
+
+Rows that begin or end after D are tried as if they did on D: a threshold is changed by a row of a day to come, and what
+that row will do is what is asked for.
 """
 
+import csv
 import json
 import os
 import shutil
@@ -26,12 +30,13 @@ from pipeline.lock import run_lock
 from pipeline.publish import release as releases
 from pipeline.segments import custom
 from pipeline.settings import DBT_PROJECT_DIR, Settings
-from pipeline.transform.context import policy_preset, policy_refreshes, refresh_date
+from pipeline.transform.context import POLICY_DIR, policy_preset, policy_refreshes, refresh_date
 from pipeline.transform.project import NO_HOME
 from pipeline.words import counted
 
 _TRIAL = "policy-diff"
 _CLASSES = "int_class_reasons"
+_SPAN = ("valid_from", "valid_to")
 # Files of `build/` that a build reads beside the run context, and the dbt source of each.
 _RULES = ("custom_segments", "custom_tests", "custom_values")
 
@@ -42,7 +47,8 @@ def diff(settings: Settings, preset: str | None = None) -> dict[str, Any]:
     Args:
         preset: of policy_presets.csv; the home's own setting where None, and `none` for no preset at all.
 
-    Returns as_of_date, release, preset, changed_seeds {seed: {removed, added} rows as text}, customers, moved (customers
+    Returns as_of_date, release, preset, policy_day (the last day after D on which a row begins or ends, else D),
+    changed_seeds {seed: {removed, added} rows as text}, customers, moved (customers
     with another class in any scheme), schemes [{scheme, customers, moved, share, moves [{from, to, customers}]}]. A class
     of None: the scheme is there on one side only. Raises StrataError: no build, or the rows do not build.
     """
@@ -70,7 +76,9 @@ def _diff(settings: Settings, preset: str | None, folder: Path, context: Path, b
     new = row | {"refresh_date": refresh_date(as_of, policy_refreshes()), "policy_preset": preset}
     trial.build.mkdir(parents=True)
     write_parquet(pa.Table.from_pylist([new], schema), trial.build / context.name)
-    custom.write(trial, as_of)
+    day = policy_day(POLICY_DIR, as_of)
+    project = _project(folder / "project", day, as_of) if day > as_of else DBT_PROJECT_DIR
+    custom.write(trial, as_of, project / POLICY_DIR.relative_to(DBT_PROJECT_DIR))
     trial.warehouse.parent.mkdir()
     shutil.copyfile(settings.warehouse, trial.warehouse)
     selected = [f"state:modified+,+{_CLASSES}"]
@@ -80,14 +88,15 @@ def _diff(settings: Settings, preset: str | None, folder: Path, context: Path, b
         before = settings.build / f"{name}.parquet"
         if not before.exists() or not pq.read_table(before).equals(pq.read_table(trial.build / before.name)):
             selected.append(f"source:strata.run.{name}+,+{_CLASSES}")
-    _build(settings, trial, _state(settings, trial, built), selected)
+    _build(settings, trial, _state(settings, trial, built), selected, project)
     old = _read(settings, settings.warehouse, folder / "before.parquet")
-    now = _read(settings, trial.warehouse, folder / "after.parquet")
+    now = _read(settings, trial.warehouse, folder / "after.parquet", POLICY_DIR)
     manifest = releases.current(settings)
     return {
         "as_of_date": as_of,
         "release": manifest["release"] if manifest else None,
         "preset": preset,
+        "policy_day": day,
         "changed_seeds": _changed(old, now),
         **_moves(folder),
     }
@@ -106,7 +115,56 @@ def _state(settings: Settings, trial: Settings, built: Path) -> Path:
     return folder
 
 
-def _build(settings: Settings, trial: Settings, state: Path, selected: list[str]) -> None:
+def policy_day(seeds: Path, as_of: date) -> date:
+    """The last day after `as_of` on which a row of the policy begins or ends; `as_of` where there is none."""
+    days = {
+        date.fromisoformat(row[column])
+        for path in seeds.glob("*.csv")
+        for row in _rows(path)[1]
+        for column in _SPAN
+        if row.get(column)
+    }
+    return max((day for day in days if day > as_of), default=as_of)
+
+
+def brought_forward(row: dict[str, str], day: date, as_of: date) -> dict[str, str]:
+    """The row with a validity that makes it hold on `as_of` exactly if it will hold on `day`."""
+
+    def holds(on: date) -> bool:
+        begins, ends = (row[column] for column in _SPAN)
+        return begins <= on.isoformat() and (not ends or ends > on.isoformat())
+
+    if holds(day) and not holds(as_of):
+        return row | {_SPAN[0]: as_of.isoformat()}
+    if holds(as_of) and not holds(day):
+        return row | {_SPAN[1]: as_of.isoformat()}
+    return row
+
+
+def _rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Columns and rows of a seed whose rows have a validity; no rows of any other."""
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        columns = list(reader.fieldnames or ())
+        return columns, list(reader) if set(_SPAN) <= set(columns) else []
+
+
+def _project(folder: Path, day: date, as_of: date) -> Path:
+    """A copy of the dbt project whose policy holds on `as_of` what it will hold on `day`."""
+    shutil.copytree(DBT_PROJECT_DIR, folder, ignore=shutil.ignore_patterns("target", "logs"))
+    for path in (folder / POLICY_DIR.relative_to(DBT_PROJECT_DIR)).glob("*.csv"):
+        columns, rows = _rows(path)
+        moved = [brought_forward(row, day, as_of) for row in rows]
+        if moved == rows:
+            continue
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(moved)
+    return folder
+
+
+def _build(settings: Settings, trial: Settings, state: Path, selected: list[str], project: Path) -> None:
     """Build in the copy. Raises StrataError with dbt's own words."""
     done = subprocess.run(
         [
@@ -122,9 +180,9 @@ def _build(settings: Settings, trial: Settings, state: Path, selected: list[str]
             "--state",
             str(state),
             "--project-dir",
-            str(DBT_PROJECT_DIR),
+            str(project),
             "--profiles-dir",
-            str(DBT_PROJECT_DIR),
+            str(project),
             "--target-path",
             str(trial.home / "target"),
             "--log-path",
@@ -135,7 +193,7 @@ def _build(settings: Settings, trial: Settings, state: Path, selected: list[str]
             "STRATA_HOME": str(settings.home),
             "STRATA_WAREHOUSE": str(trial.warehouse),
             "STRATA_BUILD": str(trial.build),
-            "STRATA_DBT_PROJECT": str(DBT_PROJECT_DIR),
+            "STRATA_DBT_PROJECT": str(project),
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         },
         capture_output=True,
@@ -147,13 +205,18 @@ def _build(settings: Settings, trial: Settings, state: Path, selected: list[str]
         raise StrataError(f"the policy as it lies here does not build: {said[:600]}")
 
 
-def _read(settings: Settings, warehouse: Path, classes: Path) -> dict[str, set[tuple[str, ...]]]:
+def _read(
+    settings: Settings, warehouse: Path, classes: Path, seeds: Path | None = None
+) -> dict[str, set[tuple[str, ...]]]:
     """Write customer_key, scheme and class of a warehouse to `classes`; rows of its seeds as text, by seed.
+
+    Args:
+        seeds: folder whose files are read in place of the seeds of the warehouse, in the types of these.
 
     Raises StrataError where the warehouse is no complete build.
     """
     con = duck.connect(
-        [settings.raw, settings.identity, settings.build],
+        [settings.raw, settings.identity, settings.build, *([seeds] if seeds else [])],
         database=warehouse,
         read_only=True,
         spill=classes.parent / ".spill",
@@ -167,11 +230,16 @@ def _read(settings: Settings, warehouse: Path, classes: Path) -> dict[str, set[t
         for (name,) in con.execute(
             "select table_name from information_schema.tables where table_schema = 'policy' order by 1"
         ).fetchall():
-            columns = [column for column, *_ in con.execute(f"describe policy.{quote(name)}").fetchall()]
-            texts = ", ".join(f"coalesce(cast({quote(c)} as varchar), '')" for c in columns)
-            found[name] = {
-                tuple(r) for r in con.execute(f"select {texts} from policy.{quote(name)}").fetchall()
-            }
+            columns = con.execute(f"describe policy.{quote(name)}").fetchall()
+            texts = ", ".join(
+                f"coalesce(cast(cast({quote(column)} as {kind}) as varchar), '')"
+                for column, kind, *_ in columns
+            )
+            file = literal(str(seeds / f"{name}.csv")) if seeds else ""
+            rows = (
+                f"read_csv({file}, all_varchar = true, header = true)" if seeds else f"policy.{quote(name)}"
+            )
+            found[name] = {tuple(row) for row in con.execute(f"select {texts} from {rows}").fetchall()}
         return found
     finally:
         con.close()
@@ -239,6 +307,10 @@ def told(found: dict[str, Any]) -> str:
         f"{' with preset ' + found['preset'] if found['preset'] else ''} against the last build · as of "
         f"{found['as_of_date']} · release {found['release'] or '(none yet)'}"
     ]
+    if found["policy_day"] != found["as_of_date"]:
+        lines.append(
+            f"rows that begin or end by {found['policy_day']} are tried as if they did on {found['as_of_date']}"
+        )
     for seed, rows in found["changed_seeds"].items():
         lines.append(f"{seed}.csv")
         lines += [f"  - {row}" for row in rows["removed"]] + [f"  + {row}" for row in rows["added"]]

@@ -61,7 +61,7 @@ class Replay:
         """
         self.settings = replace(settings, home=folder.resolve())
         self._borrow(settings.home, self.settings.home)
-        self.nodes = _compiled(settings)
+        self.nodes = compiled(settings)
         if families:
             self._narrow(families)
         self._order = _order(self.nodes, wanted)
@@ -222,7 +222,7 @@ def _gather(con: Any, source: Path, files: str, target: Path) -> None:
     )
 
 
-def _compiled(settings: Settings) -> dict[str, Any]:
+def compiled(settings: Settings) -> dict[str, Any]:
     """The nodes of the home's last build, models with the SQL that it ran. Raises StrataError where there was none."""
     built = settings.dbt / "built.json"
     if not built.exists():

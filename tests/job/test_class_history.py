@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from pipeline import settings as settings_module
 from pipeline.errors import StrataError
+from pipeline.identity import review
 from pipeline.transform import past
 from pipeline.transform.replay import Replay
 from tests.job.conftest import TOKEN_KEY, Line
@@ -22,7 +24,14 @@ TABLES = (
     "segments.lifecycle_transition",
 )
 RESCORED = ("rfm", "abc", "value", "lifecycle")
-CAUSES = {"own_order", "ageing", "refund_or_correction", "cut_points", "merge_split", "policy_change"}
+CAUSES = {
+    "own_order",
+    "ageing",
+    "refund_or_correction",
+    "cut_points",
+    "merge_split",
+    "policy_change",
+}
 DAYS = 30
 
 
@@ -36,19 +45,35 @@ def last(company: Line) -> date:
     return date.fromisoformat(company.manifest()["as_of_date"])
 
 
+@pytest.fixture(scope="module", autouse=True)
+def token_key() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STRATA_TOKEN_KEY", TOKEN_KEY)
+        yield
+
+
 @pytest.fixture(scope="module")
 def month(company: Line, last: date, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
     """The company's last thirty days, each built upon the one before; two of them are passed over."""
-    before = os.environ.get("STRATA_TOKEN_KEY")
-    os.environ["STRATA_TOKEN_KEY"] = TOKEN_KEY
     one = replay(company, tmp_path_factory.mktemp("replay"))
     days = [last - timedelta(days=n) for n in reversed(range(DAYS)) if n not in (9, 10)]
     list(one.days(days))
     yield one
     one.close()
-    os.environ.pop("STRATA_TOKEN_KEY")
-    if before:
-        os.environ["STRATA_TOKEN_KEY"] = before
+
+
+@pytest.fixture(scope="module")
+def two_days(company: Line, last: date, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
+    """The last two days with every scheme."""
+    home = replace(settings_module.load(), home=company.home)
+    one = Replay(
+        home,
+        tmp_path_factory.mktemp("two"),
+        ("segments.class_transition", "segments.customer_360", "segments.data_sufficiency"),
+    )
+    list(one.days([last - timedelta(days=1), last]))
+    yield one
+    one.close()
 
 
 def causes(one: Replay, scheme: str = "%") -> dict[str, int]:
@@ -135,17 +160,28 @@ def test_a_past_day_by_what_was_known_then_is_what_was_published(
         past.segments(home, last, last + timedelta(days=1))
 
 
+@contextmanager
+def changed(one: Replay) -> Iterator[Replay]:
+    """A day to be built again after something was changed; what is changed is put back."""
+    kept = ["policy.thresholds", "policy.rfm_refreshes", *one.raw_tables()]
+    for table in kept:
+        one.con.execute(f'create or replace table main."kept {table}" as from {table}')
+    yield one
+    for table in kept:
+        one.con.execute(f'create or replace table {table} as from main."kept {table}"')
+        one.con.execute(f'drop table main."kept {table}"')
+
+
 @pytest.fixture
-def planted(month: Replay, last: date) -> Iterator[Replay]:
-    """The last day, to be built again after something was changed; what is changed is put back."""
-    seeds = {"policy.thresholds", "policy.rfm_refreshes"}
-    kept = [*seeds, *month.raw_tables()]
-    for table in kept:
-        month.con.execute(f'create or replace table main."kept {table}" as from {table}')
-    yield month
-    for table in kept:
-        month.con.execute(f'create or replace table {table} as from main."kept {table}"')
-        month.con.execute(f'drop table main."kept {table}"')
+def planted(month: Replay) -> Iterator[Replay]:
+    with changed(month) as one:
+        yield one
+
+
+@pytest.fixture
+def bad(two_days: Replay) -> Iterator[Replay]:
+    with changed(two_days) as one:
+        yield one
 
 
 def moved(one: Replay) -> dict[tuple[str, str], str]:
@@ -193,6 +229,165 @@ def test_a_day_without_orders_of_anybody_is_ageing_alone(planted: Replay, last: 
     )
     planted.build(last)
     assert "own_order" not in set(moved(planted).values())
+
+
+@pytest.fixture
+def relinked(month: Replay, last: date) -> Iterator[Replay]:
+    """The last day, before which somebody decides about records; the decisions are taken back."""
+    yield month
+    month.settings.decisions.unlink()
+    month.link([last])
+    month.build(last)
+
+
+def test_records_that_are_joined_or_taken_apart_move_their_people_by_that(
+    relinked: Replay, last: date
+) -> None:
+    """Two buyers become one person, and one person becomes two."""
+    one = relinked
+    one.build(last)
+    before = moved(one)
+    people = """
+        select customer_key, list(source || '/' || source_customer_id order by first_seen, source) as records,
+            any_value(purchase_days_n) as days_n
+        from intermediate.int_customer_links join intermediate.int_customer_facts using (customer_key)
+        where is_current group by customer_key having count(*) = {} and count(distinct source) = {}
+    """
+    # The rarest buyer of the app and the most frequent one of the tills; of two records that bought, the best person.
+    (rare, often) = (
+        one.rows(
+            f"select customer_key, records[1] from ({people.format(1, 1)}) where records[1] like '{source}/%' "
+            f"and days_n > 0 order by days_n {order}, customer_key limit 1"
+        )[0]
+        for source, order in (("app", "asc"), ("crm", "desc"))
+    )
+    joined = {rare[0], often[0]}
+    parted, records = one.rows(
+        f"select customer_key, records from ({people.format(2, 2)}) as found "
+        "where (select count(distinct source) from core.fct_orders as orders "
+        "where orders.customer_key = found.customer_key and is_valid) = 2 "
+        "order by days_n desc, customer_key limit 1"
+    )[0]
+    for verdict, targets in (("accept", (rare[1], often[1])), ("reject", tuple(records))):
+        review.decide(one.settings, verdict, targets, who="a", why="b", known_from=last)
+    one.link([last])
+    one.build(last)
+    moves = one.rows(
+        "select customer_key, scheme, from_class is null as came, to_class is null as left, cause "
+        "from intermediate.int_class_moves"
+    )
+    gone = {key for key, _, _, is_gone, _ in moves if is_gone}
+    came = {key for key, _, is_new, _, _ in moves if is_new}
+    assert len(gone) == len(came) == 1 and gone < joined and parted not in came
+    assert {cause for key, *_, cause in moves if key in gone | came} == {"merge_split"}
+    new = {who: cause for who, cause in moved(one).items() if who not in before}
+    of_both = {cause for (key, _), cause in new.items() if key in joined | {parted}}
+    assert of_both == {"merge_split"}
+    counted = one.rows(
+        "select from_class = 'entered', to_class = 'left', sum(customers) from segments.class_transition "
+        f"where as_of_date = '{last}' and cause = 'merge_split' and scheme = 'rfm' group by all order by all"
+    )
+    assert [row[2] for row in counted if row[0] or row[1]] == [1, 1]
+
+
+def test_a_move_has_no_cause_that_cannot_be_told_apart_but_of_two_kinds_of_scheme(two_days: Replay) -> None:
+    """What neither scoring again nor the customer's own acts explain is left of price sensitivity and custom rules."""
+    found = two_days.rows(
+        "select scheme, cause, is_rescored, count(*) from intermediate.int_class_moves "
+        "where from_class is not null and to_class is not null group by all"
+    )
+    assert len({scheme for scheme, *_ in found}) > 8
+    assert not [row for row in found if row[1] == "unexplained"]
+    loose = {scheme for scheme, cause, *_ in found if cause == "other"}
+    assert all(scheme == "price_sensitivity" or scheme.startswith("custom:") for scheme in loose)
+    always = {"rfm", "abc", "value", "lifecycle", "frequency", "power", "loyalty", "behaviour", "channel"}
+    assert all(again for scheme, _, again, _ in found if scheme in always)
+
+
+def _classes(one: Replay, *keys: str) -> dict[str, dict[str, tuple[str, str]]]:
+    """Class and reason by customer and scheme; of everybody where no key is given."""
+    found: dict[str, dict[str, tuple[str, str]]] = {}
+    for key, scheme, name, reason in one.rows(
+        "select customer_key, scheme, class, reason_code from intermediate.int_class_reasons"
+    ):
+        assert name and reason, (key, scheme)
+        if not keys or key in keys:
+            found.setdefault(key, {})[scheme] = (name, reason)
+    assert len({len(schemes) for schemes in found.values()}) == 1
+    return found
+
+
+def test_odd_customers_of_a_small_company_have_a_class_and_a_reason_each(bad: Replay, last: date) -> None:
+    """Three who buy, and beside them returns alone, future orders alone, prices of zero, 80,995 pieces cancelled at once,
+    and a currency without a rate."""
+    one = bad
+    orders, lines, returns = (one.raw_table(feed) for feed in ("orders", "order_lines", "returns"))
+    people = one.rows(
+        "select customer_key, any_value(source_customer_id) from intermediate.int_customer_links "
+        "join intermediate.int_customer_facts using (customer_key) where is_current and purchase_days_n > 1 "
+        "group by customer_key having count(*) = 1 and any_value(source) = 'app' order by 1 limit 7"
+    )
+    own = {
+        name: id_
+        for name, (_, id_) in zip(("returns", "future", "free", "giant", "foreign"), people, strict=False)
+    }
+    key = {name: key for name, (key, _) in zip(own, people, strict=False)}
+    kept = ", ".join(f"'{id_}'" for _, id_ in people)
+    that = "order_id in (select order_id from {} where source_customer_id = '{}')"
+    shift = f"date '{last}' - date '{last - timedelta(days=400)}'"
+    for sql in (
+        f"delete from {orders} where source_customer_id is null or source_customer_id not in ({kept})",
+        f"update {returns} set order_id = null, line_no = null, source_customer_id = '{own['returns']}' "
+        f"where return_id = (select min(return_id) from {returns} where source_customer_id like 'A%' "
+        "and refunded_at is not null and type = 'refund')",
+        f"delete from {orders} where source_customer_id = '{own['returns']}'",
+        f"update {orders} set paid_at = paid_at + to_days(cast({shift} as integer)), "
+        f"ordered_at = ordered_at + to_days(cast({shift} as integer)) where source_customer_id = '{own['future']}'",
+        f"update {lines} set unit_price_paid = 0, list_price = 0, line_discount = 0 where {that.format(orders, own['free'])}",
+        f"update {lines} set qty = 80995 where {that.format(orders, own['giant'])}",
+        f"update {orders} set status = 'cancelled' where source_customer_id = '{own['giant']}'",
+        f"update {orders} set currency = 'USD' where source_customer_id = '{own['foreign']}'",
+    ):
+        one.con.execute(sql)
+    one.build(last)
+    found = _classes(one, *key.values())
+    for name in ("returns", "future", "giant", "foreign"):
+        classes = found[key[name]]
+        assert classes["rfm"] == ("prospects", "never_bought"), name
+        assert (classes["abc"][0], classes["lifecycle"][0]) == ("no_purchase_in_window", "prospect"), name
+    assert one.rows(
+        f"select monetary, m_score from segments.customer_rfm where customer_key = '{key['free']}'"
+    ) == [(0, 1)]
+    assert found[key["free"]]["lifecycle"][0] != "prospect" and found[key["free"]]["abc"][0] == "C"
+    # Three buyers: the fixed cut-offs of policy, and the sufficiency check says so.
+    assert one.rows("select distinct scoring_mode, buyers_n from segments.rfm_breakpoints") == [
+        ("absolute", 3)
+    ]
+    assert one.rows("select distinct scoring_mode from segments.customer_rfm where r_score is not null") == [
+        ("absolute",)
+    ]
+    assert one.rows(
+        "select observed, is_met from segments.data_sufficiency where purpose = 'rfm' and need = 'buyers_in_window'"
+    ) == [(3, False)]
+    _classes(one)
+
+
+def test_a_window_without_any_purchase_leaves_nobody_without_a_class(bad: Replay, last: date) -> None:
+    one = bad
+    for feed, columns in (
+        ("orders", ("ordered_at", "paid_at")),
+        ("returns", ("requested_at", "refunded_at")),
+    ):
+        back = ", ".join(f"{column} = {column} - interval 900 day" for column in columns)
+        one.con.execute(f"update {one.raw_table(feed)} set {back}")
+    one.build(last)
+    everybody = _classes(one).values()
+    assert {classes["rfm"][0] for classes in everybody} == {"lapsed", "prospects"}
+    assert {classes["abc"][0] for classes in everybody} == {"no_purchase_in_window"}
+    assert {classes["lifecycle"][0] for classes in everybody} == {"churned", "prospect"}
+    assert one.rows(
+        "select count(*) from segments.customer_360 where action_zh is null or rfm_class is null"
+    ) == [(0,)]
 
 
 @pytest.mark.soak

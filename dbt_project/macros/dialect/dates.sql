@@ -11,6 +11,19 @@
     cast(from_utc_timestamp({{ utc_timestamp }}, {{ zone }}) as date)
 {%- endmacro %}
 
+{# Hour of the local day, 0 to 23, of the same timestamp. #}
+{% macro local_hour(utc_timestamp, zone) -%}
+    {{ return(adapter.dispatch('local_hour', 'strata')(utc_timestamp, zone)) }}
+{%- endmacro %}
+
+{% macro default__local_hour(utc_timestamp, zone) -%}
+    cast(extract(hour from ({{ utc_timestamp }} at time zone 'UTC') at time zone {{ zone }}) as integer)
+{%- endmacro %}
+
+{% macro spark__local_hour(utc_timestamp, zone) -%}
+    cast(extract(hour from from_utc_timestamp({{ utc_timestamp }}, {{ zone }})) as integer)
+{%- endmacro %}
+
 {# UTC instant, naive, at which a local day begins in a zone. #}
 {% macro utc_of_local_midnight(local_day, zone) -%}
     {{ return(adapter.dispatch('utc_of_local_midnight', 'strata')(local_day, zone)) }}
@@ -30,6 +43,16 @@
         when {{ utc_timestamp }} < {{ days }}.next_midnight then {{ days }}.local_day
         when {{ utc_timestamp }} < {{ days }}.second_midnight then {{ days }}.next_local_day
         else {{ local_date(utc_timestamp, zone) }}
+    end
+{%- endmacro %}
+
+{# The same hour as local_hour(), told by how long it is to local midnight: an hour off on a day on which clocks change. #}
+{% macro looked_up_hour(utc_timestamp, days) -%}
+    case
+        when {{ utc_timestamp }} < {{ days }}.next_midnight
+            then greatest(23 - cast(floor(({{ seconds_between(utc_timestamp, days ~ '.next_midnight') }} - 1) / 3600) as integer), 0)
+        when {{ utc_timestamp }} < {{ days }}.second_midnight
+            then greatest(23 - cast(floor(({{ seconds_between(utc_timestamp, days ~ '.second_midnight') }} - 1) / 3600) as integer), 0)
     end
 {%- endmacro %}
 

@@ -27,6 +27,17 @@
         ('lifecycle_reactivated_recency_days', 'integer'),
         ('tier_high_score_min', 'integer'),
         ('tier_mid_score_min', 'integer'),
+        ('rfm_high_score_min', 'integer'),
+        ('rfm_high_frequency_min_days', 'integer'),
+        ('loyalty_frequency_min', 'integer'),
+        ('loyalty_quarters_min', 'integer'),
+        ('loyalty_recency_factor', 'double'),
+        ('attitude_valid_days', 'integer'),
+        ('nps_detractor_max', 'integer'),
+        ('need_high_score_min', 'integer'),
+        ('behaviour_window_days', 'integer'),
+        ('channel_mixed_share_min', 'decimal(9, 6)'),
+        ('channel_known_share_min', 'decimal(9, 6)'),
     ]) }}
 {%- endmacro %}
 

@@ -5,22 +5,29 @@
 {% macro rescoring_steps() -%}
     {{ return([
         {'cause': 'refund_or_correction', 'factor': 'correction', 'aged': false, 'bought': false, 'returned': false,
-         'bounds': false, 'policy': false},
+         'answered': false, 'bounds': false, 'policy': false},
         {'cause': 'ageing', 'factor': 'ageing', 'aged': true, 'bought': false, 'returned': false,
-         'bounds': false, 'policy': false},
+         'answered': false, 'bounds': false, 'policy': false},
         {'cause': 'own_order', 'factor': 'own_order', 'aged': true, 'bought': true, 'returned': false,
-         'bounds': false, 'policy': false},
+         'answered': false, 'bounds': false, 'policy': false},
         {'cause': 'refund_or_correction', 'factor': 'refund', 'aged': true, 'bought': true, 'returned': true,
-         'bounds': false, 'policy': false},
+         'answered': false, 'bounds': false, 'policy': false},
+        {'cause': 'own_answer', 'factor': 'own_answer', 'aged': true, 'bought': true, 'returned': true,
+         'answered': true, 'bounds': false, 'policy': false},
         {'cause': 'cut_points', 'factor': 'cut_points', 'aged': true, 'bought': true, 'returned': true,
-         'bounds': true, 'policy': false},
+         'answered': true, 'bounds': true, 'policy': false},
         {'cause': 'policy_change', 'factor': 'policy', 'aged': true, 'bought': true, 'returned': true,
-         'bounds': true, 'policy': true},
+         'answered': true, 'bounds': true, 'policy': true},
     ]) }}
 {%- endmacro %}
 
-{# Schemes that are computed anew; of any other the cause is told from what happened to the customer. #}
-{% macro rescored_schemes() -%} {{ return(['rfm', 'abc', 'value', 'lifecycle', 'frequency', 'power']) }} {%- endmacro %}
+{#
+  Schemes that are computed anew: of need the moves of buyers, of household those between the two kinds of family. Of any
+  other the cause is told from what happened to the customer.
+#}
+{% macro rescored_schemes() -%}
+    {{ return(['rfm', 'abc', 'value', 'lifecycle', 'frequency', 'power', 'loyalty', 'behaviour', 'need', 'household', 'channel']) }}
+{%- endmacro %}
 
 {# Bounds that all customers share, by which classes are cut: (name, group). A group is drawn by thresholds of its own. #}
 {% macro class_cut_points() -%}

@@ -1,7 +1,30 @@
 -- People with at least one source id. Attributes survive from the latest row of any of their ids that states them.
 {% set attributes = ['gender', 'occupation', 'income_band', 'education', 'household_size', 'has_children', 'province',
                      'city', 'language', 'registered_date'] %}
-with links as (
+{% set fields = {
+    'age': 'profiles.plausible_age is not null',
+    'gender': 'profiles.gender is not null',
+    'phone': 'contacts.phone_token is not null',
+    'email': 'contacts.email_token is not null',
+    'address': 'contacts.address_token is not null',
+    'name': 'contacts.name_token is not null',
+    'province': 'profiles.province is not null',
+    'city': 'profiles.city is not null',
+    'occupation': 'profiles.occupation is not null',
+    'education': 'profiles.education is not null',
+    'income': 'profiles.income_stated_on is not null',
+    'household': 'profiles.household_size is not null',
+    'language': 'profiles.language is not null',
+} %}
+with policy as (
+    select * from {{ ref('int_run_policy') }}
+),
+
+required as (
+    {{ required_fields('b2c', fields) }}
+),
+
+links as (
     select * from {{ ref('int_customer_links') }}
     where is_current
 ),
@@ -103,8 +126,11 @@ select
     contacts.phone_token is not null as has_phone,
     contacts.email_token is not null as has_email,
     coalesce(contacts.contact_status, 'none') as contact_status,
+    cast({{ filled_fields(fields, 'required') }} as integer) as profile_filled_n,
+    cast(required.required_n as integer) as profile_required_n,
     policy.as_of_date
 from people
-cross join {{ ref('int_run_policy') }} as policy
+cross join policy
+cross join required
 left join profiles using (customer_key)
 left join {{ ref('int_customer_contacts') }} as contacts using (customer_key)

@@ -54,6 +54,7 @@ stepped as (
         {{ 'today' if step.aged else 'before' }}.as_of_date,
         {{ 'today' if step.bought else 'before' }}.as_of_date as bought_before,
         {{ 'today' if step.returned else 'before' }}.as_of_date as returned_before,
+        {{ 'today' if step.answered else 'before' }}.as_of_date as answered_before,
         {%- for key, type in scoring_thresholds() %}
         {{ 'today.' ~ key if step.policy else 'coalesce(before.' ~ key ~ ', today.' ~ key ~ ')' }} as {{ key }},
         {%- endfor %}
@@ -114,7 +115,8 @@ returned as (
 {{ customer_sums('days', 'returned', step='step') }},
 
 facts as (
-    select moved.customer_key, policy.step, {{ customer_facts_columns() }}
+    select
+        moved.customer_key, policy.step, coalesce(bought.quarters_365, 0) as quarters_365, {{ customer_facts_columns() }}
     from moved
     cross join policy
     left join bought on moved.customer_key = bought.customer_key and policy.step = bought.step
@@ -165,6 +167,108 @@ tiered as (
     inner join policy using (step)
 ),
 
+-- The last recommendation by then, of two at one instant the worse, as int_customer_attitudes takes it.
+recommended as (
+    select
+        policy.step,
+        answers.customer_key,
+        answers.score <= policy.nps_detractor_max as is_detractor,
+        row_number() over (
+            partition by policy.step, answers.customer_key
+            order by answers.answered_at desc nulls last, answers.answered_date desc, answers.score
+        ) as place
+    from {{ ref('fct_survey_responses') }} as answers
+    inner join policy on answers.answered_date < policy.answered_before
+        and answers.answered_date >= {{ date_minus('policy.as_of_date', 'policy.attitude_valid_days') }}
+    semi join moved on answers.customer_key = moved.customer_key
+    where answers.is_latest and answers.question_type = 'nps'
+),
+
+measured as (
+    select staged.*, coalesce(recommended.is_detractor, false) as is_detractor
+    from staged
+    left join recommended
+        on staged.customer_key = recommended.customer_key and staged.step = recommended.step and recommended.place = 1
+),
+
+judged as (
+    select measured.*, {{ repeat_reason('measured') }} as repeat_reason
+    from measured
+    inner join policy using (step)
+),
+
+-- Who has not bought yet has what events and answers tell, which is not scored again.
+strangers as (
+    select customer_key, from_class from moves
+    where scheme = 'need' and from_class in ('potential', 'unclassified')
+),
+
+needed as (
+    select
+        scored.customer_key,
+        scored.step,
+        case
+            when scored.is_buyer
+                then {{ need_of_high_scores(high_scores_n('scored.frequency_score', 'scored.monetary_score')) }}
+            when scored.purchase_days_n > 0 then 'lapsed'
+            else strangers.from_class
+        end as class
+    from scored
+    inner join policy using (step)
+    semi join (
+        select customer_key from moves
+        where scheme = 'need' and to_class in ('core', 'regular', 'basic', 'lapsed')
+    ) as buyers on scored.customer_key = buyers.customer_key
+    left join strangers on scored.customer_key = strangers.customer_key
+),
+
+families as (
+    select
+        scored.customer_key,
+        scored.step,
+        case
+            when ranked.class = 'A'
+                or scored.is_buyer and scored.frequency_rfm >= policy.rfm_high_frequency_min_days
+                and least(scored.recency_score, scored.frequency_score, scored.monetary_score) >= policy.rfm_high_score_min
+                then 'high_value_family'
+            else 'family'
+        end as class
+    from scored
+    inner join policy using (step)
+    inner join ranked on scored.customer_key = ranked.customer_key and scored.step = ranked.step
+    semi join (
+        select customer_key from moves
+        where scheme = 'household' and from_class in ('family', 'high_value_family')
+            and to_class in ('family', 'high_value_family')
+    ) as stayed on scored.customer_key = stayed.customer_key
+),
+
+sides as (
+    select
+        policy.step,
+        own_orders.customer_key,
+        count(*) as orders_n,
+        count(*) filter (where channels.mode = 'online' and not channels.is_direct_sales) as online_n,
+        count(*) filter (where channels.mode = 'offline' or channels.is_direct_sales) as offline_n
+    from own_orders
+    inner join policy on own_orders.paid_date < policy.bought_before
+        and own_orders.paid_date >= {{ date_minus('policy.as_of_date', 'policy.behaviour_window_days') }}
+    left join {{ ref('dim_channels') }} as channels using (channel_id)
+    where own_orders.is_valid and own_orders.makes_purchase_day
+    group by policy.step, own_orders.customer_key
+),
+
+sided as (
+    select
+        facts.customer_key,
+        facts.step,
+        {{ channel_class('coalesce(sides.orders_n, 0)', 'coalesce(sides.online_n, 0)', 'coalesce(sides.offline_n, 0)') }}
+            as class
+    from facts
+    inner join policy using (step)
+    left join sides on facts.customer_key = sides.customer_key and facts.step = sides.step
+),
+
 rescored as (
     select scored.customer_key, scored.step, 'rfm' as scheme, {{ rfm_segment('scored', 'cells') }} as class
     from scored
@@ -179,6 +283,16 @@ rescored as (
     select customer_key, step, 'frequency' as scheme, frequency_class as class from tiered
     union all
     select customer_key, step, 'power' as scheme, spend_tier as class from tiered
+    union all
+    select customer_key, step, 'loyalty' as scheme, {{ loyalty_class('judged') }} as class from judged
+    union all
+    select customer_key, step, 'behaviour' as scheme, {{ behaviour_class('judged') }} as class from judged
+    union all
+    select customer_key, step, 'need' as scheme, class from needed
+    union all
+    select customer_key, step, 'household' as scheme, class from families
+    union all
+    select customer_key, step, 'channel' as scheme, class from sided
 ),
 
 by_step as (
@@ -207,6 +321,24 @@ relinked as (
 
 active as ({{ customers_active_since('before') }}),
 
+-- Who looked for something or put it into a cart since, or whose profile was delivered anew.
+acted as (
+    select signals.customer_key
+    from {{ ref('int_customer_signals') }} as signals
+    inner join before
+        on greatest(signals.need_cart_date, signals.need_lead_date, signals.need_view_date, signals.checkout_date,
+            signals.open_cart_date, signals.open_view_date) >= before.as_of_date
+),
+
+stated as (
+    select distinct links.customer_key
+    from {{ ref('stg_customers__customers') }} as records
+    inner join before on records.dt >= before.as_of_date
+    inner join {{ ref('int_customer_links') }} as links
+        on records.source = links.source and records.source_customer_id = links.source_customer_id and links.is_current
+    where records.is_in_force
+),
+
 schemes_before as (
     select distinct scheme from open_rows
 ),
@@ -230,7 +362,11 @@ caused as (
                     when active.has_complained then 'complaint'
                     when before.rules <> bounds.rules or before.policy_version <> bounds.policy_version
                         then 'policy_change'
-                    else 'other'
+                    when stated.customer_key is not null then 'profile_update'
+                    when acted.customer_key is not null then 'own_activity'
+                    -- These are cut by what all customers share too.
+                    when moves.scheme = 'price_sensitivity' or moves.scheme like 'custom:%' then 'other'
+                    else 'ageing'
                 end
             when by_step.class_{{ steps | length }} is distinct from moves.to_class then 'unexplained'
             {%- for step in steps[1:] | reverse %}
@@ -258,6 +394,8 @@ caused as (
         and moves.from_class is not null and moves.to_class is not null
     left join relinked on moves.customer_key = relinked.customer_key
     left join active on moves.customer_key = active.customer_key
+    left join acted on moves.customer_key = acted.customer_key
+    left join stated on moves.customer_key = stated.customer_key
     left join schemes_before on moves.scheme = schemes_before.scheme
 )
 

@@ -1,13 +1,14 @@
 {{ config(materialized='table') }}
--- What a customer bought of a category, net of what came back booked in the same window.
+-- What a customer bought of a category, net of what came back booked in the same window. Products without a category
+-- are the category ''. Amounts are as charged.
 with policy as (
     select * from {{ ref('int_run_policy') }}
 ),
 
 bought as (
     select
-        days.customer_key,
-        days.category,
+        purchases.customer_key,
+        purchases.category,
         sum(amount) filter (where day >= policy.behaviour_window_start) as amount,
         sum(qty) filter (where day >= policy.behaviour_window_start) as qty,
         sum(known_amount) filter (where day >= policy.behaviour_window_start) as known_amount,
@@ -15,10 +16,10 @@ bought as (
         sum(promo_list_amount) filter (where day >= policy.behaviour_window_start) as promo_list_amount,
         sum(promo_paid_amount) filter (where day >= policy.behaviour_window_start) as promo_paid_amount,
         sum(amount) filter (where day >= policy.affinity_window_start) as recent_amount,
-        count(*) filter (where day >= policy.affinity_window_start) as recent_days
-    from {{ ref('int_category_days') }} as days
+        count(distinct case when day >= policy.affinity_window_start then day end) as recent_days
+    from {{ ref('int_customer_purchases') }} as purchases
     cross join policy
-    group by days.customer_key, days.category
+    group by purchases.customer_key, purchases.category
 ),
 
 -- Refunds of orders that came back whole are left out with the orders themselves.

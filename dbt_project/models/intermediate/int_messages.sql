@@ -19,9 +19,11 @@ select
     ranked.channel,
     ranked.campaign_id is not null as is_marketing,
     ranked.sent_date,
+    ranked.delivered_at is not null as is_delivered,
     ranked.opened_at is not null as is_opened,
     ranked.clicked_at is not null as is_clicked,
-    ranked.unsubscribed_at is not null as is_unsubscribed
+    ranked.unsubscribed_at is not null as is_unsubscribed,
+    ranked.reacted_hour
 from ranked
 inner join {{ ref('int_customer_links') }} as links
     on ranked.source = links.source and ranked.source_customer_id = links.source_customer_id and links.is_current

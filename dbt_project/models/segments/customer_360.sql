@@ -82,23 +82,58 @@ complaints as (
     group by customer_key
 ),
 
--- Channels by which the person may be addressed, the one that she answers best first.
+-- What hurts: the topic of the last complaint, of several of one day the first by name.
+pains as (
+    select tickets.customer_key, tickets.topic,
+        row_number() over (partition by tickets.customer_key order by tickets.created_date desc, tickets.topic) as nth
+    from {{ ref('fct_tickets') }} as tickets
+    inner join policy on tickets.created_date >= {{ date_minus('policy.as_of_date', 'policy.pain_valid_days') }}
+    where tickets.ticket_type = 'complaint' and tickets.customer_key is not null and tickets.topic is not null
+),
+
+delivered as (
+    select
+        customer_key,
+        channel,
+        count(*) as delivered_n,
+        count(*) filter (where is_opened or is_clicked) as reactions_n
+    from {{ ref('int_messages') }}
+    where is_delivered or is_opened or is_clicked
+    group by customer_key, channel
+),
+
+-- S3-23: of the channels by which the person may be addressed the one that she answers best, her own rate shrunk towards
+-- that of all. No feed states a wish. A channel that nobody answers is not preferred.
 reactions as (
     select
-        messages.customer_key,
-        messages.channel,
+        delivered.customer_key,
+        delivered.channel,
         row_number() over (
-            partition by messages.customer_key
-            order by count(*) filter (where messages.is_clicked) desc, count(*) filter (where messages.is_opened) desc,
-                messages.channel
+            partition by delivered.customer_key
+            order by
+                (delivered.reactions_n + policy.channel_shrink_weight * everybody.rate)
+                    / (delivered.delivered_n + policy.channel_shrink_weight) desc,
+                delivered.channel
         ) as nth
-    from {{ ref('int_messages') }} as messages
+    from delivered
+    cross join policy
+    cross join (select {{ rate('sum(reactions_n)', 'sum(delivered_n)') }} as rate from delivered) as everybody
     inner join {{ ref('int_customer_consents') }} as consents using (customer_key)
-    where (messages.is_opened or messages.is_clicked)
-        and case messages.channel
+    where delivered.reactions_n > 0 and delivered.delivered_n >= policy.channel_delivered_min
+        and case delivered.channel
             {%- for channel in channels %} when '{{ channel }}' then consents.consent_{{ channel }}{% endfor %}
         end
-    group by messages.customer_key, messages.channel
+),
+
+-- The hour in which messages are opened; of equally frequent ones the earlier.
+reaction_hours as (
+    select customer_key, min_by(reacted_hour, (-n, reacted_hour)) as reacted_hour
+    from (
+        select customer_key, reacted_hour, count(*) as n from {{ ref('int_messages') }}
+        where reacted_hour is not null
+        group by customer_key, reacted_hour
+    ) as counted
+    group by customer_key
 ),
 
 messaged as (
@@ -134,6 +169,21 @@ joined as (
         facts.revenue_abc,
         facts.profit_abc,
         loyalty.attitude_class,
+        case when said.stated_reason <> 'unknown' then said.stated_reason end as intent_reason,
+        pains.topic as pain_topic,
+        case when facts.orders_rfm > 0 then round({{ rate('facts.monetary_rfm', 'facts.orders_rfm') }}, 2) end
+            as basket_revenue,
+        habits.lines_per_order,
+        habits.weekday,
+        habits.ordered_hour,
+        habits.life_scenes,
+        loyalty.main_category,
+        brands.main_category_share,
+        loyalty.top_brand,
+        loyalty.top_brand_share,
+        reaction_hours.reacted_hour,
+        people.profile_filled_n,
+        people.profile_required_n,
         clv.clv_12m,
         affinity.top_category,
         affinity.next_category,
@@ -175,6 +225,12 @@ joined as (
     inner join {{ ref('customer_loyalty') }} as loyalty using (customer_key)
     inner join {{ ref('customer_clv') }} as clv using (customer_key)
     inner join {{ ref('customer_affinity') }} as affinity using (customer_key)
+    inner join {{ ref('customer_willingness') }} as said using (customer_key)
+    inner join {{ ref('dim_customers') }} as people using (customer_key)
+    left join {{ ref('int_customer_habits') }} as habits using (customer_key)
+    left join {{ ref('int_customer_brands') }} as brands using (customer_key)
+    left join pains on facts.customer_key = pains.customer_key and pains.nth = 1
+    left join reaction_hours on facts.customer_key = reaction_hours.customer_key
     left join custom using (customer_key)
     left join conflicts using (customer_key)
     left join complaints using (customer_key)
@@ -201,6 +257,8 @@ select
     actions.action_en,
     actions.channel_hint,
     joined.service_level,
+    joined.intent_reason as need_intent_reason,
+    joined.pain_topic as need_pain_topic,
     joined.recency_days as behaviour_recency_days,
     cast(joined.purchase_days_n as integer) as behaviour_purchase_days,
     cast(joined.frequency_abc as integer) as behaviour_purchase_days_365,
@@ -209,7 +267,17 @@ select
     joined.expected_gap as behaviour_expected_gap,
     joined.churn_days as behaviour_churn_days,
     joined.clv_12m as behaviour_clv_12m,
+    cast(joined.basket_revenue as decimal(18, 4)) as behaviour_basket_revenue,
+    joined.lines_per_order as behaviour_basket_lines,
+    joined.weekday as behaviour_weekday,
+    joined.ordered_hour as behaviour_hour,
+    joined.life_scenes,
     joined.attitude_class as preference_attitude,
+    joined.main_category as preference_main_category,
+    joined.main_category_share as preference_main_category_share,
+    joined.top_brand as preference_brand,
+    joined.top_brand_share as preference_brand_share,
+    joined.reacted_hour as preference_contact_hour,
     joined.top_category as preference_top_category,
     joined.next_category as preference_next_category,
     cast(joined.open_complaints_n as integer) as open_complaints_n,
@@ -228,6 +296,9 @@ select
     {{ date_plus('joined.cared_since', 'joined.care_interval_days') }} as care_due_date,
     greatest({{ days_between(date_plus('joined.cared_since', 'joined.care_interval_days'), 'joined.as_of_date') }}, 0)
         as care_overdue_days,
+    joined.profile_filled_n,
+    joined.profile_required_n,
+    {{ rate('joined.profile_filled_n', 'joined.profile_required_n') }} as profile_completeness,
     joined.policy_version
 from joined
 left join actions using (place)

@@ -36,14 +36,7 @@ shared as (
 select
     shared.customer_key,
     shared.as_of_date,
-    case
-        when shared.orders_n = 0 then 'no_purchase_in_window'
-        when shared.online_share is null or shared.known_share < policy.channel_known_share_min then 'unknown'
-        when least(shared.online_orders_n, shared.offline_orders_n)
-            >= policy.channel_mixed_share_min * (shared.online_orders_n + shared.offline_orders_n) then 'mixed'
-        when shared.online_orders_n > shared.offline_orders_n then 'online'
-        else 'offline'
-    end as channel_class,
+    {{ channel_class('shared.orders_n', 'shared.online_orders_n', 'shared.offline_orders_n') }} as channel_class,
     cast(shared.orders_n as integer) as orders_n,
     cast(shared.online_orders_n as integer) as online_orders_n,
     cast(shared.offline_orders_n as integer) as offline_orders_n,

@@ -1,10 +1,10 @@
 -- M-06: loyalty as guide 002 sorts it, purchase behaviour, and Dick and Basu's grid of attitude by behaviour. Who has
--- never answered has an unknown attitude, never a bad one.
+-- never answered has an unknown attitude, never a bad one. Loyalty to a brand (S2-11) is that of the main category.
 with policy as (
     select * from {{ ref('int_run_policy') }}
 ),
 
-judged as (
+measured as (
     select
         lifecycle.*,
         facts.quarters_365,
@@ -14,15 +14,6 @@ judged as (
         attitudes.latest_nps,
         attitudes.nps_answered_on,
         attitudes.is_csat_top_box,
-        case
-            when lifecycle.purchase_days_n = 0 then 'never_bought'
-            when lifecycle.stage = 'churned' then 'churned'
-            when lifecycle.stage = 'declining' then 'declining'
-            when lifecycle.f365 < policy.loyalty_frequency_min then 'too_few_purchases'
-            when facts.quarters_365 < policy.loyalty_quarters_min then 'one_quarter'
-            when lifecycle.recency_days > policy.loyalty_recency_factor * lifecycle.expected_gap then 'overdue'
-            else 'repeats'
-        end as repeat_reason,
         coalesce(attitudes.latest_nps <= policy.nps_detractor_max, false) as is_detractor,
         case
             when attitudes.customer_key is null then null
@@ -33,22 +24,40 @@ judged as (
     inner join {{ ref('int_customer_facts') }} as facts using (customer_key)
     left join {{ ref('int_customer_attitudes') }} as attitudes using (customer_key)
     cross join policy
+),
+
+judged as (
+    select measured.*, {{ repeat_reason('measured') }} as repeat_reason
+    from measured
+    cross join policy
+),
+
+branded as (
+    select
+        judged.customer_key,
+        brands.main_category,
+        brands.main_category_days,
+        brands.top_brand,
+        brands.top_brand_share,
+        case
+            when judged.purchase_days_n = 0 then 'never_bought'
+            when brands.customer_key is null and judged.f365 = 0 then 'no_purchase_in_window'
+            when brands.customer_key is null then 'category_unknown'
+            when brands.top_brand is null then 'brand_unknown'
+            when brands.main_category_days < policy.brand_purchase_days_min then 'too_few_purchases'
+            when brands.top_brand_share >= policy.brand_share_min then 'one_brand'
+            else 'several_brands'
+        end as brand_loyalty_reason
+    from judged
+    cross join policy
+    left join {{ ref('int_customer_brands') }} as brands using (customer_key)
 )
 
 select
     judged.customer_key,
     judged.as_of_date,
-    case
-        when judged.stage = 'churned' then 'churned'
-        when judged.repeat_reason = 'repeats' and not judged.is_detractor then 'loyal'
-        else 'potential'
-    end as loyalty_class,
-    case
-        when judged.purchase_days_n = 0 then 'potential'
-        when judged.stage = 'churned' then 'lapsed'
-        when judged.repeat_reason = 'repeats' and not judged.is_detractor then 'loyal'
-        else 'unstable'
-    end as behaviour_class,
+    {{ loyalty_class('judged') }} as loyalty_class,
+    {{ behaviour_class('judged') }} as behaviour_class,
     case
         when judged.has_high_attitude is null then 'attitude_unknown'
         when judged.has_high_attitude and judged.repeat_reason = 'repeats' then 'true'
@@ -72,6 +81,19 @@ select
     judged.latest_nps,
     judged.nps_answered_on,
     round({{ rate('prices.category_amount', 'prices.category_mean_amount') }}, 8) as price_premium_index,
+    case branded.brand_loyalty_reason
+        when 'one_brand' then 'loyal'
+        when 'several_brands' then 'switching'
+        when 'never_bought' then 'no_purchase_in_window'
+        when 'no_purchase_in_window' then 'no_purchase_in_window'
+        else 'unknown'
+    end as brand_loyalty_class,
+    branded.brand_loyalty_reason,
+    branded.main_category,
+    branded.main_category_days,
+    branded.top_brand,
+    branded.top_brand_share,
     judged.policy_version
 from judged
+inner join branded using (customer_key)
 left join {{ ref('int_customer_prices') }} as prices using (customer_key)

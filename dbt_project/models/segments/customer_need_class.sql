@@ -14,8 +14,7 @@ found as (
         rfm.f_score,
         rfm.m_score,
         rfm.no_purchase_reason,
-        case when rfm.f_score >= policy.need_high_score_min then 1 else 0 end
-            + case when rfm.m_score >= policy.need_high_score_min then 1 else 0 end as high_n,
+        {{ high_scores_n('rfm.f_score', 'rfm.m_score') }} as high_n,
         signals.need_cart_date,
         signals.need_lead_date,
         case when signals.need_views_n >= policy.need_view_min then signals.need_view_date end as need_view_date,
@@ -54,13 +53,10 @@ reasoned as (
 select
     customer_key,
     as_of_date,
-    case reason_code
-        when 'both_high' then 'core'
-        when 'one_high' then 'regular'
-        when 'none_high' then 'basic'
-        when 'lapsed' then 'lapsed'
-        when 'no_signal' then 'unclassified'
-        when 'not_collected' then 'unclassified'
+    case
+        when f_score is not null then {{ need_of_high_scores('high_n') }}
+        when reason_code = 'lapsed' then 'lapsed'
+        when reason_code in ('no_signal', 'not_collected') then 'unclassified'
         else 'potential'
     end as need_class,
     reason_code,

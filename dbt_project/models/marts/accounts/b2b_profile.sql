@@ -1,6 +1,19 @@
 -- S0-01. A business customer on one row: industry, size, who of the deciders is known, what hurts, worth, and who minds it.
+{% set fields = {
+    'industry': "accounts.industry <> 'unknown'",
+    'size': "accounts.size_band <> 'unknown'",
+    'region': 'accounts.region is not null',
+    'since': 'accounts.since_date is not null',
+    'owner': 'accounts.owner_employee_id is not null',
+    'deciders': 'coalesce(roles.has_purchasing or roles.has_technical or roles.has_management, false)',
+    'pain_point': 'pained.main_pain_point is not null',
+} %}
 with policy as (
     select *, {{ date_minus('as_of_date', 'account_window_days') }} as window_start from {{ ref('int_run_policy') }}
+),
+
+required as (
+    {{ required_fields('b2b', fields) }}
 ),
 
 roles as (
@@ -55,6 +68,19 @@ pained as (
         max(case when place = 1 then pain_point end) as main_pain_point
     from ordered
     group by account_key
+),
+
+cared as (
+    select accounts.account_key, max(contacts.contacted_date) as last_care_date
+    from {{ ref('stg_leads__contact_log') }} as contacts
+    inner join policy on contacts.contacted_date < policy.as_of_date
+    inner join {{ ref('dim_accounts') }} as accounts
+        on contacts.source = accounts.source and contacts.account_id = accounts.source_account_id
+    group by accounts.account_key
+),
+
+care_log as (
+    select count(*) > 0 as is_kept from {{ ref('stg_leads__contact_log') }} where account_id is not null
 ),
 
 -- An order names the account by its number. Where two sources give out the same one, only that of the order's own counts.
@@ -149,8 +175,29 @@ select
         else 'profit_unknown'
     end as value_reason,
     accounts.owner_employee_id as owner,
+    cared.last_care_date,
+    case
+        when tiered.value_tier = 'high' then policy.care_high_days
+        when tiered.value_tier = 'mid' then policy.care_mid_days
+    end as care_interval_days,
+    -- S3-25: due from the last care, or from the day on which the account began; not told where no log is kept.
+    case
+        when care_log.is_kept then {{ date_plus('coalesce(cared.last_care_date, accounts.since_date)', 'care_interval_days') }}
+    end as care_due_date,
+    greatest({{ days_between('care_due_date', 'accounts.as_of_date') }}, 0) as care_overdue_days,
+    case
+        when tiered.value_tier = 'high' and accounts.owner_employee_id is null then 'no_owner'
+        when care_due_date < accounts.as_of_date then 'overdue'
+    end as care_exception,
+    cast({{ filled_fields(fields, 'required') }} as integer) as profile_filled_n,
+    cast(required.required_n as integer) as profile_required_n,
+    {{ rate('profile_filled_n', 'profile_required_n') }} as profile_completeness,
     accounts.policy_version
 from {{ ref('dim_accounts') }} as accounts
+cross join policy
+cross join required
+cross join care_log
+left join cared on accounts.account_key = cared.account_key
 left join roles on accounts.account_key = roles.account_key
 left join pained on accounts.account_key = pained.account_key
 left join tiered on accounts.account_key = tiered.account_key

@@ -41,6 +41,7 @@ renamed as (
         source.updated_at,
         {{ looked_up_date('source.ordered_at', 'deliveries.zone', 'ordered_days') }} as ordered_date,
         {{ looked_up_date('source.paid_at', 'deliveries.zone', 'paid_days') }} as paid_date,
+        {{ looked_up_hour('source.ordered_at', 'ordered_days') }} as ordered_hour,
 
         -- delivery
         deliveries.dt,

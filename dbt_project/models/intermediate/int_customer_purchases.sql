@@ -1,7 +1,7 @@
 {{ config(materialized='incremental', incremental_strategy='replace_touched', unique_key=['customer_key'],
           meta={'touched': 'int_customers_touched'}) }}
--- The one pass over order lines of the behaviour classes: what a customer bought of a category on a day of their windows.
--- Products without a category are the category ''. Amounts are as charged.
+-- The one pass over order lines of the behaviour classes: what a customer bought of a category and brand on a day.
+-- Products without a category or brand are of ''. Amounts are as charged.
 with orders as (
     select orders.* from {{ ref('int_customer_orders') }} as orders
     {{ only_touched(ref('int_customers_touched'), 'orders', ['customer_key']) }}
@@ -10,6 +10,7 @@ with orders as (
 select
     orders.customer_key,
     coalesce(products.category_l1, '') as category,
+    coalesce(products.brand, '') as brand,
     orders.paid_date as day,
     sum(lines.line_amount) as amount,
     sum(lines.qty) as qty,
@@ -30,4 +31,4 @@ from {{ ref('int_order_lines') }} as lines
 inner join orders on lines.source = orders.source and lines.order_id = orders.order_id
 inner join {{ ref('int_products') }} as products on lines.product_id = products.product_id
 where lines.is_current and lines.kind = 'sale' and not lines.is_gift and products.is_merchandise
-group by orders.customer_key, coalesce(products.category_l1, ''), orders.paid_date
+group by orders.customer_key, coalesce(products.category_l1, ''), coalesce(products.brand, ''), orders.paid_date
