@@ -61,11 +61,11 @@ def errors_in_one_line(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except (StrataError, OSError) as error:
-            told, code = (
-                (str(error), error.exit_code)
-                if isinstance(error, StrataError)
-                else (f"{error.strerror or error}: {error.filename or 'no file named'}", 1)
-            )
+            told, code = str(error), 1
+            if isinstance(error, StrataError):
+                code = error.exit_code
+            elif error.filename:
+                told = f"{error.strerror}: {error.filename}"
             if kwargs.get("as_json"):
                 answer_error("stopped" if code == 2 else "error", code, told)
             click.echo(f"strata: {told}", err=True)

@@ -147,7 +147,10 @@ def load_manifest(settings: Settings, release: str) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except ValueError as error:
-        raise StrataError(f"{path} is damaged (its manifest is no JSON): publish {release} again") from error
+        raise StrataError(
+            f"{path} is damaged (the manifest is no JSON): remove that folder; is it the current release, `strata "
+            "releases rollback ID --by WHO` first"
+        ) from error
 
 
 def list_releases(settings: Settings) -> list[str]:

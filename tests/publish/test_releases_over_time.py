@@ -192,16 +192,22 @@ def test_a_release_under_another_ones_name_is_no_release(home: Home) -> None:  #
     assert json.loads(home.settings.pointer.read_text())["release"] == name
 
 
-def test_from_a_release_that_is_lost_one_can_go_back(home: Home) -> None:  # noqa: F811
+@pytest.mark.parametrize("how", ["lost", "damaged"])
+def test_from_a_release_that_is_lost_or_damaged_one_can_go_back(home: Home, how: str) -> None:  # noqa: F811
     names = _published(home, 2)
-    remove(home.settings.releases / names[1])
+    manifest = home.settings.releases / names[1] / "manifest.json"
+    if how == "lost":
+        remove(manifest.parent)
+    else:
+        manifest.chmod(0o644)
+        manifest.write_text("{")
     home.build()
-    with pytest.raises(
-        StrataError, match=f"{names[1]}, which CURRENT.json names, is not there; .*rollback ID"
-    ):
+    said = {"lost": "which CURRENT.json names, is not there; .*rollback ID", "damaged": "is damaged"}[how]
+    with pytest.raises(StrataError, match=f"{names[1]}.* {said}"):
         home.publish(run="next")
     assert rollback(home.settings, names[0], "op").before == names[1]
-    assert home.publish(run="next").release == f"{AS_OF}-r2"
+    if how == "lost":
+        assert home.publish(run="next").release == f"{AS_OF}-r2"
 
 
 def test_a_pointer_that_cannot_be_read_says_what_to_write(home: Home) -> None:  # noqa: F811

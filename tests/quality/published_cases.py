@@ -113,6 +113,9 @@ FIGURES = {
     ],
     "marts.nps": [{"survey_id": "s", "nps": 100.0, "lo": -100.0, "hi": 100.0}],
     "marts.csat": [{"survey_id": "s", "top2_share": 1.0, "response_rate": 0.0}],
+    "marts.retention_cohort": [
+        {"cohort_month": date(2024, 1, 1), "customers": 10, "buyers": 10, "active": 10}
+    ],
     "segments.pareto_check": [{"customer_share": 0.5, "positive_profit_share": 0.5}] * 2,
 }
 SUMMARY = FIGURES["audiences.segment_summary"]
