@@ -23,6 +23,7 @@ from pipeline.clv.histories import histories
 from pipeline.ingest.files import write_parquet
 from pipeline.quality.policy import thresholds
 from pipeline.settings import Settings
+from pipeline.transform.context import policy_presets
 
 if TYPE_CHECKING:
     from pipeline.clv.backtest import Backtest
@@ -60,9 +61,15 @@ semi join intermediate.int_customer_facts using (customer_key)
 """
 
 
+def policy_of(settings: Settings, as_of: date) -> dict[str, float]:
+    """The thresholds in force, with those of the home's trade in their place, as a build has them."""
+    own = policy_presets().get(settings.policy_preset or "", [])
+    return thresholds(as_of) | {row["key"]: float(row["value"]) for row in own}
+
+
 def evaluate(settings: Settings, as_of: date) -> Path | None:
     """Measure and write; None where nothing is due or nobody has bought. Reads the warehouse of a build for `as_of`."""
-    policy = thresholds(as_of)
+    policy = policy_of(settings, as_of)
     if not is_due(settings, as_of, policy):
         return None
     with _customer_days(settings) as (con, basis):
@@ -91,7 +98,7 @@ def forecast(settings: Settings, as_of: date) -> Path | None:
     from pipeline.clv.purchases import PurchaseModel
     from pipeline.clv.spend import SpendModel
 
-    policy = thresholds(as_of)
+    policy = policy_of(settings, as_of)
     given = {row["method"]: row["predicted"] for row in rows if row["subject"] == "parameter"}
     purchases = PurchaseModel(*(given[name] for name in ("r", "alpha", "a", "b")), KIND)
     models = Models(purchases, SpendModel(*(given[name] for name in ("p", "q", "v"))), {}, None)

@@ -28,6 +28,12 @@ def _touch(home: Settings, *days: str) -> None:
         (evaluated.folder(home) / f"{day}.parquet").write_bytes(b"")
 
 
+@pytest.mark.parametrize(("preset", "purchases"), [(None, 4), ("durables_b2b", 2)])
+def test_the_limits_that_are_tested_are_those_of_the_homes_trade(preset: str | None, purchases: int) -> None:
+    home = cast(Settings, SimpleNamespace(policy_preset=preset))
+    assert evaluation.policy_of(home, D)["lifecycle_mature_frequency_min"] == purchases
+
+
 def test_a_build_reads_the_evaluations_of_earlier_days_alone(home: Settings) -> None:
     _touch(home, "2025-12-31", "2026-01-01", "2026-01-02", "2025-11-30")
     assert [p.stem for p in evaluated.known_before(home, D)] == ["2025-11-30", "2025-12-31"]

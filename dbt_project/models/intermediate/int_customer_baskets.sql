@@ -25,7 +25,7 @@ candidates as (
     from {{ ref('int_customer_facts') }} as facts
     inner join {{ ref('dim_customers') }} as customers using (customer_key)
     cross join policy
-    where facts.frequency_rfm > 0
+    where facts.last_purchase_date >= policy.window_start
         and (
             customers.household_size is null
             or customers.household_size = 1 and customers.plausible_age between policy.adult_age and policy.young_age_max
@@ -37,7 +37,7 @@ baskets as (
     from {{ ref('fct_orders') }} as orders
     cross join policy
     semi join candidates on orders.customer_key = candidates.customer_key
-    where orders.is_valid and orders.paid_date >= policy.window_start
+    where orders.is_valid and not orders.is_fully_returned and orders.paid_date >= policy.window_start
 ),
 
 told as (

@@ -1,5 +1,6 @@
 -- S3-02: what the people of a segment are like, field by field with the three commonest values, how many say so and how many
--- are known. Of RFM segments and of custom segments; a value of few people, and a segment of few, is left out.
+-- are known. Of RFM segments and of custom segments; a value of few people is left out, and so is a segment of few, with
+-- those from which its size would follow.
 with policy as (
     select * from {{ ref('int_run_policy') }}
 ),
@@ -18,7 +19,19 @@ names as (
     from {{ ref('int_segment_labels') }}
 ),
 
-{{ segment_profile('members') }}
+{{ segment_profile('members') }},
+
+masks as (
+    select
+        figures.segment,
+        {{ is_suppressed_cell('figures.customers', 'policy.k_anon_min', 'policy.as_of_date', 'figures.segment') }}
+            as is_suppressed
+    from figures
+    cross join policy
+    where figures.segment like 'rfm|%'
+    union all
+    select 'custom:' || segment || '|' || class as segment, is_suppressed from {{ ref('custom_segment') }}
+)
 
 select
     names.scheme,
@@ -38,6 +51,7 @@ select
     policy.policy_version
 from ranked
 inner join figures using (segment)
+inner join masks using (segment)
 inner join names using (segment)
 cross join policy
-where ranked.place <= 3 and figures.customers >= policy.k_anon_min
+where ranked.place <= 3 and not masks.is_suppressed
