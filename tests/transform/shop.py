@@ -69,7 +69,7 @@ class Shop:
         for _ in range(orders):
             self._order(first - timedelta(days=self.draw.randrange(days)), first)
         for _ in range(orders // 8):
-            self.send_something_back(first)
+            self.draw.choice([Shop.send_a_line_back, Shop.send_all_back])(self, first)
         self._deliver(first)
 
     def day(self, day: date, more: int) -> list[str]:
@@ -247,18 +247,30 @@ class Shop:
             {"product_id": f"P{self.draw.randrange(9)}", "valid_from": str(since), "unit_cost": cost}
         )
 
-    def send_something_back(self, day: date) -> None:
-        order = self._some_order()
+    def send_a_line_back(self, day: date) -> None:
+        """One line, which the return names by its product alone."""
+        self._send_back(day, False)
+
+    def send_all_back(self, day: date) -> None:
+        """Every unit of every line of an order that counts: its day may no longer be a purchase day."""
+        self._send_back(day, True)
+
+    def _send_back(self, day: date, whole: bool) -> None:
+        counts = [
+            n
+            for n, row in self.orders.items()
+            if row["paid_at"] and row["source_customer_id"] and row["status"] != "cancelled"
+        ]
+        order = self.draw.choice(counts)
         row = self.orders[order]
-        back = [line for line in self.lines[order] if line["qty"] > 0 and line["unit_price_paid"] > 0]
-        whole = self.draw.random() < 0.6
-        for line in back if whole else back[:1]:
-            when = day + timedelta(days=self.draw.choice([-30, -5, -1, 0]))
+        sold = [line for line in self.lines[order] if line["qty"] > 0 and line["unit_price_paid"] >= 0]
+        for line in sold if whole else sold[:1]:
+            when = day - timedelta(days=self.draw.choice([0, 1, 5, 30]))
             self.clock += 1
             self.out["returns"].append(
                 {
                     "return_id": f"R{self.clock:06}",
-                    "order_id": order if self.draw.random() < 0.9 else None,
+                    "order_id": order,
                     "line_no": line["line_no"] if whole else None,
                     "source_customer_id": row["source_customer_id"],
                     "product_id": line["product_id"],
@@ -310,7 +322,9 @@ EVENTS: list[Callable[[Shop, date], None]] = [
     Shop.leave_a_contact_as_a_guest,
     Shop.change_a_product,
     Shop.change_a_cost,
-    Shop.send_something_back,
+    Shop.send_a_line_back,
+    Shop.send_all_back,
+    Shop.send_all_back,
     Shop.send_a_file_again,
     Shop.send_a_file_late,
 ]
