@@ -55,6 +55,8 @@ def run_ours(landing: Path, home: Path, log: Path, memory: str | None = None) ->
             # What stood behind the first failure was skipped and tells nothing.
             if check.get("observed") != "skipped":
                 say(f"  failed check: {json.dumps(check, ensure_ascii=False)}")
+        for message in _json_of(failure.output).get("messages", []):
+            say(f"  {str(message)[:500]}")
         raise
     release = _json_of(sample.output).get("release")
     if not release:
