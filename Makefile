@@ -4,12 +4,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO_CUSTOMERS ?= 1500
 DEMO_DAYS ?= 200
+# Interpreter with the packages of the benchmarks' peers (benchmarks/README.md).
+PEER_PYTHON ?= $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak ui lint bench clean
+.PHONY: help demo test soak ui lint bench bench-growth bench-guard clean
 
 help:
-	@sed -n 's/^\([a-z.]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z.-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 # The stamp is written last, so an interrupted set-up starts again instead of passing for complete.
 .venv: .venv/.complete ## set up the environment alone
@@ -56,6 +58,15 @@ bench: .venv/.complete ## our job and our ingest beside their peers, 1 M and 10 
 	$(BIN)/python -m benchmarks.ingest --rows 10000000 --json var/bench/ingest.json
 	$(BIN)/python -m benchmarks.identity
 	$(BIN)/python -m benchmarks.identity --scale 1000000
+
+bench-growth: .venv/.complete ## 1, 10 and 100 M order lines → benchmarks/results, growth.svg, docs/scaling.md
+	$(BIN)/python -m benchmarks.scale --rows 1000000 10000000 100000000 --runs 1 --peers script,spark \
+	    --peer-python $(PEER_PYTHON) --json benchmarks/results/growth.json
+	$(BIN)/python -m benchmarks.growth
+
+bench-guard: .venv/.complete ## fails where a ratio of our job to its peers is far from what it was
+	$(BIN)/python -m benchmarks.scale --rows 300000 --runs 1 --peers script --json var/bench/guard.json
+	$(BIN)/python -m benchmarks.guard --report var/bench/guard.json
 
 clean: ## everything that the targets above made, apart from landing/ and var/ (your data)
 	rm -rf .venv .venv-lint dbt_project/target dbt_project/logs .pytest_cache .ruff_cache

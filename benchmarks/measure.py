@@ -11,7 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-POLL_S = 0.02
+# A look at the process tree costs up to a few ms; the longer a run, the rarer: one hundredth of its time.
+POLL_S, POLL_MOST_S = 0.02, 0.25
 # A progress line of our commands; indented ones belong to the line above them.
 _PROGRESS = re.compile(r"\[\s*[\d.]+ s\] (\S.*)")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -44,7 +45,7 @@ class Mark:
 class Sample:
     """One run. cpu_s is user + system over all waited-for children; peak_mb the largest sum of resident
     memory over the process tree (MB = 10^6 bytes), where pages shared between processes count once for
-    each. Marks are as exact as the polling, POLL_S on an idle machine."""
+    each. Marks are as exact as the polling: a hundredth of what had passed, POLL_S to POLL_MOST_S."""
 
     wall_s: float
     cpu_s: float
@@ -116,7 +117,8 @@ def measure(
                 if found:
                     now, used = time.perf_counter() - started, _cpu_s(pid)
                     marks.extend(Mark(text, now, used) for text in found)
-                ended.wait(POLL_S)
+                passed = time.perf_counter() - started
+                ended.wait(min(max(POLL_S, passed / 100), POLL_MOST_S))
 
     with out_path.open("wb") as out, err_path.open("wb") as err:
         started = time.perf_counter()

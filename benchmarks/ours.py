@@ -63,6 +63,8 @@ def run_day(
             # What stood behind the first failure was skipped and tells nothing.
             if check.get("observed") != "skipped":
                 say(f"  failed check: {json.dumps(check, ensure_ascii=False)}")
+        for message in _json_of(failure.output).get("messages", []):
+            say(f"  {str(message)[:500]}")
         raise
     release = answer(sample.output).get("release")
     if not release:

@@ -46,6 +46,8 @@ class Round:
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     # Why a system that was asked for did not run.
     skipped: dict[str, str] = field(default_factory=dict)
+    # Peers that fell over, and how.
+    failed: dict[str, str] = field(default_factory=dict)
     differing: dict[str, list[str]] = field(default_factory=dict)
     breakdown: dict | None = None
     # Load of the machine (runnable processes, mean of a minute) when each round began.
@@ -134,7 +136,11 @@ def reasons(state: Round, found: dict[str, float | None]) -> dict[str, str]:
     """Why a ratio is null: what kept each of its systems from running."""
 
     def why(system: str) -> str:
-        return state.skipped.get(system) or NOT_ASKED.get(system, f"{system} was not asked for")
+        return (
+            state.failed.get(system)
+            or state.skipped.get(system)
+            or NOT_ASKED.get(system, f"{system} was not asked for")
+        )
 
     def of(name: str) -> str:
         absent = [why(system) for system in SIDES[name] if system not in state.samples]
@@ -179,6 +185,7 @@ def report(state: Round) -> dict:
         "floor_s": round(floor, 3) if floor is not None else None,
         "equal": not state.differing,
         "differences": state.differing,
+        "failed": list(state.failed.values()),
         "skipped": list(state.skipped.values()),
         "ours_breakdown": state.breakdown,
     }
@@ -217,6 +224,7 @@ def markdown(facts: dict) -> str:
         cpu = facts["stages_cpu_s"][system]
         told = [f"{name} {seconds:.1f} ({cpu[name]:.1f})" for name, seconds in spent.items()]
         lines += ["", f"Seconds (CPU) of {named.get(system, system)} by stage: " + " · ".join(told)]
+    lines += [f"FAILED: {reason}" for reason in facts["failed"]]
     lines += [f"SKIPPED: {reason}" for reason in facts["skipped"]]
     if facts["ours_breakdown"]:
         spent = facts["ours_breakdown"]

@@ -128,8 +128,17 @@ def bench(
         state.loads.append(round(os.getloadavg()[0], 1))
         # A fixed order would always give the same system the file cache that the one before it has filled.
         shift = (number - 1) % len(systems)
-        for system in systems[shift:] + systems[:shift]:
-            sample = run(system, work / f"log-{system}-{rows}")
+        for system in [s for s in systems[shift:] + systems[:shift] if s not in state.failed]:
+            try:
+                sample = run(system, work / f"log-{system}-{rows}")
+            except CommandFailed as failure:
+                if system not in NAMES:
+                    raise
+                # One peer that falls over must not cost the figures of all others.
+                say(f"FAILED: {system}: {failure}")
+                state.failed[system] = f"{system} ended with exit code {failure.code}"
+                state.samples.pop(system, None)
+                continue
             state.samples.setdefault(system, []).append(sample)
             say(f"run {number}/{runs} {system:<9} {sample.wall_s:8.2f} s  {sample.cpu_s:8.2f} CPU-s  "
                 f"{sample.peak_mb:8.0f} MB")  # fmt: skip
@@ -196,7 +205,7 @@ def main() -> int:
     if args.runs < 1 or min(args.rows) < 1:
         parser.error("--rows and --runs must be at least 1")
 
-    reports = []
+    reports, failed = [], False
     for rows in args.rows:
         try:
             state = bench(
@@ -211,8 +220,10 @@ def main() -> int:
                 increment=args.increment,
             )
         except CommandFailed as failure:
+            # What the sizes before it gave is kept.
             say(str(failure))
-            return 1
+            failed = True
+            break
         if state:
             reports.append(report(state))
             print(markdown(reports[-1]), flush=True)
@@ -230,7 +241,7 @@ def main() -> int:
             for line in lines:
                 say(f"  {line}")
     # Nothing measured is no success either.
-    return 0 if reports and all(r["equal"] for r in reports) else 1
+    return 0 if reports and not failed and all(r["equal"] and not r["failed"] for r in reports) else 1
 
 
 if __name__ == "__main__":

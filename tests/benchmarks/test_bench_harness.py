@@ -6,7 +6,7 @@ import sys
 import duckdb
 import pytest
 
-from benchmarks import compare, measure, next_day, ours, peers, report
+from benchmarks import compare, measure, next_day, ours, peers, report, scale
 from benchmarks.measure import CommandFailed, Mark, Sample
 
 PARENT = """
@@ -195,3 +195,13 @@ def test_a_null_ratio_names_what_kept_its_systems_from_running():
     assert because["pandas_over_ours"] == "pandas was not asked for"
     assert "memory_limited_over_unlimited" not in because
     assert set(report.ratios(round_)) == set(report.SIDES)
+
+
+def test_a_peer_that_falls_over_costs_nobody_else_their_figures(tmp_path, monkeypatch, capsys):
+    broken = peers.Peer("benchmarks.no_such_module", None, 1, spills=True)
+    monkeypatch.setitem(peers.PEERS, "polars", broken)
+    found = report.report(scale.bench(1_000, 2, ["polars", "script"], False, tmp_path, False))
+    assert found["failed"] == ["polars ended with exit code 1"]
+    assert "no_such_module" in capsys.readouterr().err
+    assert {row["system"]: row["runs"] for row in found["results"]} == {"scan": 2, "script": 2}
+    assert "polars ended with exit code 1" in found["ratios_null_because"]["polars_over_ours"]
