@@ -205,7 +205,9 @@ def publish(
             return Published(ready, True, tuple(checks), settings.releases / ready)
         _link_unchanged(settings, candidate, before, hashes)
         release = next_id(settings, as_of)
-        manifest = _manifest(settings, as_of, release, run_id, proof, checks, tables, candidate, before, hashes)
+        manifest = _manifest(
+            settings, as_of, release, run_id, proof, checks, tables, candidate, before, hashes
+        )
         manifest["customers"] = searchable
         manifest["before"] = _told_before(settings, before)
         log("writing marts.duckdb, the dictionary and the page")
