@@ -112,3 +112,22 @@ def test_the_phases_of_our_run_are_read_from_its_progress():
         "building": 10.5,
         "publishing": 0.5,
     }
+
+
+def test_seconds_of_dbt_are_told_by_whose_work_they_are():
+    """Whatever RFM, ABC and lifecycle need, directly or not, is the peers' work as well; nothing is lost or told twice."""
+    nodes = {
+        f"model.strata.{name}": {"name": name, "depends_on": {"nodes": [f"model.strata.{n}" for n in needed]}}
+        for name, needed in {
+            "int_orders": ["stg_orders"],
+            "stg_orders": [],
+            "customer_abc": ["int_facts"],
+            "int_facts": ["int_orders"],
+            "customer_360": ["customer_abc", "int_reasons"],
+            "int_reasons": ["customer_abc"],
+        }.items()
+    }
+    nodes["model.strata.stg_orders"]["depends_on"]["nodes"].append("seed.strata.zones")
+    nodes["seed.strata.zones"] = {"name": "zones", "depends_on": {}}
+    seconds = dict(zip(nodes, (4.0, 0.5, 1.0, 2.0, 3.0, 0.25, 0.125), strict=True)) | {"test.strata.x": 8.0}
+    assert scale.by_work(nodes, seconds) == {"same": 7.5, "other": 3.25, "tests": 8.0, "seeds": 0.125}
