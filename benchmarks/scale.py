@@ -51,6 +51,9 @@ STAGES = {
     "building the marts": "build",
     "checking the audiences": "gates",
     "publishing": "publish",
+    # What comes once the release is current: on the first day of a month the back-test of the forecasts.
+    "release ": "evaluation",
+    "writing the audiences": "audiences",
 }
 # What the peers compute ends in these models; all that they need of ours is the same work, the rest is not.
 SAME_WORK = ("customer_rfm", "customer_abc", "customer_lifecycle")

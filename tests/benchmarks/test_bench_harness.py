@@ -72,14 +72,18 @@ def test_what_follows_a_stage_belongs_to_it_until_the_next_begins():
         "[   4.0 s] bench/orders: 1 file, 9 rows loaded\n[   6.0 s] checking the sources\n"
         "[   7.0 s] building the marts (dbt)\n[   8.0 s]   25 models and tests done\n"
         "[  10.0 s] checking the audiences\n[  10.5 s] publishing\n[  11.0 s] writing 19 tables\n"
+        "[  12.0 s] release 2026-01-01 is current\n[  14.0 s] forecasts and limits were tested on past days: x\n"
+        "[  14.5 s] writing the audiences for their destinations\n"
     )
-    assert scale.stages(progress, 12.0) == {
+    assert scale.stages(progress, 15.5) == {
         "start": 3.0,
         "ingest": 3.0,
         "gates": 1.5,
         "identity": 0.0,
         "build": 3.0,
         "publish": 1.5,
+        "evaluation": 2.5,
+        "audiences": 1.0,
     }
 
 
