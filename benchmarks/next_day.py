@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from benchmarks import compare, data
 from benchmarks.measure import Sample, say
-from benchmarks.ours import answer, run_day
+from benchmarks.ours import answer, by_work, run_day
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Next:
 
     Attributes:
         rows: rows by feed that the day delivered.
-        core_s: seconds of the models behind the scores, by dbt's own clock, of `increment` and `full`.
+        core_s: seconds of the models that do what the peers do (ours.by_work), of `increment` and `full`.
     """
 
     samples: dict[str, Sample]
@@ -48,7 +47,7 @@ def run(landing: Path, home: Path, work: Path, rows: int) -> Next:
         went = (answer(sample.output).get("build") or {}).get("way")
         if went != way:
             raise SystemExit(f"the run of {day} went as {went!r} and not as {way!r}: {sample.output[-500:]}")
-        samples[name], core[name] = sample, core_s(folder)
+        samples[name], core[name] = sample, by_work(folder)["same"]
         say(f"next day {name:<9} {sample.wall_s:8.2f} s  {sample.cpu_s:8.2f} CPU-s  {sample.peak_mb:8.0f} MB")
     found = compare.warehouses(
         home / "warehouse" / "warehouse.duckdb", twin / "warehouse" / "warehouse.duckdb"
@@ -64,17 +63,3 @@ def _link(source: str, target: str) -> str:
     except OSError:
         shutil.copyfile(source, target)
     return target
-
-
-def core_s(home: Path) -> float:
-    """Seconds of the last build's models behind the scores, ABC classes and stages, these included: what the script does."""
-    nodes = json.loads((home / "dbt" / "built.json").read_text())["nodes"]
-    core: set[str] = set()
-    open_ = [f"model.strata.{name}" for name in ("customer_rfm", "customer_abc", "customer_lifecycle")]
-    while open_:
-        name = open_.pop()
-        if name not in core and nodes.get(name, {}).get("resource_type") == "model":
-            core.add(name)
-            open_ += nodes[name]["depends_on"]["nodes"]
-    results = json.loads((home / "dbt" / "target" / "run_results.json").read_text())["results"]
-    return round(sum(r["execution_time"] for r in results if r["unique_id"] in core), 3)

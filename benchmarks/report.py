@@ -233,6 +233,12 @@ def markdown(facts: dict) -> str:
         if "dbt_s" in spent:
             slowest = " · ".join(f"{name} {seconds:.2f}" for name, seconds in spent["slowest_s"].items())
             lines += ["", f"dbt: {spent['dbt_s']:.1f} s over {spent['nodes_n']} nodes; slowest: {slowest}"]
+            work = spent["by_work_s"]
+            lines += [
+                "",
+                f"Of dbt's seconds: what the peers compute too, and all that it needs, {work['same']:.1f} · models that "
+                f"no peer has {work['other']:.1f} · tests {work['tests']:.1f} · seeds {work['seeds']:.1f}",
+            ]
     return "\n".join(lines) + "\n"
 
 

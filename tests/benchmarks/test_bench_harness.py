@@ -6,7 +6,7 @@ import sys
 import duckdb
 import pytest
 
-from benchmarks import compare, measure, next_day, ours, peers, report, scale
+from benchmarks import compare, measure, ours, peers, report, scale
 from benchmarks.measure import CommandFailed, Mark, Sample
 
 PARENT = """
@@ -84,24 +84,24 @@ def test_the_increment_stands_beside_the_full_build_of_the_same_day():
     assert (found["increment_over_full_of_build"], found["increment_over_full_of_core"]) == (0.04, 0.025)
 
 
-def test_the_core_is_what_lies_behind_the_scores(tmp_path):
-    nodes = {
-        f"model.strata.{name}": {
-            "resource_type": "model",
-            "depends_on": {"nodes": [f"model.strata.{n}" for n in on]},
-        }
-        for name, on in {
-            "customer_rfm": ["int_customer_facts"],
-            "int_customer_facts": ["int_orders"],
-            "int_orders": [],
-            "customer_360": ["customer_rfm"],
-        }.items()
+def test_seconds_of_dbt_are_told_by_whose_work_they_are(tmp_path):
+    """Whatever RFM, ABC and lifecycle need, directly or not, is the peers' work as well; nothing is lost or told twice."""
+    needs = {
+        "model.strata.int_orders": ["model.strata.stg_orders"],
+        "model.strata.stg_orders": ["seed.strata.zones"],
+        "model.strata.customer_abc": ["model.strata.int_facts"],
+        "model.strata.int_facts": ["model.strata.int_orders"],
+        "model.strata.customer_360": ["model.strata.customer_abc", "model.strata.int_reasons"],
+        "model.strata.int_reasons": ["model.strata.customer_abc"],
+        "seed.strata.zones": [],
     }
+    nodes = {name: {"depends_on": {"nodes": on}} for name, on in needs.items()}
+    seconds = dict(zip(needs, (4.0, 0.5, 1.0, 2.0, 3.0, 0.25, 0.125), strict=True)) | {"test.strata.x": 8.0}
     (tmp_path / "dbt" / "target").mkdir(parents=True)
     (tmp_path / "dbt" / "built.json").write_text(json.dumps({"nodes": nodes}))
-    results = [{"unique_id": name, "execution_time": 2.0} for name in nodes]
+    results = [{"unique_id": name, "execution_time": spent} for name, spent in seconds.items()]
     (tmp_path / "dbt" / "target" / "run_results.json").write_text(json.dumps({"results": results}))
-    assert next_day.core_s(tmp_path) == 6.0
+    assert ours.by_work(tmp_path) == {"same": 7.5, "other": 3.25, "tests": 8.0, "seeds": 0.125}
 
 
 def test_warehouses_of_other_rows_are_told_apart(tmp_path):
@@ -128,9 +128,13 @@ def test_what_follows_a_stage_belongs_to_it_until_the_next_begins():
         ("checking the audiences", 10),
         ("publishing", 10.5),
         ("writing 19 tables", 11),
-        wall=12,
+        ("release 2026-01-01 is current", 12),
+        ("forecasts and limits were tested on past days: x", 14),
+        ("writing the audiences for their destinations", 14.5),
+        wall=15.5,
     )
     wall = {"start": 3, "ingest": 3, "gates": 1.5, "identity": 0, "build": 3, "publish": 1.5}
+    wall |= {"evaluation": 2.5, "audiences": 1}
     assert ours.stages(run) == wall
     assert ours.stages(run, "cpu_s") == {name: 2 * seconds for name, seconds in wall.items()}
 
