@@ -1,5 +1,5 @@
 -- People with at least one source id. Attributes survive from the latest row of any of their ids that states them.
-{% set attributes = ['gender', 'occupation', 'income_band', 'education', 'household_size', 'has_children', 'province',
+{% set attributes = ['gender', 'occupation', 'income_band', 'education', 'household_size', 'province',
                      'city', 'language', 'registered_date'] %}
 {% set fields = {
     'age': 'profiles.plausible_age is not null',
