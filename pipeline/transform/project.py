@@ -43,8 +43,9 @@ def ensure_manifest() -> Path:
 
 
 def _state() -> str:
-    """What a parse depends on: the files of the project, and the packages that read them."""
-    return " ".join((project_hash(), *(version(p) for p in ("dbt-core", "dbt-adapters", "dbt-duckdb"))))
+    """What a parse depends on: the files of the project and where they are, and the packages that read them."""
+    packages = (version(p) for p in ("dbt-core", "dbt-adapters", "dbt-duckdb"))
+    return " ".join((project_hash(), *packages, str(DBT_PROJECT_DIR)))
 
 
 def _is_current(wanted: str) -> bool:
@@ -54,6 +55,10 @@ def _is_current(wanted: str) -> bool:
 def _parse(state: str) -> None:
     # Beside the real one: a reader meets the old manifest or the new one, never half of it.
     parsing = MANIFEST.parent / "parsing"
+    parsed_at = parsing / "project_dir"
+    if not parsed_at.exists() or parsed_at.read_text() != str(DBT_PROJECT_DIR):
+        # Of a project that was moved or copied: dbt would go on reading the seeds where they were.
+        shutil.rmtree(parsing, ignore_errors=True)
     done = subprocess.run(
         [
             str(Path(sys.executable).with_name("dbt")),
@@ -73,6 +78,7 @@ def _parse(state: str) -> None:
     )
     if done.returncode:
         raise RuntimeError(f"the dbt project does not parse:\n{done.stdout}{done.stderr}")
+    parsed_at.write_text(str(DBT_PROJECT_DIR))
     _STAMP.unlink(missing_ok=True)
     (parsing / "manifest.json").replace(MANIFEST)
     # A copy: dbt writes into its own file in place, and parses only what has changed since.

@@ -39,5 +39,8 @@ def test_other_files_or_another_dbt_are_parsed_again(monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as patched:
         patched.setattr(project, "project_hash", lambda: "other files")
         assert not project._is_current(project._state())
+    with monkeypatch.context() as patched:
+        patched.setattr(project, "DBT_PROJECT_DIR", project.DBT_PROJECT_DIR / "moved")
+        assert not project._is_current(project._state())
     monkeypatch.setattr(project, "version", lambda package: "9.9")
     assert not project._is_current(project._state())
