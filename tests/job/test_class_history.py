@@ -222,6 +222,48 @@ def test_an_order_that_is_cancelled_later_is_a_correction(planted: Replay, last:
     assert of_rfm.count("refund_or_correction") > len(of_rfm) / 2 > 3
 
 
+def test_a_refund_that_comes_in_late_is_unknown_then_and_a_correction_since(
+    planted: Replay, last: date
+) -> None:
+    """Yesterday the app told of a refund of five days ago: of a past day by what was known then, and by what is known now."""
+    one = planted
+    then = last - timedelta(days=3)
+    one.link([then, last])
+    sql = "select customer_key, scheme, class from {} {} order by all"
+    published = one.rows(
+        sql.format(
+            "segments.class_history",
+            f"where valid_from <= '{then}' and (valid_to is null or valid_to > '{then}')",
+        )
+    )
+    key, order, customer = one.rows(
+        "select facts.customer_key, orders.order_id, links.source_customer_id "
+        "from intermediate.int_customer_facts as facts join core.fct_orders as orders using (customer_key) "
+        "join intermediate.int_customer_links as links using (customer_key) "
+        "where purchase_days_n = 1 and orders.is_valid and orders_rfm = 1 and orders.source = 'app' "
+        "and links.source = 'app' and links.is_current "
+        f"and orders.paid_date < date '{then}' - 6 and not orders.is_fully_returned order by 1 limit 1"
+    )[0]
+    returns, lines = (one.raw_table(feed) for feed in ("returns", "order_lines"))
+    day = f"timestamp '{last - timedelta(days=5)} 04:00:00'"
+    one.con.execute(
+        f"insert into {returns} by name select 'late ' || line_no as return_id, order_id, line_no, "
+        f"'{customer}' as source_customer_id, product_id, 'CNY' as currency, qty, "
+        f"qty * unit_price_paid as refund_amount, {day} as requested_at, {day} as refunded_at, 'refund' as type, "
+        f"'app/returns/{last - timedelta(days=1)}/rev=1' as _delivery, 900 + line_no as _row "
+        f"from {lines} where order_id = '{order}'"
+    )
+    one.build(then)
+    assert one.rows(sql.format("intermediate.int_class_reasons", "")) == published != []
+    one.build(then, known_at=last)
+    now = set(one.rows(sql.format("intermediate.int_class_reasons", "")))
+    corrected = {scheme: name for who, scheme, name in now - set(published) if who == key}
+    assert (corrected["lifecycle"], corrected["rfm"]) == ("prospect", "prospects")
+    one.build(last)
+    found = moved(one)
+    assert {found[key, scheme] for scheme in RESCORED} == {"refund_or_correction"}
+
+
 def test_a_day_without_orders_of_anybody_is_ageing_alone(planted: Replay, last: date) -> None:
     orders = planted.raw_table("orders")
     planted.con.execute(
@@ -248,18 +290,18 @@ def test_records_that_are_joined_or_taken_apart_move_their_people_by_that(
     one.build(last)
     before = moved(one)
     people = """
-        select customer_key, list(source || '/' || source_customer_id order by first_seen, source) as records,
+        select customer_key, list(source || '/' || source_customer_id order by links.first_seen, source) as records,
             any_value(purchase_days_n) as days_n
-        from intermediate.int_customer_links join intermediate.int_customer_facts using (customer_key)
+        from intermediate.int_customer_links as links join intermediate.int_customer_facts using (customer_key)
         where is_current group by customer_key having count(*) = {} and count(distinct source) = {}
     """
-    # The rarest buyer of the app and the most frequent one of the tills; of two records that bought, the best person.
+    # The rarest buyer of the app and the most frequent one of the marketplace; of two records that bought, the best person.
     (rare, often) = (
         one.rows(
             f"select customer_key, records[1] from ({people.format(1, 1)}) where records[1] like '{source}/%' "
             f"and days_n > 0 order by days_n {order}, customer_key limit 1"
         )[0]
-        for source, order in (("app", "asc"), ("crm", "desc"))
+        for source, order in (("app", "asc"), ("marketplace", "desc"))
     )
     joined = {rare[0], often[0]}
     parted, records = one.rows(

@@ -2,17 +2,12 @@
 
 import json
 import random
-from collections import Counter
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
-import duckdb
 import pytest
 
-from pipeline import settings as settings_module
-from pipeline.transform import past
-from tests.job.conftest import TOKEN_KEY, Line, failed, make_company
+from tests.job.conftest import Line, failed, make_company
 
 
 def _shuffle_rows(landing: Path) -> int:
@@ -32,45 +27,6 @@ def _shuffle_rows(landing: Path) -> int:
     return mixed
 
 
-LATE = "R-LATE-1"
-
-
-def _refund_late(landing: Path, last: date) -> None:
-    """On the last day the app tells of a refund of four days before: the only order of one of its customers."""
-    orders, lines = (
-        [json.loads(row) for path in sorted((landing / "app" / feed).iterdir()) for row in path.open()]
-        for feed in ("orders", "order_lines")
-    )
-    placed = {order["order_id"]: order for order in orders}
-    by = Counter(order["source_customer_id"] for order in placed.values())
-    order = next(
-        order
-        for order in placed.values()
-        if order["status"] == "completed"
-        and by[order["source_customer_id"]] == 1
-        and order["paid_at"]
-        and order["paid_at"][:10] < (last - timedelta(days=5)).isoformat()
-    )
-    sold = {line["line_no"]: line for line in lines if line["order_id"] == order["order_id"]}
-    with (landing / "app" / "returns" / f"{last - timedelta(days=1)}.jsonl").open("a") as file:
-        for number, line in sold.items():
-            row = {
-                "return_id": f"{LATE}-{number}",
-                "order_id": order["order_id"],
-                "line_no": number,
-                "source_customer_id": order["source_customer_id"],
-                "product_id": line["product_id"],
-                "currency": "CNY",
-                "qty": line["qty"],
-                "refund_amount": round(line["qty"] * line["unit_price_paid"], 2),
-                "requested_at": f"{last - timedelta(days=4)}T09:00:00+08:00",
-                "refunded_at": f"{last - timedelta(days=4)}T10:00:00+08:00",
-                "reason": "质量问题",
-                "type": "refund",
-            }
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
 @pytest.fixture(scope="module")
 def ways(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Line]:
     """The same deliveries through a backfill, day by day with the files arriving one day at a time, and in one go
@@ -86,7 +42,6 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Line]:
         path.unlink()
     last = date.fromisoformat(max(p.stem for p in source.landing.glob("app/orders/*"))) + timedelta(days=1)
     first = last - timedelta(days=1)
-    _refund_late(source.landing, last)
     backfill = source.copy(folder / "backfill")
     # A Python of its own: what depends on the order of a set would differ from the days below.
     code, answer, errors = backfill.strata("backfill", "--from", str(first), "--to", str(last), fresh=True)
@@ -181,40 +136,3 @@ def test_the_same_day_again_changes_nothing(ways: dict[str, Line]) -> None:
     assert (code, answer["status"], answer["release"]) == (0, "unchanged", json.loads(before)["release"])
     assert line.pointer == before
     assert failed(answer) == []
-
-
-def test_a_past_day_is_what_was_published_and_a_late_refund_corrects_it(
-    ways: dict[str, Line], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The refund of four days ago that came in yesterday: not known on the first day, and a correction since."""
-    line = ways["daily"]
-    monkeypatch.setenv("STRATA_TOKEN_KEY", TOKEN_KEY)
-    home = replace(settings_module.load(), home=line.home)
-    last = date.fromisoformat(line.manifest()["as_of_date"])
-    first = last - timedelta(days=1)
-    out = tmp_path / "classes.parquet"
-    assert past.segments(home, first, out=out).corrections == ()
-    published = home.releases / str(first) / "tables" / "segments" / "class_history.parquet"
-    rebuilt, shown = (
-        duckdb.sql(f"select customer_key, scheme, class from '{file}' order by all").fetchall()
-        for file in (out, published)
-    )
-    assert rebuilt == shown != []
-
-    assert past.segments(home, first, last, out=out).corrections != ()
-    (key,) = line.query(f"select distinct customer_key from core.fct_returns where return_id like '{LATE}%'")[
-        0
-    ]
-    corrected = dict(
-        duckdb.sql(
-            f"select scheme, computed_then || ' → ' || class from '{out}' where is_corrected and customer_key = '{key}'"
-        ).fetchall()
-    )
-    assert (corrected["lifecycle"], corrected["behaviour"]) == ("new → prospect", "unstable → potential")
-    causes = dict(
-        line.query(
-            f"select scheme, cause from segments.class_history where customer_key = '{key}' and valid_from = '{last}'"
-        )
-    )
-    assert corrected.keys() <= causes.keys()
-    assert {causes[scheme] for scheme in ("rfm", "abc", "value", "lifecycle")} == {"refund_or_correction"}

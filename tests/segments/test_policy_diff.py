@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -62,7 +63,14 @@ def test_moves_are_counted_by_scheme_from_where_to_where(tmp_path: Path) -> None
     )
     assert changed == {"thresholds": {"removed": ["k,1"], "added": ["k,3"]}}
     text = diff.told(
-        {"as_of_date": "d", "release": "r", "preset": "grocery", "changed_seeds": changed, **found}
+        {
+            "as_of_date": "d",
+            "policy_day": "d",
+            "release": "r",
+            "preset": "grocery",
+            "changed_seeds": changed,
+            **found,
+        }
     )
     assert "with preset grocery against the last build · as of d · release r" in text
     assert "thresholds.csv\n  - k,1\n  + k,3\n3 of 3 customers (100.0 %) get another class\n" in text
@@ -112,3 +120,46 @@ def test_the_manifest_of_the_last_build_names_the_sources_where_the_trial_reads_
         f"{trial.build}/run_context.parquet",
         f"{settings.home}/build/history/y",
     ]
+
+
+def test_a_row_of_a_day_to_come_is_tried_as_if_it_had_come(tmp_path: Path) -> None:
+    seed = tmp_path / "thresholds.csv"
+    seed.write_text(
+        "key,value,valid_from,valid_to\n"
+        "kept,1,2000-01-01,\n"
+        "window,365,2000-01-01,2026-08-01\n"
+        "window,60,2026-08-01,\n"
+        "trial,1,2026-07-10,2026-07-20\n"
+        "over,1,2000-01-01,2026-01-01\n"
+    )
+    (tmp_path / "labels.csv").write_text("scheme,label\nrfm,2027-01-01\n")
+    today = date(2026, 7, 1)
+    day = diff.policy_day(tmp_path, today)
+    assert day == date(2026, 8, 1)
+    assert diff.policy_day(tmp_path, day) == day
+    with seed.open(encoding="utf-8") as file:
+        rows = [diff.brought_forward(row, day, today) for row in csv.DictReader(file)]
+    assert [(r["key"], r["value"], r["valid_from"], r["valid_to"]) for r in rows] == [
+        ("kept", "1", "2000-01-01", ""),
+        ("window", "365", "2000-01-01", "2026-07-01"),
+        ("window", "60", "2026-07-01", ""),
+        ("trial", "1", "2026-07-10", "2026-07-20"),
+        ("over", "1", "2000-01-01", "2026-01-01"),
+    ]
+
+
+def test_the_project_that_is_tried_differs_in_the_validity_of_its_rows_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "dbt_project"
+    for part in ("seeds/policy", "models", "target"):
+        (project / part).mkdir(parents=True)
+    (project / "models" / "a.sql").write_text("select 1")
+    (project / "seeds/policy/t.csv").write_text("key,value,valid_from,valid_to\nk,1,2026-08-01,\n")
+    (project / "seeds/policy/u.csv").write_text('key,reason\nk,"a, b"\n')
+    monkeypatch.setattr(diff, "DBT_PROJECT_DIR", project)
+    monkeypatch.setattr(diff, "POLICY_DIR", project / "seeds" / "policy")
+    tried = diff._project(tmp_path / "tried", date(2026, 8, 1), date(2026, 7, 1))
+    assert (tried / "seeds/policy/t.csv").read_text() == "key,value,valid_from,valid_to\nk,1,2026-07-01,\n"
+    assert (tried / "seeds/policy/u.csv").read_text() == (project / "seeds/policy/u.csv").read_text()
+    assert (tried / "models" / "a.sql").exists() and not (tried / "target").exists()

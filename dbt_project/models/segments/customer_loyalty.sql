@@ -14,6 +14,10 @@ measured as (
         attitudes.latest_nps,
         attitudes.nps_answered_on,
         attitudes.is_csat_top_box,
+        brands.main_category,
+        brands.main_category_days,
+        brands.top_brand,
+        brands.top_brand_share,
         coalesce(attitudes.latest_nps <= policy.nps_detractor_max, false) as is_detractor,
         case
             when attitudes.customer_key is null then null
@@ -23,34 +27,25 @@ measured as (
     from {{ ref('customer_lifecycle') }} as lifecycle
     inner join {{ ref('int_customer_facts') }} as facts using (customer_key)
     left join {{ ref('int_customer_attitudes') }} as attitudes using (customer_key)
+    left join {{ ref('int_customer_brands') }} as brands using (customer_key)
     cross join policy
 ),
 
 judged as (
-    select measured.*, {{ repeat_reason('measured') }} as repeat_reason
-    from measured
-    cross join policy
-),
-
-branded as (
     select
-        judged.customer_key,
-        brands.main_category,
-        brands.main_category_days,
-        brands.top_brand,
-        brands.top_brand_share,
+        measured.*,
+        {{ repeat_reason('measured') }} as repeat_reason,
         case
-            when judged.purchase_days_n = 0 then 'never_bought'
-            when brands.customer_key is null and judged.f365 = 0 then 'no_purchase_in_window'
-            when brands.customer_key is null then 'category_unknown'
-            when brands.top_brand is null then 'brand_unknown'
-            when brands.main_category_days < policy.brand_purchase_days_min then 'too_few_purchases'
-            when brands.top_brand_share >= policy.brand_share_min then 'one_brand'
+            when measured.purchase_days_n = 0 then 'never_bought'
+            when measured.main_category is null and measured.f365 = 0 then 'no_purchase_in_window'
+            when measured.main_category is null then 'category_unknown'
+            when measured.top_brand is null then 'brand_unknown'
+            when measured.main_category_days < policy.brand_purchase_days_min then 'too_few_purchases'
+            when measured.top_brand_share >= policy.brand_share_min then 'one_brand'
             else 'several_brands'
         end as brand_loyalty_reason
-    from judged
+    from measured
     cross join policy
-    left join {{ ref('int_customer_brands') }} as brands using (customer_key)
 )
 
 select
@@ -81,19 +76,18 @@ select
     judged.latest_nps,
     judged.nps_answered_on,
     round({{ rate('prices.category_amount', 'prices.category_mean_amount') }}, 8) as price_premium_index,
-    case branded.brand_loyalty_reason
+    case judged.brand_loyalty_reason
         when 'one_brand' then 'loyal'
         when 'several_brands' then 'switching'
         when 'never_bought' then 'no_purchase_in_window'
         when 'no_purchase_in_window' then 'no_purchase_in_window'
         else 'unknown'
     end as brand_loyalty_class,
-    branded.brand_loyalty_reason,
-    branded.main_category,
-    branded.main_category_days,
-    branded.top_brand,
-    branded.top_brand_share,
+    judged.brand_loyalty_reason,
+    judged.main_category,
+    judged.main_category_days,
+    judged.top_brand,
+    judged.top_brand_share,
     judged.policy_version
 from judged
-inner join branded using (customer_key)
 left join {{ ref('int_customer_prices') }} as prices using (customer_key)

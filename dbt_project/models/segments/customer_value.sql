@@ -15,29 +15,32 @@ promising as (
     inner join {{ ref('customer_willingness') }} as willingness using (customer_key)
 ),
 
+-- The smallest values that still are high and mid: values alone are sorted, not customers.
 looked_ahead as (
-    select
-        customer_key,
-        clv_12m,
-        count(*) over (order by clv_12m desc nulls last range between unbounded preceding and current row)
-            as worst_rank
+    select clv_12m, sum(count(*)) over (order by clv_12m desc) as worst_rank
     from {{ ref('customer_clv') }}
     where clv_12m is not null
+    group by clv_12m
 ),
 
-valued as (
-    select count(*) as n from looked_ahead
+cuts as (
+    select
+        min(case when worst_rank <= ceil(policy.abc_a_share * valued.n) then clv_12m end) as high_from,
+        min(case when worst_rank <= ceil(policy.abc_b_share * valued.n) then clv_12m end) as mid_from
+    from looked_ahead
+    cross join {{ ref('int_run_policy') }} as policy
+    cross join (select max(worst_rank) as n from looked_ahead) as valued
 ),
 
 tiered as (
     select
         abc.*,
-        looked_ahead.clv_12m,
+        clv.clv_12m,
         case
-            when looked_ahead.clv_12m is null then 'unclassified'
-            when looked_ahead.clv_12m <= 0 then 'low'
-            when looked_ahead.worst_rank <= ceil(policy.abc_a_share * valued.n) then 'high'
-            when looked_ahead.worst_rank <= ceil(policy.abc_b_share * valued.n) then 'mid'
+            when clv.clv_12m is null then 'unclassified'
+            when clv.clv_12m <= 0 then 'low'
+            when clv.clv_12m >= cuts.high_from then 'high'
+            when clv.clv_12m >= cuts.mid_from then 'mid'
             else 'low'
         end as clv_tier,
         {{ value_tier('abc.abc_class') }} as value_tier,
@@ -51,8 +54,8 @@ tiered as (
     from {{ ref('customer_abc') }} as abc
     inner join promising using (customer_key)
     cross join {{ ref('int_run_policy') }} as policy
-    cross join valued
-    left join looked_ahead using (customer_key)
+    cross join cuts
+    left join {{ ref('customer_clv') }} as clv using (customer_key)
 )
 
 select
