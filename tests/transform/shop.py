@@ -113,8 +113,9 @@ class Shop:
 
     def _buyer(self) -> str:
         """A customer who has ordered."""
-        buyers = [row["source_customer_id"] for row in self.orders.values() if row["source_customer_id"]]
-        return self.draw.choice(buyers)
+        return self.draw.choice(
+            sorted({row["source_customer_id"] or "" for row in self.orders.values()} - {""})
+        )
 
     def _order(self, ordered: date, day: date) -> str:
         name = f"O{len(self.orders):05}"
@@ -318,7 +319,9 @@ EVENTS: list[Callable[[Shop, date], None]] = [
     Shop.merge_two_people,
     Shop.split_a_person,
     Shop.hire_or_dismiss,
+    Shop.hire_or_dismiss,
     Shop.meet_somebody,
+    Shop.leave_a_contact_as_a_guest,
     Shop.leave_a_contact_as_a_guest,
     Shop.change_a_product,
     Shop.change_a_cost,
