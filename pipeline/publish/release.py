@@ -203,15 +203,18 @@ def publish(
             point(settings, ready)
             log(f"release {ready}, which a run that died had written, is current")
             return Published(ready, True, tuple(checks), settings.releases / ready)
+        _link_unchanged(settings, candidate, before, hashes)
         release = next_id(settings, as_of)
-        manifest = _manifest(settings, as_of, release, run_id, proof, checks, tables, candidate, before)
+        manifest = _manifest(
+            settings, as_of, release, run_id, proof, checks, tables, candidate, before, hashes
+        )
         manifest["customers"] = searchable
         manifest["before"] = _told_before(settings, before)
         log("writing marts.duckdb, the dictionary and the page")
         write_database(candidate, tables)
         dictionary.write(candidate, tables, dbt_manifest)
         write_page(candidate, tables, manifest)
-        seal(settings, candidate, manifest, is_current=True)
+        seal(settings, candidate, manifest, is_current=True, hashes=hashes)
     except BaseException:
         remove(candidate)
         raise
@@ -220,14 +223,26 @@ def publish(
     return Published(release, True, tuple(checks), settings.releases / release)
 
 
-def seal(settings: Settings, candidate: Path, manifest: dict[str, Any], *, is_current: bool) -> None:
+def seal(
+    settings: Settings,
+    candidate: Path,
+    manifest: dict[str, Any],
+    *,
+    is_current: bool,
+    hashes: Mapping[str, str] | None = None,
+) -> None:
     """Write the manifest of a candidate, read everything back, and give it its name `manifest["release"]`.
 
     Args:
         is_current: move the pointer to it; a republished older release leaves the pointer where it is.
+        hashes: SHA-256 of files of the candidate that the caller has asked already. Reading back notices a wrong one.
     """
+    known = hashes or {}
     manifest["files"] = {
-        path: {"sha256": sha256(candidate / path), "bytes": (candidate / path).stat().st_size}
+        path: {
+            "sha256": known.get(path) or sha256(candidate / path),
+            "bytes": (candidate / path).stat().st_size,
+        }
         for path in files_of(candidate)
     }
     _write_json(candidate / "manifest.json", manifest)
@@ -351,6 +366,25 @@ def _write_tables(
         con.close()
 
 
+def _link_unchanged(
+    settings: Settings, candidate: Path, before: Mapping[str, Any] | None, hashes: Mapping[str, str]
+) -> None:
+    """One file on the disk for both releases where the bytes are those of the current one and it still has them."""
+    if before is None:
+        return
+    for path, digest in hashes.items():
+        stated, kept = before["files"].get(path), settings.releases / before["release"] / path
+        if not stated or stated["sha256"] != digest or not kept.is_file() or sha256(kept) != digest:
+            continue
+        linked = candidate / f"{path}.link"
+        try:
+            os.link(kept, linked)
+        except OSError:
+            # A file system without hard links, or with no more room for them: the candidate keeps its own copy.
+            return
+        linked.replace(candidate / path)
+
+
 def write_database(folder: Path, tables: Iterable[PublishedTable]) -> None:
     """`marts.duckdb` from the candidate's own Parquet, in the storage format that DuckDB 1.0 reads."""
     path = folder / "marts.duckdb"
@@ -381,6 +415,7 @@ def _manifest(
     tables: list[PublishedTable],
     folder: Path,
     before: Mapping[str, Any] | None,
+    hashes: Mapping[str, str],
 ) -> dict[str, Any]:
     entries = [e for e in ledger.read(settings) if e.dt is None or e.dt < as_of]
     in_force = ledger.in_force(entries, as_of)
@@ -389,9 +424,9 @@ def _manifest(
     }
     described: dict[str, Any] = {}
     policy_version = None
+    con = duck.connect([folder])
     for table in tables:
         file = folder / _parquet(table)
-        con = duck.connect([folder])
         columns = con.execute(
             f"describe select * from read_parquet('{_escaped(file)}', hive_partitioning = false)"
         ).fetchall()
@@ -403,11 +438,10 @@ def _manifest(
                 f"select max(policy_version) from read_parquet('{_escaped(file)}', hive_partitioning = false)"
             ).fetchone()
             policy_version = found[0] if found else None
-        con.close()
         missing = [feed for feed in table.requires_feeds if feed not in enabled]
         described[table.key] = {
             "rows": rows[0] if rows else 0,
-            "sha256": sha256(file),
+            "sha256": hashes[_parquet(table).as_posix()],
             "bytes": file.stat().st_size,
             "status": "not_enabled" if missing else "published",
             "columns": {c[0]: c[1] for c in columns},
@@ -416,6 +450,7 @@ def _manifest(
             **({"schemes": table.schemes} if table.schemes else {}),
             **({"missing_feeds": missing} if missing else {}),
         }
+    con.close()
     feeds: dict[str, Any] = {}
     for entry in in_force:
         for feed in targets(entry.source or "", entry.feed or ""):

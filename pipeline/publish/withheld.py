@@ -130,7 +130,7 @@ def still_published(con: duckdb.DuckDBPyConnection, folder: Path) -> Check:
 
 
 def _classed(con: duckdb.DuckDBPyConnection, folder: Path) -> str:
-    """Every customer_key in a written table of persons' classes, and in the files of the page."""
+    """The customer_keys in a written table of persons' classes, and in the files of the page; repeated."""
     parts = []
     for schema in _OF_PERSONS:
         for path in sorted((folder / "tables" / schema).glob("*.parquet")):
@@ -139,13 +139,13 @@ def _classed(con: duckdb.DuckDBPyConnection, folder: Path) -> str:
                 row[0] == "customer_key" for row in con.execute(f"describe select * from {source}").fetchall()
             ):
                 parts.append(f"select customer_key from {source}")
-    return " union ".join(parts) + _shown(folder)
+    return " union all ".join(parts) + _shown(folder)
 
 
 def _shown(folder: Path) -> str:
-    """` union …` of those whom the page of a written release can show one by one."""
+    """` union all …` of those whom the page of a written release can show one by one."""
     keys = customers.keys(folder)
-    return f" union {keys}" if keys else ""
+    return f" union all {keys}" if keys else ""
 
 
 def _check(con: duckdb.DuckDBPyConnection, name: str, gate: str, sql: str) -> Check:

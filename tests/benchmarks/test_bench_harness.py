@@ -82,7 +82,7 @@ def test_the_increment_stands_beside_the_full_build_of_the_same_day():
 def test_the_core_is_what_lies_behind_the_scores(tmp_path):
     nodes = {
         f"model.strata.{name}": {
-            "resource_type": "model",
+            "name": name,
             "depends_on": {"nodes": [f"model.strata.{n}" for n in on]},
         }
         for name, on in {
@@ -119,14 +119,18 @@ def test_what_follows_a_stage_belongs_to_it_until_the_next_begins():
         "[   4.0 s] bench/orders: 1 file, 9 rows loaded\n[   6.0 s] checking the sources\n"
         "[   7.0 s] building the marts (dbt)\n[   8.0 s]   25 models and tests done\n"
         "[  10.0 s] checking the audiences\n[  10.5 s] publishing\n[  11.0 s] writing 19 tables\n"
+        "[  12.0 s] release 2026-01-01 is current\n[  14.0 s] forecasts and limits were tested on past days: x\n"
+        "[  14.5 s] writing the audiences for their destinations\n"
     )
-    assert scale.stages(progress, 12.0) == {
+    assert scale.stages(progress, 15.5) == {
         "start": 3.0,
         "ingest": 3.0,
         "gates": 1.5,
         "identity": 0.0,
         "build": 3.0,
         "publish": 1.5,
+        "evaluation": 2.5,
+        "audiences": 1.0,
     }
 
 
@@ -159,3 +163,22 @@ def test_the_phases_of_our_run_are_read_from_its_progress():
         "building": 10.5,
         "publishing": 0.5,
     }
+
+
+def test_seconds_of_dbt_are_told_by_whose_work_they_are():
+    """Whatever RFM, ABC and lifecycle need, directly or not, is the peers' work as well; nothing is lost or told twice."""
+    nodes = {
+        f"model.strata.{name}": {"name": name, "depends_on": {"nodes": [f"model.strata.{n}" for n in needed]}}
+        for name, needed in {
+            "int_orders": ["stg_orders"],
+            "stg_orders": [],
+            "customer_abc": ["int_facts"],
+            "int_facts": ["int_orders"],
+            "customer_360": ["customer_abc", "int_reasons"],
+            "int_reasons": ["customer_abc"],
+        }.items()
+    }
+    nodes["model.strata.stg_orders"]["depends_on"]["nodes"].append("seed.strata.zones")
+    nodes["seed.strata.zones"] = {"name": "zones", "depends_on": {}}
+    seconds = dict(zip(nodes, (4.0, 0.5, 1.0, 2.0, 3.0, 0.25, 0.125), strict=True)) | {"test.strata.x": 8.0}
+    assert scale.by_work(nodes, seconds) == {"same": 7.5, "other": 3.25, "tests": 8.0, "seeds": 0.125}

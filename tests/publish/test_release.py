@@ -545,3 +545,26 @@ def test_a_manifest_that_is_no_json_is_a_clear_error(home: Home) -> None:
     path.write_text(path.read_text()[:-40])
     with pytest.raises(StrataError, match="manifest"):
         verify(home.settings)
+
+
+def test_an_unchanged_table_is_one_file_for_both_releases(home: Home) -> None:
+    """Only what changed takes room again; a file that was damaged since is written anew and not taken over."""
+    first = home.publish().path
+    tables = Path("tables")
+    small, summary, members = (
+        tables / name
+        for name in (
+            "segments/customer_small.parquet",
+            "audiences/segment_summary.parquet",
+            "audiences/segment_membership.parquet",
+        )
+    )
+    (first / summary).chmod(0o644)
+    (first / summary).write_bytes(b"x" * (first / summary).stat().st_size)
+    home.sql("update segments.customer_small set monetary = 7")
+    home.build()
+    second = home.publish().path
+    assert second != first and verify(home.settings) == ("2024-05-10-r2", [])
+    assert (first / members).samefile(second / members)
+    assert not (first / summary).samefile(second / summary)
+    assert not (first / small).samefile(second / small)

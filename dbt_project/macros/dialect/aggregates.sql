@@ -16,3 +16,12 @@
 {% macro money_text(amount) -%}
     cast(cast({{ amount }} as decimal(18, 2)) as varchar)
 {%- endmacro %}
+
+{# 64 bits of several columns, nulls included: equal rows have equal ones. #}
+{% macro row_hash(columns) -%}
+    {{ return(adapter.dispatch('row_hash', 'strata')(columns)) }}
+{%- endmacro %}
+
+{% macro default__row_hash(columns) -%} hash({{ columns | join(', ') }}) {%- endmacro %}
+
+{% macro spark__row_hash(columns) -%} xxhash64({{ columns | join(', ') }}) {%- endmacro %}

@@ -3,12 +3,16 @@ with policy as (
     select * from {{ ref('int_run_policy') }}
 ),
 
-classes as (
-    select
-        reasons.scheme, reasons.class, rfm.frequency_days, abc.revenue_365, abc.profit_365
-    from {{ ref('int_class_reasons') }} as reasons
-    inner join {{ ref('customer_rfm') }} as rfm using (customer_key)
+people as (
+    select rfm.customer_key, rfm.frequency_days, abc.revenue_365, abc.profit_365
+    from {{ ref('customer_rfm') }} as rfm
     inner join {{ ref('customer_abc') }} as abc using (customer_key)
+),
+
+classes as (
+    select reasons.scheme, reasons.class, people.frequency_days, people.revenue_365, people.profit_365
+    from {{ ref('int_class_reasons') }} as reasons
+    inner join people using (customer_key)
 ),
 
 counted as (

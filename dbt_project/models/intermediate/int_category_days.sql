@@ -5,12 +5,18 @@
 with orders as (
     select orders.* from {{ ref('int_customer_orders') }} as orders
     {{ only_touched(ref('int_customers_touched'), 'orders', ['customer_key']) }}
-)
+),
+
+{{ lines_of_orders(
+    'orders',
+    ['customer_key', 'paid_date'],
+    ['product_id', 'promotion_id', 'kind', 'is_gift', 'qty', 'list_price', 'unit_price_paid', 'line_amount']
+) }}
 
 select
-    orders.customer_key,
+    lines.customer_key,
     coalesce(products.category_l1, '') as category,
-    orders.paid_date as day,
+    lines.paid_date as day,
     sum(lines.line_amount) as amount,
     sum(lines.qty) as qty,
     sum(case when lines.list_price > 0 or lines.promotion_id is not null then lines.line_amount else 0 end)
@@ -26,8 +32,7 @@ select
         when lines.list_price > 0 and (lines.promotion_id is not null or lines.unit_price_paid < lines.list_price)
             then lines.line_amount else 0
     end) as promo_paid_amount
-from {{ ref('int_order_lines') }} as lines
-inner join orders on lines.source = orders.source and lines.order_id = orders.order_id
+from lines
 inner join {{ ref('int_products') }} as products on lines.product_id = products.product_id
-where lines.is_current and lines.kind = 'sale' and not lines.is_gift and products.is_merchandise
-group by orders.customer_key, coalesce(products.category_l1, ''), orders.paid_date
+where lines.kind = 'sale' and not lines.is_gift and products.is_merchandise
+group by lines.customer_key, coalesce(products.category_l1, ''), lines.paid_date

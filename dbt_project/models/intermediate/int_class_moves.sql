@@ -1,6 +1,7 @@
 {{ config(materialized='table') }}
 -- Whose computed class differs from that of the build before, and why: of movers alone the class is computed again under
 -- the steps between the two builds, by the macros of the class models. The cause is the step after which the class stays.
+-- A scheme that no build had before has no moves: class_history takes its first classes as they are.
 {%- set steps = rescoring_steps() %}
 with today as (
     select * from {{ ref('int_run_policy') }}
@@ -21,6 +22,15 @@ open_rows as (
     where valid_to is null
 ),
 
+schemes_before as (
+    select distinct scheme from open_rows
+),
+
+reasons as (
+    select customer_key, scheme, class from {{ ref('int_class_reasons') }}
+    semi join schemes_before using (scheme)
+),
+
 moves as (
     select
         coalesce(reasons.customer_key, open_rows.customer_key) as customer_key,
@@ -35,7 +45,7 @@ moves as (
             else open_rows.published_from
         end as published_since
     from open_rows
-    full join {{ ref('int_class_reasons') }} as reasons
+    full join reasons
         on open_rows.customer_key = reasons.customer_key and open_rows.scheme = reasons.scheme
     where open_rows.class is distinct from reasons.class
 ),
@@ -207,16 +217,11 @@ relinked as (
 
 active as ({{ customers_active_since('before') }}),
 
-schemes_before as (
-    select distinct scheme from open_rows
-),
-
 caused as (
     select
         moves.*,
         by_step.customer_key is not null as is_rescored,
         case
-            when moves.from_class is null and schemes_before.scheme is null then 'first_build'
             when moves.from_class is null and relinked.customer_key is not null then 'merge_split'
             when moves.from_class is null then 'entered'
             when moves.to_class is null and relinked.customer_key is not null then 'merge_split'
@@ -258,7 +263,6 @@ caused as (
         and moves.from_class is not null and moves.to_class is not null
     left join relinked on moves.customer_key = relinked.customer_key
     left join active on moves.customer_key = active.customer_key
-    left join schemes_before on moves.scheme = schemes_before.scheme
 )
 
 select

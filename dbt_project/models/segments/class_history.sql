@@ -18,6 +18,11 @@ moves as (
     select * from {{ ref('int_class_moves') }}
 ),
 
+schemes_before as (
+    select distinct scheme from {{ source('history', 'class_history') }}
+    where valid_to is null
+),
+
 active as ({{ customers_active_since('before') }}),
 
 continued as (
@@ -65,8 +70,31 @@ begun as (
     from moves
     cross join policy
     where moves.to_class is not null
+),
+
+-- Apart from the moves: with the first build that is every class of everybody.
+first_seen as (
+    select
+        reasons.customer_key,
+        reasons.scheme,
+        reasons.class,
+        policy.as_of_date as valid_from,
+        cast(null as date) as valid_to,
+        cast(null as varchar) as from_class,
+        'first_build' as cause,
+        cast(null as varchar) as factors,
+        false as is_rescored,
+        policy.as_of_date as published_from,
+        cast(null as varchar) as previous_class,
+        cast(null as date) as previous_since,
+        cast(null as varchar) as left_cause
+    from {{ ref('int_class_reasons') }} as reasons
+    anti join schemes_before on reasons.scheme = schemes_before.scheme
+    cross join policy
 )
 
 select * from continued
 union all
 select * from begun
+union all
+select * from first_seen

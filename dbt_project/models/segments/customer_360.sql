@@ -30,42 +30,79 @@ shown as (
     where valid_to is null
 ),
 
-classes as (
+labels as (
     select
-        shown.customer_key,
-        {%- for scheme in class_columns() %}
-        max(case when shown.scheme = '{{ scheme }}' then shown.class end) as {{ scheme }}_class,
-        {%- endfor %}
-        min(actions.place) as class_place,
-        max(case when shown.scheme = 'value' then actions.service_level end) as service_level
-    from shown
-    left join actions on shown.scheme = actions.scheme and shown.class = actions.class
-    group by shown.customer_key
+        scheme,
+        class,
+        row_number() over (order by scheme, class) as code
+    from {{ ref('int_segment_labels') }}
+    group by scheme, class
+),
+
+-- Two bits a conflict, one for each of its sides.
+conflicts as (
+    select
+        class_conflicts.*,
+        {{ bit_of('2 * row_number() over (order by conflict) - 2') }} as bit_1,
+        {{ bit_of('2 * row_number() over (order by conflict) - 1') }} as bit_2
+    from {{ ref('class_conflicts') }} as class_conflicts
 ),
 
 conflict_sides as (
     {%- for side in [1, 2] %}
-    select conflicts.conflict, {{ side }} as side, labels.scheme, labels.class
-    from {{ ref('class_conflicts') }} as conflicts
-    inner join {{ ref('int_segment_labels') }} as labels
+    select labels.code, conflicts.bit_{{ side }} as bit
+    from conflicts
+    inner join labels
         on conflicts.scheme_{{ side }} = labels.scheme
         and '|' || conflicts.classes_{{ side }} || '|' like '%|' || labels.class || '|%'
     {{ 'union all' if not loop.last }}
     {%- endfor %}
 ),
 
-conflicting as (
-    select shown.customer_key, sides.conflict
-    from shown
-    inner join conflict_sides as sides on shown.scheme = sides.scheme and shown.class = sides.class
-    group by shown.customer_key, sides.conflict
-    having count(distinct sides.side) = 2
+sides as (
+    select code, bit_or(bit) as bits from conflict_sides
+    group by code
 ),
 
-conflicts as (
-    select customer_key, {{ dbt.listagg('conflict', "'|'", 'order by conflict') }} as conflict_flags
-    from conflicting
-    group by customer_key
+-- What a class brings along, as numbers: a customer has a row per scheme, and texts are dear to compare so often.
+coded as (
+    select
+        labels.scheme,
+        labels.class,
+        labels.code,
+        case labels.scheme
+            {%- for scheme in class_columns() %}
+            when '{{ scheme }}' then {{ loop.index }}
+            {%- endfor %}
+            else 0
+        end as scheme_no,
+        actions.place,
+        actions.service_level,
+        sides.bits
+    from labels
+    left join actions on labels.scheme = actions.scheme and labels.class = actions.class
+    left join sides on labels.code = sides.code
+),
+
+classes as (
+    select
+        shown.customer_key,
+        {%- for scheme in class_columns() %}
+        max(case when coded.scheme_no = {{ loop.index }} then coded.code end) as {{ scheme }}_code,
+        {%- endfor %}
+        min(coded.place) as class_place,
+        bit_or(coded.bits) as bits
+    from shown
+    left join coded on shown.scheme = coded.scheme and shown.class = coded.class
+    group by shown.customer_key
+),
+
+conflicting as (
+    select classes.customer_key, {{ dbt.listagg('conflicts.conflict', "'|'", 'order by conflicts.conflict') }} as conflict_flags
+    from classes
+    inner join conflicts on classes.bits & (conflicts.bit_1 | conflicts.bit_2) = (conflicts.bit_1 | conflicts.bit_2)
+    where classes.bits is not null
+    group by classes.customer_key
 ),
 
 custom as (
@@ -125,9 +162,9 @@ joined as (
         facts.customer_key,
         facts.as_of_date,
         {%- for scheme in class_columns() %}
-        classes.{{ scheme }}_class,
+        {{ scheme }}_codes.class as {{ scheme }}_class,
         {%- endfor %}
-        classes.service_level,
+        value_codes.service_level,
         facts.recency_days,
         facts.purchase_days_n,
         facts.frequency_abc,
@@ -140,7 +177,7 @@ joined as (
         lifecycle.expected_gap,
         lifecycle.churn_days,
         custom.custom_segments,
-        conflicts.conflict_flags,
+        conflicting.conflict_flags,
         coalesce(complaints.open_complaints_n, 0) as open_complaints_n,
         coalesce(consents.has_marketing, false) as has_marketing,
         coalesce(consents.has_profiling, false) as has_profiling,
@@ -156,8 +193,8 @@ joined as (
         cared.last_care_date,
         case
             when not care_log.is_kept then null
-            when classes.value_class = 'high' then policy.care_high_days
-            when classes.value_class = 'mid' then policy.care_mid_days
+            when value_codes.class = 'high' then policy.care_high_days
+            when value_codes.class = 'mid' then policy.care_mid_days
         end as care_interval_days,
         coalesce(cared.last_care_date, facts.first_purchase_date) as cared_since,
         case
@@ -171,12 +208,15 @@ joined as (
     cross join cases
     cross join care_log
     inner join classes using (customer_key)
+    {%- for scheme in class_columns() %}
+    left join coded as {{ scheme }}_codes on classes.{{ scheme }}_code = {{ scheme }}_codes.code
+    {%- endfor %}
     inner join {{ ref('customer_lifecycle') }} as lifecycle using (customer_key)
     inner join {{ ref('customer_loyalty') }} as loyalty using (customer_key)
     inner join {{ ref('customer_clv') }} as clv using (customer_key)
     inner join {{ ref('customer_affinity') }} as affinity using (customer_key)
     left join custom using (customer_key)
-    left join conflicts using (customer_key)
+    left join conflicting using (customer_key)
     left join complaints using (customer_key)
     left join {{ ref('int_customer_consents') }} as consents using (customer_key)
     left join reactions on facts.customer_key = reactions.customer_key and reactions.nth = 1

@@ -16,10 +16,18 @@
 {%- for name, condition in holds.items() -%}
     {%- do rules.update({name ~ " does not hold": condition}) -%}
 {%- endfor %}
-with repeated as (
+-- Keys are long texts, so their hashes are grouped first; equal ones are looked at, and nearly always there are none.
+with suspects as (
+    select {{ row_hash(grain) }} as key_hash from {{ model }}
+    group by {{ row_hash(grain) }}
+    having count(*) > 1
+),
+
+repeated as (
     select sum(rows_n - 1) as rows_n
     from (
         select count(*) as rows_n from {{ model }}
+        where {{ row_hash(grain) }} in (select key_hash from suspects)
         group by {{ grain | join(', ') }}
         having count(*) > 1
     ) as keys
