@@ -67,6 +67,7 @@
         'int_products': ('intermediate', ['product_id', 'effective_tax_rate', 'effective_tax_rate_at_refresh', 'unit_cost',
                          'has_dated_cost', 'margin', 'margin_basis', 'is_merchandise', 'category_l1', 'brand']),
         'int_orders_fully_returned': ('intermediate', ['*']),
+        'int_persons_excluded': ('intermediate', ['customer_key']),
     }) }}
 {%- endmacro %}
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
+# Lines name one more, which the master data does not have.
+PRODUCTS = 40
 FEEDS = ("orders", "order_lines", "returns", "customers", "products", "product_costs", "guest_contacts")
 
 
@@ -41,17 +43,17 @@ class Shop:
     def open(self, first: date, days: int, people: int, orders: int) -> None:
         """History: master data and orders over `days` days up to `first`, delivered as of one day."""
         self.out = {feed: [] for feed in FEEDS}
-        for n in range(8):
-            # Two products without category, two whose cost changed over time, one that is no merchandise.
+        for n in range(PRODUCTS):
+            # Of eight products two have no category, and of two the cost changed over time.
             self.out["products"].append(
                 {
                     "product_id": f"P{n}",
                     "name": f"p{n}",
-                    "category_l1": None if n < 2 else f"c{n % 3}",
+                    "category_l1": None if n % 8 < 2 else f"c{n % 3}",
                     "tax_rate": 0.13 if n % 2 else 0,
                 }
             )
-            if n in (2, 3):
+            if n % 8 in (2, 3):
                 self.out["product_costs"] += [
                     {"product_id": f"P{n}", "valid_from": "2020-01-01", "unit_cost": 3},
                     {
@@ -113,8 +115,9 @@ class Shop:
 
     def _buyer(self) -> str:
         """A customer who has ordered."""
-        buyers = [row["source_customer_id"] for row in self.orders.values() if row["source_customer_id"]]
-        return self.draw.choice(buyers)
+        return self.draw.choice(
+            sorted({row["source_customer_id"] or "" for row in self.orders.values()} - {""})
+        )
 
     def _order(self, ordered: date, day: date) -> str:
         name = f"O{len(self.orders):05}"
@@ -140,7 +143,7 @@ class Shop:
         return {
             "order_id": order,
             "line_no": number,
-            "product_id": f"P{self.draw.randrange(9)}",
+            "product_id": f"P{self.draw.randrange(PRODUCTS + 1)}",
             "qty": -1 if kind < 0.02 else self.draw.randrange(1, 4),
             "list_price": price,
             "unit_price_paid": 0
@@ -233,7 +236,7 @@ class Shop:
             )
 
     def change_a_product(self, day: date) -> None:
-        n = self.draw.randrange(8)
+        n = self.draw.randrange(PRODUCTS)
         rates = {
             "category_l1": self.draw.choice([None, "c0", "c1"]),
             "tax_rate": self.draw.choice([0, 0.06, 0.13]),
@@ -244,7 +247,11 @@ class Shop:
         since = day - timedelta(days=self.draw.randrange(60))
         cost = self.draw.randrange(1, 9)
         self.out["product_costs"].append(
-            {"product_id": f"P{self.draw.randrange(9)}", "valid_from": str(since), "unit_cost": cost}
+            {
+                "product_id": f"P{self.draw.randrange(PRODUCTS + 1)}",
+                "valid_from": str(since),
+                "unit_cost": cost,
+            }
         )
 
     def send_a_line_back(self, day: date) -> None:
@@ -283,11 +290,12 @@ class Shop:
             )
 
     def send_a_file_again(self, day: date) -> None:
-        """A file of an earlier day with other bytes: the rows that are gone from it are taken back."""
+        """A file of an earlier day with other bytes: the rows that are gone from it are taken back. Not that of the
+        history, which would touch everything."""
         files = [
             p
             for p, rows in self.delivered.items()
-            if p.parent.name in ("orders", "order_lines") and len(rows) > 1
+            if p.parent.name in ("orders", "order_lines") and 1 < len(rows) < 60
         ]
         path = self.draw.choice(files)
         kept = [row for row in self.delivered[path] if self.draw.random() < 0.8] or self.delivered[path][:1]
@@ -318,7 +326,9 @@ EVENTS: list[Callable[[Shop, date], None]] = [
     Shop.merge_two_people,
     Shop.split_a_person,
     Shop.hire_or_dismiss,
+    Shop.hire_or_dismiss,
     Shop.meet_somebody,
+    Shop.leave_a_contact_as_a_guest,
     Shop.leave_a_contact_as_a_guest,
     Shop.change_a_product,
     Shop.change_a_cost,
