@@ -11,7 +11,7 @@ from typing import Any
 Row = dict[str, Any]
 # Lines name one more, which the master data does not have.
 PRODUCTS = 40
-FEEDS = ("orders", "order_lines", "returns", "customers", "products", "product_costs", "guest_contacts")
+FEEDS = ("orders", "order_lines", "returns", "customers", "products", "product_costs", "guest_contacts", "consents")
 
 
 @dataclass
@@ -72,6 +72,8 @@ class Shop:
             self._order(first - timedelta(days=self.draw.randrange(days)), first)
         for _ in range(orders // 8):
             self.draw.choice([Shop.send_a_line_back, Shop.send_all_back])(self, first)
+        for _ in range(people // 8):
+            self.agree_or_withdraw(first)
         self._deliver(first)
 
     def day(self, day: date, more: int) -> list[str]:
@@ -235,6 +237,20 @@ class Shop:
                 }
             )
 
+    def agree_or_withdraw(self, day: date) -> None:
+        """One who buys may no longer be profiled, or may be again."""
+        agreed = self.draw.random() < 0.4
+        self.out["consents"].append(
+            {
+                "consent_id": f"A{self.clock}",
+                "source_customer_id": self._buyer(),
+                "purpose": "profiling",
+                "channel": "all",
+                "action": "grant" if agreed else "withdraw",
+                "at": self._at(day),
+            }
+        )
+
     def change_a_product(self, day: date) -> None:
         n = self.draw.randrange(PRODUCTS)
         rates = {
@@ -291,12 +307,14 @@ class Shop:
 
     def send_a_file_again(self, day: date) -> None:
         """A file of an earlier day with other bytes: the rows that are gone from it are taken back. Not that of the
-        history, which would touch everything."""
+        history, which would touch everything; so the first day may have none."""
         files = [
             p
             for p, rows in self.delivered.items()
             if p.parent.name in ("orders", "order_lines") and 1 < len(rows) < 60
         ]
+        if not files:
+            return
         path = self.draw.choice(files)
         kept = [row for row in self.delivered[path] if self.draw.random() < 0.8] or self.delivered[path][:1]
         self._write(path, kept)
@@ -329,7 +347,9 @@ EVENTS: list[Callable[[Shop, date], None]] = [
     Shop.hire_or_dismiss,
     Shop.meet_somebody,
     Shop.leave_a_contact_as_a_guest,
+    Shop.agree_or_withdraw,
     Shop.leave_a_contact_as_a_guest,
+    Shop.agree_or_withdraw,
     Shop.change_a_product,
     Shop.change_a_cost,
     Shop.send_a_line_back,
