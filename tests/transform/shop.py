@@ -10,7 +10,7 @@ from typing import Any
 
 Row = dict[str, Any]
 # Lines name one more, which the master data does not have.
-PRODUCTS = 40
+PRODUCTS = 200
 FEEDS = ("orders", "order_lines", "returns", "customers", "products", "product_costs", "guest_contacts")
 
 
