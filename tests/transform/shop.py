@@ -10,8 +10,17 @@ from typing import Any
 
 Row = dict[str, Any]
 # Lines name one more, which the master data does not have.
-PRODUCTS = 40
-FEEDS = ("orders", "order_lines", "returns", "customers", "products", "product_costs", "guest_contacts", "consents")
+PRODUCTS = 200
+FEEDS = (
+    "orders",
+    "order_lines",
+    "returns",
+    "customers",
+    "products",
+    "product_costs",
+    "guest_contacts",
+    "consents",
+)
 
 
 @dataclass
