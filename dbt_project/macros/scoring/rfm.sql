@@ -165,8 +165,7 @@ cross join policy
 
 {# The condition on which a scored customer meets its cell. #}
 {% macro rfm_in_cell(scored, cells) -%}
-    {{ scored }}.is_buyer
-    and {{ scored }}.recency_score = {{ cells }}.r_score
+    {{ key_where(scored ~ '.is_buyer', scored ~ '.recency_score') }} = {{ cells }}.r_score
     and {{ scored }}.frequency_score = {{ cells }}.f_score
     and {{ scored }}.monetary_score = {{ cells }}.m_score
 {%- endmacro %}

@@ -15,10 +15,9 @@ costed as (
     cross join {{ ref('int_run_policy') }} as policy
     left join {{ ref('int_products') }} as products using (product_id)
     left join {{ ref('int_product_cost_periods') }} as periods
-        on products.has_dated_cost
-        and returns.product_id = periods.product_id
+        on {{ key_where('products.has_dated_cost', 'returns.product_id') }} = periods.product_id
         and returns.cost_date >= periods.valid_from
-        and (periods.last_day is null or returns.cost_date <= periods.last_day)
+        and returns.cost_date <= {{ last_day_or_never('periods.last_day') }}
     left join {{ ref('category_margins') }} as fallback
         on fallback.category_l1 = '*' and {{ is_in_force('fallback', 'policy.as_of_date') }}
 )

@@ -18,8 +18,8 @@ orders as (
         on orders.source = links.source and orders.source_customer_id = links.source_customer_id
         and not links.is_current
     left join {{ ref('int_guest_orders') }} as guests
-        on orders.source = guests.source and orders.order_id = guests.order_id and not guests.is_current
-        and orders.source_customer_id is null
+        on orders.source = guests.source and not guests.is_current
+        and {{ key_where('orders.source_customer_id is null', 'orders.order_id') }} = guests.order_id
     left join {{ ref('int_orders_fully_returned') }} as returned
         on orders.source = returned.source and orders.order_id = returned.order_id and not returned.is_current
     where orders.is_known_at_refresh and orders.is_paid

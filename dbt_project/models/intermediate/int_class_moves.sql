@@ -395,8 +395,9 @@ caused as (
     cross join today
     inner join bounds on bounds.as_of_date = today.as_of_date
     left join before on true
-    left join by_step on moves.customer_key = by_step.customer_key and moves.scheme = by_step.scheme
-        and moves.from_class is not null and moves.to_class is not null
+    left join by_step on moves.scheme = by_step.scheme
+        and {{ key_where('moves.from_class is not null and moves.to_class is not null', 'moves.customer_key') }}
+            = by_step.customer_key
     left join relinked on moves.customer_key = relinked.customer_key
     left join active on moves.customer_key = active.customer_key
     left join acted on moves.customer_key = acted.customer_key

@@ -29,7 +29,7 @@ dated as (
     left join {{ ref('int_product_cost_periods') }} as periods
         on lines.product_id = periods.product_id
         and orders.ordered_date >= periods.valid_from
-        and (periods.last_day is null or orders.ordered_date <= periods.last_day)
+        and orders.ordered_date <= {{ last_day_or_never('periods.last_day') }}
 )
 
 select

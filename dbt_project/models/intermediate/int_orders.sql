@@ -85,6 +85,6 @@ left join (
 ) as totals using (is_current, source, order_id)
 left join people using (source, source_customer_id)
 left join {{ ref('int_guest_orders') }} as guests
-    on headers.source = guests.source and headers.order_id = guests.order_id and guests.is_current
-    and headers.source_customer_id is null
+    on headers.source = guests.source and guests.is_current
+    and {{ key_where('headers.source_customer_id is null', 'headers.order_id') }} = guests.order_id
 left join {{ ref('int_orders_changed') }} as changed using (source, order_id)

@@ -49,8 +49,8 @@ orders as (
         on orders.source = links.source and orders.source_customer_id = links.source_customer_id
         and not links.is_current
     left join {{ ref('int_guest_orders') }} as guests
-        on orders.source = guests.source and orders.order_id = guests.order_id and not guests.is_current
-        and orders.source_customer_id is null
+        on orders.source = guests.source and not guests.is_current
+        and {{ key_where('orders.source_customer_id is null', 'orders.order_id') }} = guests.order_id
 ),
 
 joined as (

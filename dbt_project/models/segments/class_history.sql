@@ -48,8 +48,11 @@ continued as (
         case when moves.to_class is null then moves.cause else kept.left_cause end as left_cause
     from kept
     cross join policy
-    left join moves on kept.customer_key = moves.customer_key and kept.scheme = moves.scheme and kept.valid_to is null
-    left join active on kept.customer_key = active.customer_key and kept.published_from is null and kept.valid_to is null
+    left join moves
+        on kept.scheme = moves.scheme and {{ key_where('kept.valid_to is null', 'kept.customer_key') }} = moves.customer_key
+    left join active
+        on {{ key_where('kept.published_from is null and kept.valid_to is null', 'kept.customer_key') }}
+            = active.customer_key
 ),
 
 begun as (

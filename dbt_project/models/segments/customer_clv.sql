@@ -31,8 +31,8 @@ expected as (
         power(1 + cast(policy.clv_discount_rate as double), -policy.clv_horizon_days / 730.0) as discount
     from histories
     left join {{ ref('int_return_rates') }} as rates
-        on histories.purchase_days_n > 0
-        and histories.stage = rates.stage and histories.recency_bucket = rates.recency_bucket
+        on {{ key_where('histories.purchase_days_n > 0', 'histories.stage') }} = rates.stage
+        and histories.recency_bucket = rates.recency_bucket
     cross join policy
 ),
 
@@ -74,4 +74,5 @@ select
     valued.policy_version
 from valued
 left join {{ ref('int_customer_forecasts') }} as forecasts
-    on valued.customer_key = forecasts.customer_key and valued.purchase_days_n > 0 and valued.profit_ever is not null
+    on {{ key_where('valued.purchase_days_n > 0 and valued.profit_ever is not null', 'valued.customer_key') }}
+        = forecasts.customer_key
