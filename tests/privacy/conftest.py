@@ -98,7 +98,7 @@ def publish_small(settings: Settings, as_of: date) -> str:
     # An export by token, as an audience is, and a list with a row a line.
     (candidate / "audiences").mkdir()
     pq.write_table(pa.table({"token": keys}), candidate / "audiences" / "sms.parquet")
-    (candidate / "audiences" / "sms.csv").write_text("token\n" + "".join(f"{key}\n" for key in keys))
+    (candidate / "audiences" / "sms.csv").write_text("customer_key\n" + "".join(f"{key}\n" for key in keys))
     specs = [releases.PublishedTable(*k.split("."), tuple(t.column_names), ()) for k, t in tables.items()]
     releases.write_database(candidate, specs)
     (candidate / "index.html").write_text("page")

@@ -74,7 +74,7 @@ def test_a_few_moves_of_a_day_pass(classed: Home) -> None:
     checks = _told(classed)
     assert set(checks) == {
         f"{scheme}_{name}" for scheme in ("rfm", "lifecycle") for name in ("shares_steady", "few_moved")
-    }
+    } | {"members_stay"}
     assert all(c["passed"] for c in checks.values())
     assert checks["lifecycle_few_moved"]["observed"] == 0.05
 

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from pipeline.cli import main
 from pipeline.errors import StrataError
+from pipeline.publish import contract
 from pipeline.publish.postgres import export
 from tests import postgres
 from tests.publish.test_release import AS_OF, MANIFEST, Home, built, home  # noqa: F401
@@ -89,7 +90,7 @@ def test_a_copy_keeps_types_keys_and_values(home: Home, database: postgres.Datab
     assert {type(value) for _, value in ours} == {Decimal, type(None)}
     assert set(reasons) == {('a "b",\nc', "Champions"), ("原因", ""), ("原因", None)}
     assert share == (0.1 + 0.2,)
-    assert state == ("2024-05-10", AS_OF, "2024-1", 1, "CNY")
+    assert state == ("2024-05-10", AS_OF, "2024-1", contract.load().version, "CNY")
 
 
 READ = (
