@@ -11,6 +11,7 @@ from pipeline.settings import DBT_PROJECT_DIR
 _MACROS = (
     "dialect/aggregates.sql",
     "dialect/dates.sql",
+    "dialect/joins.sql",
     "dialect/text.sql",
     "policy/rules.sql",
     "policy/money.sql",
