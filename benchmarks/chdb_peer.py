@@ -9,14 +9,14 @@ again for each of its readers.
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from chdb import session
+
+from benchmarks.peer_command import main
 
 # Asia/Shanghai has kept UTC+8 without summer time since 1991: days since 1970-01-01 by integer arithmetic.
 LOCAL_DAY = "toInt32(intDiv(toUnixTimestamp64Micro(assumeNotNull({0})) + 28800000000, 86400000000))"
@@ -197,17 +197,5 @@ def run(landing: Path, as_of: dt.date, out: Path) -> dict[str, float]:
     return seconds
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--landing", type=Path, required=True)
-    parser.add_argument("--as-of", type=dt.date.fromisoformat, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    for step, seconds in run(args.landing, args.as_of, args.out).items():
-        print(f"{step:<14}{seconds:8.3f} s", file=sys.stderr)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, run)

@@ -7,9 +7,7 @@ ranked or cut).
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
-import sys
 import time
 from pathlib import Path
 
@@ -18,6 +16,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+
+from benchmarks.peer_command import main
 
 VALID = ("paid", "shipped", "completed")
 ORDER_COLUMNS = [
@@ -196,17 +196,5 @@ def run(landing: Path, as_of: dt.date, out: Path) -> dict[str, float]:
     return {"order facts": ordered - started, "customer facts": counted - ordered, "classes": done - counted}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--landing", type=Path, required=True)
-    parser.add_argument("--as-of", type=dt.date.fromisoformat, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    for step, seconds in run(args.landing, args.as_of, args.out).items():
-        print(f"{step:<14}{seconds:8.3f} s", file=sys.stderr)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, run)

@@ -18,14 +18,14 @@ No full-size relation is sorted and no window runs over one:
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
 import os
-import sys
 import time
 from pathlib import Path
 
 import duckdb
+
+from benchmarks.peer_command import main
 
 # Asia/Shanghai has kept UTC+8 without summer time since 1991: days since 1970-01-01 by integer arithmetic.
 LOCAL_DAY = "((epoch_us({}) + 28800000000) // 86400000000)::integer"
@@ -235,18 +235,5 @@ def run(landing: Path, as_of: dt.date, out: Path, memory: str | None = None) -> 
     return seconds
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--landing", type=Path, required=True)
-    parser.add_argument("--as-of", type=dt.date.fromisoformat, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--memory", help="DuckDB memory limit, for example 4GB")
-    args = parser.parse_args()
-    for step, seconds in run(args.landing, args.as_of, args.out, args.memory).items():
-        print(f"{step:<14}{seconds:8.3f} s", file=sys.stderr)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, run, memory=None)

@@ -9,16 +9,16 @@ process sees its CPU seconds too.
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
 import os
 import shutil
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from pyspark.sql import SparkSession
+
+from benchmarks.peer_command import main
 
 # Asia/Shanghai has kept UTC+8 without summer time since 1991: days since 1970-01-01 by integer arithmetic.
 LOCAL_DAY = "cast((unix_micros({0}) + 28800000000) div 86400000000 as int)"
@@ -194,18 +194,5 @@ def run(landing: Path, as_of: dt.date, out: Path, memory: str = "4g") -> dict[st
     return {"start": up - started, "work and stop": time.perf_counter() - up}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--landing", type=Path, required=True)
-    parser.add_argument("--as-of", type=dt.date.fromisoformat, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--memory", default="4g", help="heap of the JVM (default 4g)")
-    args = parser.parse_args()
-    for step, seconds in run(args.landing, args.as_of, args.out, args.memory).items():
-        print(f"{step:<14}{seconds:8.3f} s", file=sys.stderr)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, run, memory="4g")

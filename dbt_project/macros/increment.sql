@@ -111,3 +111,14 @@
         {%- endfor %}
     )
 {%- endmacro %}
+
+{# Delivered rows of the touched orders, found in one scan of a staging view for all who read them. None in a full build. #}
+{% macro rows_of_touched_orders(rows) -%}
+select delivered.* from {{ rows }} as delivered
+{% if increments() %}
+semi join {{ ref('int_orders_touched') }} as touched
+    on delivered.source = touched.source and delivered.order_id = touched.order_id
+{% else %}
+limit 0
+{% endif %}
+{%- endmacro %}

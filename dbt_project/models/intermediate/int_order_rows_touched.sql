@@ -1,10 +1,4 @@
 {{ config(materialized='table', meta={'only_increments': true}) }}
--- Delivered headers of the touched orders, found in one scan for all who read them. None in a full build.
-select delivered.* from {{ ref('stg_sales__orders') }} as delivered
-{% if increments() %}
-semi join {{ ref('int_orders_touched') }} as touched
-    on delivered.source = touched.source and delivered.order_id = touched.order_id
-{% else %}
+-- Delivered headers of the touched orders.
 -- depends_on: {{ ref('int_orders_touched') }}
-limit 0
-{% endif %}
+{{ rows_of_touched_orders(ref('stg_sales__orders')) }}
