@@ -19,6 +19,7 @@ from pipeline.clv.histories import Counted, Histories, aggregate, histories
 from pipeline.clv.purchases import Kind
 from pipeline.clv.rhythm import STAGES, rhythm_of
 from pipeline.clv.rivals import formula, return_window
+from pipeline.clv.said import listed, say
 from pipeline.errors import StrataError
 from pipeline.order_file import open_orders, policy_day
 from pipeline.quality.policy import thresholds
@@ -149,11 +150,12 @@ def analyse(
 
 def _why_null(models: Models, tested: list[Backtest], measure: str) -> str | None:
     if models.purchases is None or (measure == "money" and models.spend is None):
-        return "; ".join(models.why.values())
+        return listed(models.why.values())
     if not tested:
         return "not tested: --backtest or --out decides whether it is worth more than simple rules"
     lost = [test for test in tested if not test.verdicts[measure].earned]
-    return "; ".join(f"{test.ahead} days ahead: {test.verdicts[measure].reason}" for test in lost) or None
+    told = listed(say("ahead", days=test.ahead, verdict=test.verdicts[measure].reason) for test in lost)
+    return told or None
 
 
 def _warnings(

@@ -18,6 +18,7 @@ from pipeline.clv.forecast import Models, fit
 from pipeline.clv.histories import Histories, histories
 from pipeline.clv.purchases import Kind
 from pipeline.clv.rivals import Forecast, formula, last_period, mean_of_all, return_window
+from pipeline.clv.said import listed, say
 
 MODEL = "model"
 RIVALS = ("last_period", "mean_of_all", "formula")
@@ -215,9 +216,7 @@ def judge(measure: str, tested: list[Origin], ahead: int, policy: Mapping[str, f
     """The model earns its place with the lowest pooled error, and lower than each rival's at most of the origins."""
     if not tested:
         days = round(policy["clv_min_history_days"] + ahead)
-        return Verdict(
-            measure, False, None, {}, {}, 0, f"no back-test: it needs {days} days since the first purchase"
-        )
+        return Verdict(measure, False, None, {}, {}, 0, say("no_backtest", days=days))
     missing = [o for o in tested if MODEL not in o.scores[measure]]
     methods = [*RIVALS] if missing else [MODEL, *RIVALS]
     people = sum(o.customers for o in tested)
@@ -227,19 +226,28 @@ def judge(measure: str, tested: list[Origin], ahead: int, policy: Mapping[str, f
     }
     winner = min(pooled, key=lambda name: pooled[name])
     if missing:
-        why = "; ".join(dict.fromkeys(missing[0].why.values()))
-        return Verdict(
-            measure, False, winner, pooled, {}, len(tested), f"no model as of {missing[0].origin}: {why}"
-        )
+        why = listed(dict.fromkeys(missing[0].why.values()))
+        reason = say("no_model", origin=missing[0].origin, why=why)
+        return Verdict(measure, False, winner, pooled, {}, len(tested), reason)
     won = {
         rival: sum(o.scores[measure][MODEL].rmse < o.scores[measure][rival].rmse for o in tested)
         for rival in RIVALS
     }
     beaten_by = [r for r in RIVALS if pooled[r] <= pooled[MODEL] or 2 * won[r] <= len(tested)]
+    rivals = [
+        say(
+            "rival",
+            rival=say(f"method_{name}"),
+            error=f"{pooled[MODEL]:.4g}",
+            other=f"{pooled[name]:.4g}",
+            won=won[name],
+            origins=len(tested),
+        )
+        for name in beaten_by
+    ]
     reason = (
-        f"the model has the lowest error over {len(tested)} origins"
-        if not beaten_by
-        else "the model does not beat "
-        + ", ".join(f"{r} (error {pooled[MODEL]:.4g} against {pooled[r]:.4g}, better at {won[r]} of {len(tested)} origins)" for r in beaten_by)
-    )  # fmt: skip
+        say("not_better", rivals=listed(rivals, (", ", "、")))
+        if rivals
+        else say("lowest_error", origins=len(tested))
+    )
     return Verdict(measure, not beaten_by, winner, pooled, won, len(tested), reason)

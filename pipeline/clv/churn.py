@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.clv.histories import histories
 from pipeline.clv.rhythm import STAGES, rhythm_of
+from pipeline.clv.said import say
 
 RULES = ("personal", "fixed")
 WINDOWS = (90, 180)
@@ -76,14 +77,13 @@ def compare(con: duckdb.DuckDBPyConnection, first: date, as_of: date, policy: Ma
             "personal",
             {},
             measured,
-            f"not measured: it needs {days} days of history; the rule of policy P-05 stands",
+            say("limit_not_measured", days=days),
         )
     phi = {rule: float(np.mean([m.splits[rule].phi or 0.0 for m in usable])) for rule in RULES}
     rule = max(RULES, key=lambda name: phi[name])
-    return Churn(
-        rule, phi, measured,
-        f"{rule} limit: phi {phi['personal']:.3f} personal against {phi['fixed']:.3f} fixed {fixed} days, mean of {len(usable)} measurements",
-    )  # fmt: skip
+    told = {name: f"{value:.3f}" for name, value in phi.items()}
+    reason = say("limit_measured", rule=say(f"rule_{rule}"), days=fixed, n=len(usable), **told)
+    return Churn(rule, phi, measured, reason)
 
 
 def _at(con: duckdb.DuckDBPyConnection, origin: date, window: int, policy: Mapping[str, float]) -> Measured:

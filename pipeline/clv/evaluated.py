@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.ingest.files import write_parquet
 from pipeline.settings import Settings
@@ -29,6 +30,7 @@ SCHEMA = pa.schema(
         ("score", pa.float64()),
         ("is_chosen", pa.bool_()),
         ("reason", pa.string()),
+        ("reason_zh", pa.string()),
     ]
 )
 
@@ -55,8 +57,10 @@ def forecasts(settings: Settings) -> Path:
 def keep_template(settings: Settings) -> None:
     """Empty files, so that a home that has evaluated nothing yet reads as empty tables."""
     for place, schema in ((folder(settings), SCHEMA), (forecasts(settings), FORECASTS)):
-        if not (place / "none.parquet").exists():
-            write_parquet(schema.empty_table(), place / "none.parquet")
+        template = place / "none.parquet"
+        # A home of before may have one with fewer columns; the files beside it are read by name.
+        if not template.exists() or pq.read_schema(template) != schema:
+            write_parquet(schema.empty_table(), template)
 
 
 def _before(place: Path, as_of: date) -> list[Path]:

@@ -20,6 +20,7 @@ from pipeline.clv import churn, sufficiency
 from pipeline.clv.churn import Churn
 from pipeline.clv.evaluated import FORECASTS, SCHEMA, folder, is_due, keep_forecast, known_before
 from pipeline.clv.histories import histories
+from pipeline.clv.said import in_chinese, listed, say
 from pipeline.ingest.files import write_parquet
 from pipeline.quality.policy import thresholds
 from pipeline.settings import Settings
@@ -160,7 +161,7 @@ def measure(
     short = sufficiency.unmet(sufficiency.needs(seen, policy))
     if short:
         for name in MEASURES:
-            yield {"subject": "clv", "measure": name, "method": "formula", "is_chosen": True, "reason": short}
+            yield {"subject": "clv", "measure": name, "method": "formula", "is_chosen": True} | _reason(short)
     else:
         from pipeline.clv import backtest
         from pipeline.clv.forecast import fit
@@ -228,8 +229,7 @@ def _verdicts(tested: list["Backtest"]) -> Iterator[dict[str, Any]]:
             "measure": name,
             "method": "formula" if lost else MODEL,
             "is_chosen": True,
-            "reason": "; ".join(f"{ahead} days ahead: {verdict.reason}" for ahead, verdict in told),
-        }
+        } | _reason(listed(say("ahead", days=ahead, verdict=verdict.reason) for ahead, verdict in told))
 
 
 def _limits(found: Churn) -> Iterator[dict[str, Any]]:
@@ -240,8 +240,7 @@ def _limits(found: Churn) -> Iterator[dict[str, Any]]:
             "method": rule,
             "score": found.mean_phi.get(rule),
             "is_chosen": rule == found.rule,
-            "reason": found.reason,
-        }
+        } | _reason(found.reason)
     for measured in found.measured:
         at = {"origin": measured.origin, "ahead_days": measured.window, "measure": "return_rate"}
         for rule, split in measured.splits.items():
@@ -258,11 +257,27 @@ def _limits(found: Churn) -> Iterator[dict[str, Any]]:
                     "score": split.phi,
                 }
         for stage, (people, back) in measured.stages.items():
-            yield at | {
-                "subject": "stage",
-                "method": "lifecycle",
-                "bucket": stage,
-                "people": people,
-                "actual": back / people if people else None,
-                "reason": {True: "monotone", False: "not monotone", None: None}[measured.monotone],
-            }
+            yield (
+                at
+                | {
+                    "subject": "stage",
+                    "method": "lifecycle",
+                    "bucket": stage,
+                    "people": people,
+                    "actual": back / people if people else None,
+                }
+                | _reason(
+                    None
+                    if measured.monotone is None
+                    else say("monotone" if measured.monotone else "not_monotone")
+                )
+            )
+
+
+def _reason(said: str | None) -> dict[str, str | None]:
+    """Both languages of a sentence as columns."""
+    return (
+        {"reason": None, "reason_zh": None}
+        if said is None
+        else {"reason": str(said), "reason_zh": in_chinese(said)}
+    )

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from pipeline.clv.arrays import Array
+from pipeline.clv.said import Said, say
 from pipeline.errors import StrataError
 
 # exp(±14): beyond it a parameter stands for "no variation", which floats cannot tell apart any more.
@@ -15,6 +16,10 @@ _SAMPLE = 4_000
 
 class NoFit(StrataError):
     """The data do not decide the parameters; the message says which part of them and what to do."""
+
+    def __init__(self, said: Said) -> None:
+        super().__init__(said)
+        self.said = said
 
 
 def total(weights: Array, values: Array) -> float:
@@ -67,7 +72,5 @@ def maximise(
     _, gradient = cost(last.x, *data)
     inside = np.abs(last.x) < _BOUND - 1e-9
     if not np.isfinite(last.fun) or np.abs(gradient[inside]).max(initial=0.0) > 1e-5:
-        raise NoFit(
-            f"{name}: the fit does not converge ({last.message}); more buyers or a longer history decide it"
-        )
+        raise NoFit(say("no_convergence", model=name, detail=last.message))
     return np.exp(last.x), -float(last.fun * data[-1].sum())

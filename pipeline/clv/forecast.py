@@ -52,13 +52,13 @@ def fit(seen: Histories, kind: Kind) -> Models:
     try:
         purchases = fit_purchases(seen.x, seen.t_x, seen.T, kind)
     except NoFit as error:
-        why[kind] = str(error)
+        why[kind] = error.said
     count, mean = seen.spend
     paid = count > 0
     try:
         spend = fit_spend(count[paid], mean[paid])
     except NoFit as error:
-        why["gamma_gamma"] = str(error)
+        why["gamma_gamma"] = error.said
     varies = paid.sum() > 2 and np.ptp(count[paid]) > 0 and np.ptp(mean[paid]) > 0
     correlation = float(np.corrcoef(count[paid], mean[paid])[0, 1]) if varies else None
     return Models(purchases, spend, why, correlation)

@@ -21,6 +21,7 @@ from scipy.special import betaincinv, betaln, digamma, gammaln, hyp2f1, roots_ja
 
 from pipeline.clv.arrays import Array
 from pipeline.clv.fitting import NoFit, maximise, total
+from pipeline.clv.said import say
 
 Kind = Literal["bgnbd", "mbgnbd"]
 # Near a = 1 the closed forms are 0/0; the line between both sides is exact to the square of this.
@@ -190,9 +191,7 @@ def fit_purchases(
     x, t_x, T = (np.asarray(v, float) for v in (x, t_x, T))
     weights = np.ones_like(x) if weights is None else np.asarray(weights, float)
     if not len(x) or not (x > 0).any():
-        raise NoFit(
-            f"{kind}: nobody has bought twice, so there is no rhythm to learn; wait for repeat purchases"
-        )
+        raise NoFit(say("nobody_twice", model=kind))
     wrong = (
         (x < 0)
         | (t_x < 0)
@@ -202,9 +201,7 @@ def fit_purchases(
         | (x != np.floor(x))
     )
     if wrong.any():
-        raise NoFit(
-            f"{kind}: {int(wrong.sum())} histories cannot be (0 ≤ t_x ≤ T, x whole, t_x = 0 where x = 0)"
-        )
+        raise NoFit(say("impossible_histories", model=kind, n=int(wrong.sum())))
     keys, place = np.unique(np.stack([x, t_x, T]), axis=1, return_inverse=True)
     size = np.bincount(place.ravel(), weights)
     # In units of the mean observation every parameter is near 1, whatever the file's unit.

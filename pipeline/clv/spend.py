@@ -11,6 +11,7 @@ from scipy.special import betaln, digamma
 
 from pipeline.clv.arrays import Array
 from pipeline.clv.fitting import NoFit, maximise, total
+from pipeline.clv.said import say
 
 
 @dataclass(frozen=True)
@@ -70,17 +71,13 @@ def fit_spend(x: Array, mean: Array) -> SpendModel:
     """
     x, mean = np.asarray(x, float), np.asarray(mean, float)
     if len(x) < 3 or np.ptp(mean) == 0:
-        raise NoFit(
-            f"gamma_gamma: {len(x)} customers with repeat purchases of different value; at least 3 are needed"
-        )
+        raise NoFit(say("few_spenders", model="gamma_gamma", n=len(x)))
     if not ((x > 0) & (x == np.floor(x)) & (mean > 0) & np.isfinite(x + mean)).all():
-        raise NoFit("gamma_gamma: every count must be whole and positive, every mean positive")
+        raise NoFit(say("impossible_spend", model="gamma_gamma"))
     scale = float(mean.mean())
     starts = [(6.0, 4.0, 0.5), (1.0, 2.0, 1.0), (3.0, 10.0, 3.0), (20.0, 3.0, 0.1)]
     found, value = maximise(log_likelihood, starts, (x, mean / scale, np.ones_like(x)), "gamma_gamma")
     p, q, v = map(float, found)
     if q <= 1.01:
-        raise NoFit(
-            f"gamma_gamma: q is {q:.3f}, so the mean spend of a new customer is not finite; a few amounts are too large"
-        )
+        raise NoFit(say("no_mean_spend", model="gamma_gamma", q=f"{q:.3f}"))
     return SpendModel(p, q, v * scale, value - len(x) * float(np.log(scale)), len(x))

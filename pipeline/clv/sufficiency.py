@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.clv.histories import Histories
+from pipeline.clv.said import Said, listed, say
 
 
 @dataclass(frozen=True)
 class Need:
-    """One question: `observed` against the least that policy asks for."""
+    """One question: `observed` against the least that policy asks for, in the last `days` where that matters."""
 
     name: str
     observed: int
     limit: int
-    what: str
+    days: int
 
     @property
     def met(self) -> bool:
@@ -25,18 +26,23 @@ def needs(seen: Histories, policy: Mapping[str, float]) -> list[Need]:
     """What the data have and what policy asks for; `seen` must have a period of `clv_recent_days`."""
     days = round(policy["clv_recent_days"])
     history = int(seen.tenure.max(initial=0))
-    return [
-        Need("buyers", len(seen), round(policy["clv_min_buyers"]), "buyers"),
-        Need("repeat_buyers", int((seen.x > 0).sum()), round(policy["clv_min_repeat_buyers"]), "buyers with a second purchase"),
-        Need("history_days", history, round(policy["clv_min_history_days"]), "days since the first purchase of all"),
-        Need("recent_purchases", int(seen.period_purchases.sum()), round(policy["clv_min_recent_purchases"]), f"purchase days in the last {days} days"),
-    ]  # fmt: skip
+    observed = {
+        "buyers": len(seen),
+        "repeat_buyers": int((seen.x > 0).sum()),
+        "history_days": history,
+        "recent_purchases": int(seen.period_purchases.sum()),
+    }
+    return [Need(name, n, round(policy[f"clv_min_{name}"]), days) for name, n in observed.items()]
 
 
-def unmet(asked: list[Need]) -> str | None:
+def unmet(asked: list[Need]) -> Said | None:
     """Why there is no forecast, in one line; None where there is enough."""
-    short = [f"{need.observed:,} {need.what} ({need.limit:,} needed)" for need in asked if not need.met]
-    return f"not enough data: {'; '.join(short)}" if short else None
+    short = [
+        say(f"need_{need.name}", observed=f"{need.observed:,}", limit=f"{need.limit:,}", days=need.days)
+        for need in asked
+        if not need.met
+    ]
+    return say("not_enough", needs=listed(short)) if short else None
 
 
 def as_dict(asked: list[Need]) -> dict[str, Any]:

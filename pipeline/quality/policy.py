@@ -44,6 +44,12 @@ def reason_templates() -> dict[str, list[str]]:
     }
 
 
+@cache
+def backtest_sentences() -> dict[str, tuple[str, str]]:
+    """Code -> sentence of a back-test in Chinese and in English with {named} figures."""
+    return {r["code"]: (r["template_zh"], r["template_en"]) for r in _rows("backtest_reasons")}
+
+
 def largest(key: str) -> int:
     """The largest value that a threshold ever has: what a suite, which knows no day, can ask for."""
     return max(int(float(row["value"])) for row in _rows("thresholds") if row["key"] == key)

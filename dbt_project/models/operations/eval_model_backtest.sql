@@ -26,7 +26,8 @@ select
     known.error,
     known.score,
     coalesce(known.is_chosen, false) as is_chosen,
-    known.reason
+    known.reason,
+    known.reason_zh
 from known
 inner join latest using (evaluated_as_of)
 cross join {{ ref('int_run_policy') }} as policy

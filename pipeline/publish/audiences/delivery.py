@@ -9,8 +9,10 @@ request is acknowledged as a whole at the end; who was refused or kept back is n
 
 import copy
 import hashlib
+import io
 import json
 import os
+import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,13 +29,13 @@ from pipeline.privacy import access_log
 from pipeline.privacy.consent import refusals
 from pipeline.publish.audiences import endpoints, selection, source
 from pipeline.publish.audiences import state as states
-from pipeline.publish.audiences.endpoints import Endpoint, Sender
+from pipeline.publish.audiences.endpoints import Endpoint, Sender, Upload
 from pipeline.publish.audiences.holdings import ERASURE
 from pipeline.publish.audiences.outbox import rests_on
 from pipeline.publish.audiences.plan import no_basis, policy_of, released_for, transfer_of
 from pipeline.publish.audiences.policy import Policy
 from pipeline.publish.audiences.profiles import PROFILES, identifiers
-from pipeline.publish.audiences.writers import Row
+from pipeline.publish.audiences.writers import Row, zipped
 from pipeline.settings import Settings
 
 JOURNAL = "delivery.jsonl"
@@ -42,10 +44,17 @@ ACCEPTED, REFUSED, WITHHELD = "accepted", "refused", "withheld"
 
 @dataclass(frozen=True)
 class _Shape:
-    """Where the members of a request body are, and the row of each. `inside` is () where the body is one member."""
+    """Where the members of a request body are, and the row of each. `inside` is () where the body is one member.
+
+    Args:
+        is_file: each file of the outbox is uploaded as one request; its body here is {"ids": its lines}.
+        needs: what the parcel must know besides, so that the destination knows which list is meant.
+    """
 
     inside: tuple[str, ...]
     row: Callable[[Any], Row]
+    is_file: bool = False
+    needs: tuple[str, ...] = ()
 
 
 def _of_google(member: Mapping[str, Any]) -> Row:
@@ -58,6 +67,7 @@ _SHAPES: Mapping[str, _Shape] = {
     "meta": _Shape(("payload", "data"), lambda cells: tuple(cells)),
     "wecom": _Shape((), lambda body: (body["userid"], body["external_userid"])),
     "wechat_official_account": _Shape(("openid_list",), lambda openid: (openid,)),
+    "tencent_ads": _Shape(("ids",), lambda line: (line,), is_file=True, needs=("remote_id", "account")),
 }
 
 
@@ -105,6 +115,7 @@ class Parcel:
     channel: str
     remote_id: str
     requests: tuple[Request, ...]
+    account: str = ""
 
     @cached_property
     def journal(self) -> "Journal":
@@ -259,10 +270,12 @@ def hand_over(
     members = {row: member for member, row in state.snapshots[sent.number].items()} if sent else {}
     if not sent and any(request.kind == "adds" for request in parcel.requests):
         raise Stopped(f"export {parcel.export} can no longer be acknowledged: export again")
-    needs_id = PROFILES[parcel.destination].remote_id or "{remote_id}" in endpoint.add[1] + endpoint.remove[1]
-    if needs_id and not parcel.remote_id:
+    needs = set(_SHAPES[parcel.destination].needs)
+    if PROFILES[parcel.destination].remote_id or "{remote_id}" in endpoint.add[1] + endpoint.remove[1]:
+        needs.add("remote_id")
+    for lacking in sorted(name for name in needs if not getattr(parcel, name)):
         raise Stopped(
-            f"{parcel.audience} was exported without remote_id: put {parcel.destination}'s id of it into audiences.csv and export again"
+            f"{parcel.audience} was exported without {lacking}: put {parcel.destination}'s id of it into audiences.csv and export again"
         )
     if any(parcel.left()):
         purpose = f"{parcel.purpose} by {parcel.channel or 'every channel'}{rests_on(told.transfer)}"
@@ -308,7 +321,7 @@ class _Post:
     def __call__(self, request: Request, positions: Sequence[int]) -> None:
         journal, kept = self.parcel.journal, list(positions)
 
-        def body() -> Mapping[str, Any] | None:
+        def body() -> Mapping[str, Any] | Upload | None:
             if request.kind == "adds":
                 owners = {at: self.members.get(request.rows[at]) for at in kept}
                 barred = self.forbidden(self.parcel, {m for m in owners.values() if m})
@@ -316,7 +329,14 @@ class _Post:
                 if out := [at for at, owner in owners.items() if owner is None or owner in barred]:
                     journal.write(request.place, out, WITHHELD, "may not be addressed any more", 0)
                     kept[:] = [at for at in kept if at not in out]
-            return request.of(kept) if kept else None
+            if not kept:
+                return None
+            made = request.of(kept)
+            return (
+                _file_of(self.parcel, request, made["ids"])
+                if _SHAPES[self.parcel.destination].is_file
+                else made
+            )
 
         method, path = self.endpoint.add if request.kind == "adds" else self.endpoint.remove
         answer = self.sender.send(method, path, self.parcel.remote_id, body)
@@ -339,6 +359,18 @@ class _Post:
                     f"{self.endpoint.host} refused {self.refused} members one by one ({answer.told}; limit "
                     "delivery_rejected_rows_max): look whether the request is what it does not take"
                 )
+
+
+def _file_of(parcel: Parcel, request: Request, lines: Sequence[str]) -> Upload:
+    """The upload of these lines: what custom_audience_files/add asks for beside the file."""
+    name = request.place.partition("#")[0]
+    fields = {
+        "account_id": parcel.account,
+        "audience_id": parcel.remote_id,
+        "user_id_type": "HASH_MOBILE_PHONE",
+        "operation_type": "APPEND" if request.kind == "adds" else "REDUCE",
+    }
+    return Upload(fields, name, zipped(name, "".join(f"{line}\n" for line in lines).encode()))
 
 
 def _ranges(positions: Sequence[int]) -> list[list[int]]:
@@ -373,6 +405,7 @@ def found(settings: Settings, destination: str, audience: str | None = None) -> 
         ):
             continue
         requests = tuple(_requests(folder, destination, own))
+        known = states.load(settings, destination, own["audience"])
         parcel = Parcel(
             name,
             folder,
@@ -380,8 +413,9 @@ def found(settings: Settings, destination: str, audience: str | None = None) -> 
             own["audience"],
             own["purpose"],
             own["channel"],
-            own.get("remote_id") or states.load(settings, destination, own["audience"]).remote_id,
+            own.get("remote_id") or known.remote_id,
             requests,
+            own.get("account") or known.account,
         )
         if not _is_erasure(name) or any(parcel.left()):
             yield parcel
@@ -405,7 +439,7 @@ def _requests(folder: Path, destination: str, manifest: Mapping[str, Any]) -> It
     shape = _SHAPES[destination]
     files = [f for f in manifest["files"] if f["kind"] in ("adds", "removes")]
     for file in sorted(files, key=lambda f: (f["kind"] == "adds", f["name"])):
-        if not file["name"].endswith((".json", ".jsonl")):
+        if not file["name"].endswith(".zip" if shape.is_file else (".json", ".jsonl")):
             continue
         path = folder / file["name"]
         content = path.read_bytes() if path.exists() else b""
@@ -413,12 +447,18 @@ def _requests(folder: Path, destination: str, manifest: Mapping[str, Any]) -> It
             raise StrataError(f"{path} is not the file that was exported: export again; nothing was sent")
         bodies = content.splitlines() if path.suffix == ".jsonl" else [content]
         for n, text in enumerate(bodies, 1):
-            body = json.loads(text)
+            body = {"ids": _lines_of(text)} if shape.is_file else json.loads(text)
             members: Any = body
             for key in shape.inside:
                 members = members[key]
             rows = tuple(shape.row(m) for m in (members if shape.inside else [body]))
             yield Request(f"{file['name']}#{n}", file["kind"], body, rows, shape.inside)
+
+
+def _lines_of(packed: bytes) -> list[str]:
+    """The lines of the text file in a zip that the outbox holds."""
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        return archive.read(archive.namelist()[0]).decode().splitlines()
 
 
 class _Refusals:

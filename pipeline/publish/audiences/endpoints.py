@@ -6,6 +6,7 @@ contacts: nothing of them is in a message but host, status and code.
 
 import os
 import re
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -51,7 +52,24 @@ class Endpoint:
         return urlsplit(self.base_url).hostname or ""
 
     def address(self, path: str, remote_id: str) -> str:
-        return self.base_url.rstrip("/") + path.replace("{remote_id}", quote(remote_id, safe=""))
+        """Where one attempt goes: `{timestamp}` (seconds) and `{nonce}` are its own."""
+        known = {
+            "{remote_id}": remote_id,
+            "{timestamp}": str(int(time.time())),
+            "{nonce}": secrets.token_hex(16),
+        }
+        for mark, value in known.items():
+            path = path.replace(mark, quote(value, safe=""))
+        return self.base_url.rstrip("/") + path
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A body that is no JSON: a form with one file."""
+
+    fields: Mapping[str, str]
+    name: str
+    content: bytes
 
 
 Verdict = Literal["accepted", "members", "busy", "stop"]
@@ -182,9 +200,12 @@ class Sender:
 
     def _once(self, method: str, address: str, body: Any) -> Answer:
         timeout = self._limits["delivery_timeout_seconds"]
+        told: Any = {"json": body}
+        if isinstance(body, Upload):
+            told = {"data": body.fields, "files": {"file": (body.name, body.content)}}
         try:
             response = self._session.request(
-                method, address, json=body, timeout=(timeout, timeout), allow_redirects=False
+                method, address, **told, timeout=(timeout, timeout), allow_redirects=False
             )
         except requests.exceptions.SSLError:
             return Answer("stop", "its certificate is not accepted")

@@ -122,6 +122,7 @@ def _write_one(
             "rule": audience.rule_text if audience else None,
             "holdout_share": audience.holdout_share if audience else None,
             "remote_id": one.target.remote_id or None,
+            "account": one.target.account or None,
             "operations": dict(profile.operations),
             "note": profile.note or None,
             "limits": {

@@ -304,18 +304,23 @@ def _wechat(batch: Batch) -> Iterator[File]:
     )
 
 
+def zipped(name: str, content: bytes) -> bytes:
+    """A zip `name` of one text file of that name; equal content gives equal bytes."""
+    packed = io.BytesIO()
+    entry = zipfile.ZipInfo(name.replace(".zip", ".txt"), (1980, 1, 1, 0, 0, 0))
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(entry, content)
+    return packed.getvalue()
+
+
 def _zip_of_ids(column: str) -> Callable[[Batch], Iterator[File]]:
     def writer(batch: Batch) -> Iterator[File]:
         lines = (record[column].encode() + b"\n" for record, _ in batch.records())
         room = max(1, batch.file_bytes - _ZIP_ROOM - batch.file_bytes // 1000) if batch.file_bytes else None
         parts = list(_named(batch, _split(lines, b"", batch.file_rows, room), ".zip"))
         for part in parts:
-            packed = io.BytesIO()
-            entry = zipfile.ZipInfo(part.name.replace(".zip", ".txt"), (1980, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            with zipfile.ZipFile(packed, "w") as archive:
-                archive.writestr(entry, part.content)
-            yield File(part.name, packed.getvalue(), part.rows)
+            yield File(part.name, zipped(part.name, part.content), part.rows)
 
     return writer
 

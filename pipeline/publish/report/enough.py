@@ -34,12 +34,14 @@ def enough(release: Release) -> dict:
                 {
                     "subject": word("backtest_subject", text_of(row["subject"])),
                     "method": word("backtest_method", text_of(row["method"])),
-                    "reason": text_of(row["reason"]),
+                    "reason": Text(
+                        text_of(row.get("reason_zh")) or text_of(row["reason"]), text_of(row["reason"])
+                    ),
                 }
                 for row in chosen
                 if row["is_chosen"] is True or str(row["is_chosen"]) == "True"
             ),
-            key=lambda row: (row["subject"].en, row["method"].en, row["reason"]),
+            key=lambda row: (row["subject"].en, row["method"].en, row["reason"].en),
         ),
         "none": say("enough.no_verdict"),
     }

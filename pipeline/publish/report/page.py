@@ -40,7 +40,7 @@ PAGE_TABLES: Mapping[str, tuple[str, ...]] = {
         "need", "purpose", "observed", "required", "is_met", "label_zh", "label_en", "consequence_zh",
         "consequence_en",
     ),
-    "operations.eval_model_backtest": ("subject", "measure", "method", "is_chosen", "reason"),
+    "operations.eval_model_backtest": ("subject", "measure", "method", "is_chosen", "reason", "reason_zh"),
     "audiences.segment_delta": ("scheme", "change"),
     "audiences.segment_summary": (),
     "audiences.segment_coverage": (),

@@ -1,15 +1,19 @@
 """A destination's API in memory that can fail in every way."""
 
+import email
 import http.server
+import io
 import json
 import os
 import signal
 import socket
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from typing import Any
 
+MEMBER_CODE = 31000
 PATIENCE = 0.25
 """Seconds that a client waits for an answer."""
 
@@ -28,6 +32,7 @@ class Server:
         self.bad: set[str] = set()
         self.requests: list[tuple[str, str, dict[str, Any]]] = []
         self.headers: list[dict[str, str]] = []
+        self.nonces: set[str] = set()
         self.victim: Callable[[], int] | None = None
         self.after: Callable[[], None] = lambda: None
         outer = self
@@ -51,16 +56,19 @@ class Server:
         self.http.server_close()
 
     def _answer(self, call: http.server.BaseHTTPRequestHandler) -> None:
-        body = json.loads(call.rfile.read(int(call.headers["Content-Length"])))
+        told = call.rfile.read(int(call.headers["Content-Length"]))
+        kind = call.headers["Content-Type"]
+        body = _form(kind, told) if kind.startswith("multipart/") else json.loads(told)
         self.requests.append((call.command, call.path, body))
         self.headers.append(dict(call.headers))
         fault = self.faults.pop(0) if self.faults else ""
         names, adds = self._members(call.command, call.path, body)
-        is_coded = self.destination in ("wecom", "wechat_official_account")
+        is_coded = self.destination in ("wecom", "wechat_official_account", "tencent_ads")
+        key = "code" if self.destination == "tencent_ads" else "errcode"
         if fault in ("", "late", "drop", "kill"):
             if self.bad & names:
-                code = {"wecom": 84061, "wechat_official_account": 40003}.get(self.destination, 0)
-                return self._say(call, 200 if is_coded else 400, {"errcode": code})
+                codes = {"wecom": 84061, "wechat_official_account": 40003, "tencent_ads": MEMBER_CODE}
+                return self._say(call, 200 if is_coded else 400, {key: codes.get(self.destination, 0)})
             self.holds = self.holds | names if adds else self.holds - names
             self.after()
         if fault == "late":
@@ -71,8 +79,8 @@ class Server:
             call.close_connection = True
             return call.connection.shutdown(socket.SHUT_RDWR)
         if fault == "busy":
-            return self._say(call, 200, {"errcode": -1})
-        return self._say(call, int(fault or 200), {"errcode": 0})
+            return self._say(call, 200, {key: 11017 if self.destination == "tencent_ads" else -1})
+        return self._say(call, int(fault or 200), {key: 0})
 
     def _say(self, call: http.server.BaseHTTPRequestHandler, status: int, told: dict[str, Any]) -> None:
         content = json.dumps(told).encode()
@@ -93,8 +101,28 @@ class Server:
         if self.destination == "meta":
             assert path.startswith("/77/users?") and body["payload"]["schema"] == ["EMAIL", "PHONE"]
             return {v for cells in body["payload"]["data"] for v in cells if v}, method == "POST"
+        if self.destination == "tencent_ads":
+            asked = dict(pair.split("=") for pair in path.partition("?")[2].split("&"))
+            assert path.startswith("/custom_audience_files/add?") and asked["access_token"]
+            assert abs(int(asked["timestamp"]) - time.time()) < 300 and asked["nonce"] not in self.nonces
+            self.nonces.add(asked["nonce"])
+            assert (body["account_id"], body["audience_id"]) == ("5", "77")
+            assert body["user_id_type"] == "HASH_MOBILE_PHONE"
+            return set(body["file"]), body["operation_type"] == "APPEND"
         if self.destination == "wecom":
             assert [*body.values()][2] == ["77"]
             return {f"{body['userid']}/{body['external_userid']}"}, "add_tag" in body
         assert body["tagid"] == 77
         return set(body["openid_list"]), "/batchtagging?" in path
+
+
+def _form(kind: str, content: bytes) -> dict[str, Any]:
+    """A form as a server reads it: text by name, and the lines of the text file in the zip `file`."""
+    parts = email.message_from_bytes(b"Content-Type: " + kind.encode() + b"\r\n\r\n" + content).get_payload()
+    told: dict[str, Any] = {}
+    for part in parts:  # type: ignore[union-attr]
+        name = part.get_param("name", header="Content-Disposition")  # type: ignore[union-attr]
+        told[name] = part.get_payload(decode=True)  # type: ignore[index, union-attr]
+    with zipfile.ZipFile(io.BytesIO(told.pop("file"))) as archive:
+        lines = archive.read(archive.namelist()[0]).decode().splitlines()
+    return {name: value.decode() for name, value in told.items()} | {"file": lines}
