@@ -55,7 +55,9 @@ class PublishedTable:
     """One table that leaves: the columns on its allow-list, in order, and the grain that it is sorted by.
 
     `schemes` names the column that holds the class of each scheme, where the table classes people (`meta.scheme`).
-    `optional` are columns of the grain that are empty in rows about all of it (`meta.optional_grain`).
+    `optional` are columns of the grain that are empty in rows about all of it (`meta.optional_grain`). `counted_from` is
+    the published list of single people that all its figures can be counted from (`meta.counted_from`), '' where there is
+    none, None where a release of an earlier version does not say.
     """
 
     schema: str
@@ -65,6 +67,7 @@ class PublishedTable:
     requires_feeds: tuple[str, ...] = ()
     schemes: Mapping[str, str] = field(default_factory=dict)
     optional: tuple[str, ...] = ()
+    counted_from: str | None = ""
 
     @property
     def key(self) -> str:
@@ -103,6 +106,7 @@ def published_tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
                     tuple(meta.get("requires_feeds", ())),
                     {described[name]["scheme"]: name for name in columns if "scheme" in described[name]},
                     tuple(meta.get("optional_grain", ())),
+                    meta.get("counted_from", ""),
                 )
             )
     return sorted(tables, key=lambda t: t.key)
@@ -480,6 +484,7 @@ def _manifest(
             "status": "not_enabled" if missing else "published",
             "columns": {c[0]: c[1] for c in columns},
             "grain": list(table.grain),
+            "counted_from": table.counted_from,
             **({"optional_grain": list(table.optional)} if table.optional else {}),
             **({"schemes": table.schemes} if table.schemes else {}),
             **({"missing_feeds": missing} if missing else {}),

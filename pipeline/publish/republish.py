@@ -180,6 +180,7 @@ def _tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
             tuple(entry["columns"]),
             tuple(entry.get("grain", ())),
             optional=tuple(entry.get("optional_grain", ())),
+            counted_from=entry.get("counted_from"),
         )
         for key, entry in manifest["tables"].items()
     ]

@@ -1,4 +1,4 @@
-"""The dictionary in a release says what dbt says, in both languages where there is Chinese."""
+"""The dictionary in a release says what dbt says, in both languages."""
 
 import copy
 import hashlib
@@ -23,10 +23,8 @@ def texts(described: dict) -> dict[str, dict]:
     return described | columns
 
 
-def test_every_table_is_told_in_both_languages_and_every_column_of_the_audiences() -> None:
-    found = texts(DESCRIBED)
-    assert not [name for name in DESCRIBED if not found[name]["zh"]]
-    assert not [name for name in found if name.startswith("audiences.") and not found[name]["zh"]]
+def test_every_table_and_every_column_is_told_in_both_languages() -> None:
+    assert not [name for name, words in texts(DESCRIBED).items() if not words["en"] or not words["zh"]]
 
 
 def test_no_translation_outlives_its_text() -> None:

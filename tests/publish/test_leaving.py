@@ -106,6 +106,39 @@ def test_a_table_of_days_keeps_those_before_and_has_none_after(home: Home) -> No
         home.publish(manifest=manifest)
 
 
+MOVES = {"class": "VARCHAR", "customers": "BIGINT"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "counted_from", "passes"),
+    [
+        ("segments", "segments.customer_small", True),
+        ("segments", "segments.not_published", False),
+        ("segments", "audiences.segment_summary", False),
+        ("segments", "", False),
+        ("audiences", "segments.customer_small", False),
+    ],
+)
+def test_a_few_people_are_told_only_beside_the_list_that_has_them(
+    home: Home,  # noqa: F811
+    schema: str,
+    counted_from: str,
+    passes: bool,
+) -> None:
+    home.sql(f"create table {schema}.moves as select 'A' as class, 3 as customers")
+    home.build()
+    moves = model(schema, "moves", MOVES, ["class"])
+    moves["config"]["meta"]["counted_from"] = counted_from
+    manifest = {"nodes": {**MANIFEST["nodes"], "m": moves}}
+    if passes:
+        assert home.publish(manifest=manifest).changed
+        stated = current(home.settings)["tables"]["segments.moves"]  # type: ignore[index]
+        assert stated["counted_from"] == counted_from, "a release that is made again must know it too"
+        return
+    with pytest.raises(GateStopped, match=rf"table {schema}.moves: no_small_cells \(Q-21\) · observed 1"):
+        home.publish(manifest=manifest)
+
+
 def test_a_source_id_is_no_key(home: Home) -> None:  # noqa: F811
     home.sql("update segments.customer_small set customer_key = 'C-1001' where monetary = 0")
     home.build()
