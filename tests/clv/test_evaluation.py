@@ -1,5 +1,7 @@
 """What a home keeps of its back-tests: who reads which, when the next is due, and what stands in one."""
 
+import copy
+import re
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -7,10 +9,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.clv import evaluated, evaluation
-from pipeline.quality.policy import thresholds
+from pipeline.clv.said import listed, say
+from pipeline.ingest.files import write_parquet
+from pipeline.quality.policy import backtest_sentences, thresholds
 from pipeline.settings import Settings
 
 D = date(2026, 1, 1)
@@ -84,6 +90,9 @@ def test_too_few_buyers_leave_the_formula_and_the_reason(shop: duckdb.DuckDBPyCo
         ("money", "formula", True),
     ]
     assert "60 buyers (300 needed)" in verdicts[0]["reason"]
+    assert (
+        verdicts[0]["reason_zh"] == "数据不足：60位购买者（至少300位）；60位购买两次及以上的客户（至少100位）"
+    )
 
 
 def test_the_limits_are_judged_by_who_came_back(shop: duckdb.DuckDBPyConnection) -> None:
@@ -106,6 +115,7 @@ def test_the_limits_are_judged_by_who_came_back(shop: duckdb.DuckDBPyConnection)
     assert stages["mature"] == 1.0 and stages["churned"] == 0.0 and stages["new"] is None
     chosen = [row for row in rows if row["subject"] == "churn_limit" and row.get("is_chosen")]
     assert len(chosen) == 1 and "phi" in chosen[0]["reason"]
+    assert "界限：phi 个人节奏" in chosen[0]["reason_zh"] and "limit" not in chosen[0]["reason_zh"]
 
 
 def test_a_model_is_chosen_only_where_it_won_at_every_horizon(
@@ -157,6 +167,32 @@ def test_the_model_foretells_where_it_won_for_purchases_and_for_profit(
     # The model's errors stand in the table whoever has won.
     rows.append({"subject": "clv", "measure": "money", "method": "model", "is_chosen": None})
     assert evaluation.earned(rows) is wins
+
+
+def test_every_sentence_is_there_in_both_languages_with_the_same_figures() -> None:
+    for code, (zh, en) in backtest_sentences().items():
+        named = [sorted(re.findall(r"\{(\w+)\}", text)) for text in (zh, en)]
+        assert named[0] == named[1] and re.search("[一-鿿]", zh) and not re.search("[一-鿿]", en), code
+    rival = say("rival", rival=say("method_formula"), error="2", other="1", won=0, origins=3)
+    told = say("ahead", days=90, verdict=say("not_better", rivals=listed([rival], (", ", "、"))))
+    assert (
+        told == "90 days ahead: the model does not beat formula (error 2 against 1, better at 0 of 3 origins)"
+    )
+    assert told.zh == "预测90天：模型不优于简单公式（误差2对1，3个起点中有0个更好）"
+    assert copy.deepcopy(told).zh == told.zh, "answers in JSON are copies"
+
+
+def test_what_an_earlier_version_measured_is_read_beside_what_this_one_does(home: Settings) -> None:
+    """Its files know no Chinese: the template has the column, and files are read by name."""
+    place = evaluated.folder(home)
+    old = pa.schema([field for field in evaluated.SCHEMA if field.name != "reason_zh"])
+    for name in ("none", "2026-01-01"):
+        write_parquet(old.empty_table(), place / f"{name}.parquet")
+    evaluated.keep_template(home)
+    assert pq.read_schema(place / "none.parquet") == evaluated.SCHEMA
+    assert pq.read_schema(place / "2026-01-01.parquet") == old
+    columns = duckdb.sql(f"select * from read_parquet('{place}/*.parquet', union_by_name = true)").columns
+    assert set(columns) == set(evaluated.SCHEMA.names)
 
 
 def test_three_forecasts_are_kept_and_the_newest_before_the_day_decides_a_build(home: Settings) -> None:

@@ -369,10 +369,11 @@ def company(n: int = 4000) -> tuple[dict[str, pd.DataFrame], dict]:
         ),
         "operations.eval_model_backtest": pd.DataFrame(
             [
-                ("clv", "money", "model", False, None),
-                ("clv", "money", "formula", True, "the model is not better by 5 %"),
+                ("clv", "money", "model", False, None, None),
+                ("clv", "money", "formula", True, "the model is not better by 5 %", "模型没有好过5 %"),
+                ("churn_limit", "phi", "fixed", True, "of an earlier version", None),
             ],
-            columns=["subject", "measure", "method", "is_chosen", "reason"],
+            columns=["subject", "measure", "method", "is_chosen", "reason", "reason_zh"],
         ),
         "audiences.segment_delta": pd.DataFrame(
             [("rfm", "entered")] * 31 + [("rfm", "changed")] * 12 + [("rfm", "left")] * 3,
@@ -850,6 +851,7 @@ def test_what_is_short_comes_first_and_the_verdict_has_its_reason(release):
     shown = text[text.index("Is there enough data") :][:1200]
     assert "1 not met" in shown and "The formula is used" in shown and "Fixed cut-offs hold" not in shown
     assert shown.index("Days of history") < shown.index("Buyers") < shown.index("not better by 5 %")
+    assert "模型没有好过5 %" in shown and shown.count("of an earlier version") in (1, 2)
 
 
 def test_who_came_back_is_shaded_with_its_numbers_and_hidden_where_few(release):
