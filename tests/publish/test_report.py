@@ -946,7 +946,11 @@ def test_small_survey_shows_no_score(release):
 # missing and empty
 
 
-@pytest.mark.parametrize("name", sorted(PAGE_TABLES))
+# Tells how long the windows are, and nothing of its own.
+_WORDS = {"segments.class_bounds"}
+
+
+@pytest.mark.parametrize("name", sorted(set(PAGE_TABLES) - _WORDS))
 def test_a_missing_or_empty_table_leaves_a_reason(release, name):
     tables, manifest = release
     without = {other: frame for other, frame in tables.items() if other != name}
@@ -955,10 +959,36 @@ def test_a_missing_or_empty_table_leaves_a_reason(release, name):
     assert f"{name} has no rows" in render_page(tables | {name: pd.DataFrame()}, manifest)
 
 
-@pytest.mark.parametrize("name", sorted(set(PAGE_TABLES) - {"audiences.segment_membership"}))
+@pytest.mark.parametrize("name", sorted(set(PAGE_TABLES) - {"audiences.segment_membership"} - _WORDS))
 def test_a_table_without_its_columns_leaves_a_reason(release, name):
     tables, manifest = release
     assert f"{name} lacks the column" in render_page(tables | {name: pd.DataFrame({"x": [1]})}, manifest)
+
+
+def test_labels_tell_the_windows_of_the_policy(release):
+    tables, manifest = release
+    bounds = pd.DataFrame(
+        {
+            "as_of_date": ["2026-03-31", "2026-04-01"],
+            "rfm_window_days": [365, 180],
+            "abc_window_days": [365, 400],
+        }
+    )
+    text = Page(render_page(tables | {"segments.class_bounds": bounds}, manifest)).text
+    for part in (
+        "近 180 天购买客户",
+        "Buyers, 180 d",
+        "Net revenue, 180 d",
+        "按近 400 天利润",
+        "Ranked by profit, 400 d",
+    ):
+        assert part in text, part
+    for unknown in (None, bounds.iloc[:1], bounds.drop(columns="rfm_window_days")):
+        without = {name: frame for name, frame in tables.items() if name not in _WORDS}
+        text = Page(
+            render_page(without | ({} if unknown is None else {"segments.class_bounds": unknown}), manifest)
+        ).text
+        assert "窗口内购买客户" in text and "Buyers, in the window" in text
 
 
 def test_nothing_at_all_is_still_a_page():

@@ -206,6 +206,8 @@ CASES: tuple[tuple[str, Any, Any, Any, str], ...] = (
             ("audiences.segment_summary", _but(SUMMARY, customers=9), "no cell below k is shown"),
             ("audiences.segment_coverage", _but(FIGURES["audiences.segment_coverage"], customers=9),
              "no small group of excluded people is shown"),
+            *(("marts.retention_cohort", _but(FIGURES["marts.retention_cohort"], **few),
+               "no small cohort or cell of one is shown") for few in ({"customers": 9}, {"buyers": 1}, {"active": 9})),
             *(("marts.nps", _but(FIGURES["marts.nps"], **beyond), "nps lies in [-100, 100]")
               for beyond in ({"nps": 101.0}, {"nps": -101.0}, {"lo": -101.0}, {"hi": 101.0})),
             *(("marts.csat", _but(FIGURES["marts.csat"], **beyond), "top2 and response rates lie in [0, 1]")

@@ -1,4 +1,4 @@
-"""The gates over the built tables (Q-02, Q-04, Q-05, Q-08, Q-09, Q-11 … Q-13, Q-16 … Q-21, Q-28): clean tables pass, a defect is named.
+"""The gates over the built tables (Q-02, Q-04, Q-05, Q-07 … Q-09, Q-11 … Q-14, Q-16 … Q-22, Q-28): clean tables pass, a defect is named.
 
 dbt compiles each singular test once; its SQL then runs on a few hand-made rows under the names of the real tables.
 """
@@ -13,8 +13,9 @@ from typing import Any
 import duckdb
 import pytest
 
+from pipeline.settings import DBT_PROJECT_DIR
 from pipeline.transform.invoke import invoke
-from tests.quality import published_cases
+from tests.quality import class_cases, published_cases
 
 D = date(2024, 5, 7)
 BEFORE = date(2024, 5, 6)
@@ -45,6 +46,13 @@ TESTS = (
     "no_oversized_person_waits_for_review",
     "profiles_hide_small_groups",
     "published_figures_are_in_bounds",
+    "equal_values_have_equal_classes",
+    "every_class_has_label_and_action",
+    "every_customer_has_one_class_per_scheme",
+    "money_is_in_the_reporting_currency",
+    "life_scenes_are_sound",
+    "profile_fields_are_sound",
+    "policy_windows_agree",
     *(f"{table}_is_sound" for table in ("customer_360", "contact_pressure", "persona")),
     *(f"{table}_segment_is_sound" for table in ("market", "behaviour", "custom")),
 )
@@ -88,7 +96,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def offences(compiled: Path, name: str, tables: Mapping[str, Rows]) -> list[dict[str, Any]]:
     """Rows that a test returns on these tables; `tables` are named <schema>.<table>."""
     con = _database({"intermediate.int_run_policy": [POLICY], **tables})
-    (path,) = (p for kind in ("tests", "models") for p in (compiled / kind).rglob(f"{name}.sql"))
+    (path,) = (p for kind in ("tests", "models", "seeds") for p in (compiled / kind).rglob(f"{name}.sql"))
     result = con.execute(path.read_text())
     columns = [c[0] for c in result.description]
     return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
@@ -408,7 +416,7 @@ CASES = (
     Case("population_adds_up", POPULATION, {
         "core.fct_orders": ORDERS[1:],
     }, {"rule": "paid orders", "expected": 99, "found": 100}, "an order counts twice"),
-    *(Case(*case) for case in published_cases.CASES),
+    *(Case(*case) for case in (*published_cases.CASES, *class_cases.CASES)),
 )  # fmt: skip
 
 
@@ -420,8 +428,14 @@ def test_clean_tables_pass_and_a_planted_defect_is_named(compiled: Path, case: C
     assert {name: found[0][name] for name in case.says} == dict(case.says)
 
 
+# Planted in tests/job/test_trace_and_chain.py and, cell by cell, in tests/score/test_commands.py.
+ELSEWHERE = {"every_row_has_one_final_state", "rfm_grids_are_total_and_disjoint"}
+
+
 def test_every_warehouse_gate_has_its_planted_defect_here() -> None:
     assert {case.test for case in CASES} == set(TESTS)
+    singular = {path.stem for path in (DBT_PROJECT_DIR / "tests" / "singular").glob("*.sql")}
+    assert singular <= set(TESTS) | ELSEWHERE
 
 
 def test_a_newer_state_of_an_order_is_no_conflict(compiled: Path) -> None:

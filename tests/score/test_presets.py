@@ -108,12 +108,23 @@ def test_r_rfm_gives_what_the_r_package_printed(real_data: Path, golden: Path, s
     docs = facts["grid_docs_first_match"]
     assert {name: [n, orders, money] for name, n, orders, money in scored.segments} == docs
 
+    assert (scored.as_of.isoformat(), len(ours)) == (facts["analysis_date"], facts["customers"])
+    assert sum(r["frequency"] for r in ours.values()) == facts["orders"]
+    for letter, counts in facts["score_counts"].items():
+        scores = [r[f"{letter}_score"] for r in ours.values()]
+        assert [scores.count(score) for score in range(1, 6)] == counts
+
     # Its own test grid, which the compiler refuses, still gives what the package printed.
     compiled = presets.compile_grid(R_TEST_GRID, 5, first_match=True, others="Others").cells
     by_test_grid = {c: compiled[r["r_score"], r["f_score"], r["m_score"]] for c, r in ours.items()}
     assert by_test_grid == {
         row["customer_id"]: row["segment"] for row in _golden(real_data, "golden_segments_A.csv")
     }
+    printed_sums = facts["grid_test_first_match"]
+    for segment in printed_sums.keys() | set(by_test_grid.values()):
+        members = [ours[c] for c, name in by_test_grid.items() if name == segment]
+        sums = [len(members), sum(r["frequency"] for r in members), sum(r["monetary"] for r in members)]
+        assert sums == printed_sums[segment], segment
 
 
 def _qcut(values: pd.Series, reverse: bool) -> np.ndarray:

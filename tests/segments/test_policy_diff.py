@@ -93,13 +93,14 @@ def test_the_presets_have_the_values_of_the_domain_and_change_known_thresholds()
         name: {row["key"]: float(row["value"]) for row in rows} for name, rows in policy_presets().items()
     }
     assert {key for rows in found.values() for key in rows} <= keys
-    # P-01 and P-05 of the domain.
+    # P-01 and P-05 of the domain; what was bought is looked at over the days that are counted (policy_windows_agree).
     assert found == {
         "grocery": {"rfm_window_days": 180},
         "beauty_apparel": {"rfm_window_days": 365},
         "durables_b2b": {
             "rfm_window_days": 1095,
             "lifecycle_year_window_days": 1095,
+            "behaviour_window_days": 1095,
             "lifecycle_mature_frequency_min": 2,
         },
     }

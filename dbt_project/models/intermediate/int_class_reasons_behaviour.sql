@@ -1,5 +1,5 @@
 -- Loyalty, behaviour, frequency, power, channel and price sensitivity: each class with the code of what decided it and
--- the figures, as text, that its sentence shows.
+-- the figures, as text, that its sentence shows. A sentence that counts purchase days says of how many days.
 {% set loyalties = [('loyalty', 'loyalty_class'), ('behaviour', 'behaviour_class')] %}
 {% for scheme, class in loyalties -%}
 select
@@ -11,9 +11,13 @@ select
     cast(recency_days as varchar) as value_1,
     cast(f365 as varchar) as value_2,
     cast(repeat_quarters as varchar) as value_3,
-    cast(cast(round(expected_gap) as integer) as varchar) as value_4,
+    cast(
+        case when loyalty_reason = 'overdue' then cast(round(expected_gap) as integer) else policy.lifecycle_year_window_days end
+        as varchar
+    ) as value_4,
     cast(latest_nps as varchar) as value_5
 from {{ ref('customer_loyalty') }}
+cross join (select lifecycle_year_window_days from {{ ref('int_run_policy') }}) as policy
 
 union all
 
@@ -83,5 +87,6 @@ select
     {{ percent_text('promo_share') }} as value_2,
     {{ percent_text('promo_depth') }} as value_3,
     {{ percent_text('usual_depth') }} as value_4,
-    cast(null as varchar) as value_5
+    cast(policy.lifecycle_year_window_days as varchar) as value_5
 from {{ ref('customer_price_sensitivity') }}
+cross join (select lifecycle_year_window_days from {{ ref('int_run_policy') }}) as policy

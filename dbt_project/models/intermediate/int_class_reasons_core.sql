@@ -1,6 +1,10 @@
 -- RFM, ABC, value and lifecycle: each class with the code of what decided it and the figures, as text, that its sentence
 -- shows. The sentences are rows of class_reasons.
-with bought as (
+with policy as (
+    select lifecycle_half_window_days as half_days from {{ ref('int_run_policy') }}
+),
+
+bought as (
     select
         customer_key,
         'rfm' as scheme,
@@ -40,9 +44,11 @@ ranked as (
         case when abc.worst_rank is not null then {{ money_text('abc.profit_365') }} end as value_1,
         cast(abc.worst_rank as varchar) as value_2,
         case when abc.worst_rank is not null then cast(abc.n as varchar) end as value_3,
-        cast(cast(ceil({{ rate('100 * abc.worst_rank', 'abc.n') }}) as integer) as varchar) as value_4
+        cast(cast(ceil({{ rate('100 * abc.worst_rank', 'abc.n') }}) as integer) as varchar) as value_4,
+        case when value.potential_reasons like 'spend_growth%' then cast(policy.half_days as varchar) end as value_5
     from {{ ref('customer_abc') }} as abc
     inner join {{ ref('customer_value') }} as value using (customer_key)
+    cross join policy
 ),
 
 staged as (
@@ -54,8 +60,9 @@ staged as (
             else stage
         -- Lost again before the flag has run out, which a policy may allow: to be told is that they are lost.
         end || case when is_reactivated and stage <> 'churned' then '_reactivated' else '' end as reason_code,
-        recency_days, purchase_days_n, decline_days, churn_days, f180, f_prev180, m180, m_prev180
+        recency_days, purchase_days_n, decline_days, churn_days, f180, f_prev180, m180, m_prev180, policy.half_days
     from {{ ref('customer_lifecycle') }}
+    cross join policy
 )
 
 select * from bought
@@ -71,7 +78,7 @@ union all
 
 select
     customer_key, 'value' as scheme, value_tier as class, profit_is_estimated as is_inferred,
-    reason_code || potential as reason_code, value_1, value_2, value_3, value_4, cast(null as varchar) as value_5
+    reason_code || potential as reason_code, value_1, value_2, value_3, value_4, value_5
 from ranked
 
 union all
@@ -82,7 +89,7 @@ select
     stage as class,
     false as is_inferred,
     reason_code,
-    cast(recency_days as varchar) as value_1,
+    cast(case when reason_code like 'declining_halves%' then half_days else recency_days end as varchar) as value_1,
     case
         when reason_code like 'declining_halves%' then cast(f180 as varchar)
         when stage <> 'prospect' then cast(purchase_days_n as varchar)

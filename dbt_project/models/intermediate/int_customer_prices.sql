@@ -29,9 +29,10 @@ select
     sum(bought.promo_list_amount) as promo_list_amount,
     sum(bought.promo_list_amount) - sum(bought.promo_paid_amount) as saved_amount,
     sum(cast(bought.promo_list_amount * rounded.usual_depth as decimal(38, 12))) as usual_saved_amount,
-    sum(case when bought.category <> '' then bought.amount else 0 end) as category_amount,
-    sum(case when bought.category <> '' then cast(bought.qty * rounded.mean_price as decimal(38, 11)) else 0 end)
-        as category_mean_amount
+    round({{ rate(
+        "sum(case when bought.category <> '' then bought.amount else 0 end)",
+        "sum(case when bought.category <> '' then cast(bought.qty * rounded.mean_price as decimal(38, 11)) else 0 end)"
+    ) }}, 8) as price_premium_index
 from {{ ref('int_customer_categories') }} as bought
 inner join rounded using (category)
 group by bought.customer_key

@@ -21,10 +21,17 @@ select
     cast(staged.decline_days as double) as decline_days,
     cast(staged.churn_days as double) as churn_days,
     cast(staged.f365 as integer) as f365,
+    staged.quarters_365,
     cast(staged.f180 as integer) as f180,
     cast(staged.f_prev180 as integer) as f_prev180,
     staged.m180,
     staged.m_prev180,
+    -- From whole-number sums, so that the order of rows cannot show.
+    case
+        when staged.gaps_n >= 2 then round(
+            sqrt(cast(staged.gaps_n * staged.gaps_square_sum - staged.gaps_sum * staged.gaps_sum as double)
+                / (staged.gaps_n * (staged.gaps_n - 1))) / (cast(staged.gaps_sum as double) / staged.gaps_n), 8)
+    end as gap_cv,
     staged.is_reactivated,
     -- Facts alone tell it for some stages; for the others it is counted from the move, or from where history begins.
     cast(case

@@ -33,6 +33,7 @@ PAGE_TABLES: Mapping[str, tuple[str, ...]] = {
     "segments.customer_lifecycle": ("stage",),
     "audiences.segment_membership": ("scheme",),
     "segments.pareto_check": (),
+    "segments.class_bounds": ("as_of_date", "rfm_window_days", "abc_window_days"),
     "segments.class_stability": ("as_of_date", "scheme", "class", "customers"),
     "segments.class_transition": ("as_of_date", "scheme", "from_class", "to_class", "cause", "customers"),
     "segments.lifecycle_transition": ("month", "from_stage", "to_stage", "cause", "customers"),

@@ -52,6 +52,15 @@ class Release:
             return f"<{self.k}"
         return fmt.count(number)
 
+    def window(self, threshold: str) -> Text:
+        """How far back the named window of this release's policy goes; just "in the window" where nothing tells."""
+        bounds = self.tables.get("segments.class_bounds")
+        if bounds is not None and {threshold, "as_of_date"} <= set(bounds.columns):
+            today = bounds[pd.to_datetime(bounds["as_of_date"]).dt.date == self.as_of]
+            if len(today):
+                return say("kpi.days", n=int(today[threshold].iloc[0]))
+        return say("kpi.no_days")
+
     def scheme_text(self, scheme: str) -> Text:
         """A scheme's name; a custom one is called as its members are."""
         found = known("scheme", scheme) if scheme != "custom" else None

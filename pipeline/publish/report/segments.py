@@ -51,9 +51,10 @@ def tiles(release: Release) -> dict:
             "repeat": repeat,
         },
     )
+    window = release.window("rfm_window_days")
     shown = [
         {
-            "label": say(f"kpi.{key}"),
+            "label": say(f"kpi.{key}", zh=window.zh, en=window.en),
             "value": value,
             "note": say(f"kpi.{key}_note", **facts),
             "mark": None,
@@ -159,10 +160,15 @@ def scheme_block(
     return {
         "scheme": scheme,
         "heading": release.scheme_text(scheme),
-        "note": known("scheme_note", scheme),
+        "note": scheme_note(release, scheme),
         "lead": lead,
         "rows": shown,
     }
+
+
+def scheme_note(release: Release, scheme: str) -> Text | None:
+    window = release.window("abc_window_days")
+    return say(f"scheme_note.{scheme}", zh=window.zh, en=window.en) if known("scheme_note", scheme) else None
 
 
 def hidden_classes(release: Release, records: Sequence[Mapping]) -> dict[str, str]:
