@@ -1,29 +1,37 @@
 """`python -m benchmarks.identity_scale [--records N] [--increment N …] [--json]`: what it costs to find out who is who.
 
 Made-up records of four sources (two in three people have accounts in several), clustered once, taken in as a first
-day, and then a day with 1 % new records. With `--increment`, the first day is saved as a home saves it, and days with so
-many new records each are taken in from the files: what is read, clustered and written. Seconds of CPU of this
-process; peak memory is its high-water mark.
+day, and then a day with 1 % new records. With `--increment`, a home has them in raw, with `--orders` orders of theirs
+beside: its first day, and days with so many new records (and orders) each, from raw to the files of `identity/`.
+Seconds of CPU of this process; peak memory is its high-water mark.
 """
 
 import argparse
 import json
 import resource
 import time
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from pipeline import duck
+from pipeline import settings as settings_module
 from pipeline.identity.history import History, Record, Value
-from pipeline.identity.links import without_collector
+from pipeline.identity.links import write_links
 from pipeline.identity.matching import cluster
 from pipeline.identity.rules import load_rules
-from pipeline.identity.state import Event, Events, State
+from pipeline.ingest import ledger
+from pipeline.ingest.contracts import load_contracts
+from pipeline.ingest.files import write_parquet
+from pipeline.ingest.vault import Vault
+from pipeline.ingest.writing import arrow_schema, prepare_raw
+from pipeline.settings import Settings
 
+ORDER_DAYS = 100
 SOURCES = ("app", "crm", "marketplace", "pos")
 DAY = date(2026, 1, 1)
 
@@ -81,10 +89,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--increment", type=int, nargs="+", metavar="N")
+    parser.add_argument(
+        "--orders", type=int, default=0, help="with --increment: orders of these records in raw"
+    )
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     if args.increment:
-        report(increments(args.records, args.increment), args.json)
+        report(increments(args.records, args.increment, args.orders), args.json)
         return
     rules = load_rules(DAY)
     frame = records(int(args.records * 1.4)).head(args.records)
@@ -105,39 +116,67 @@ def main() -> None:
     report(out, args.json)
 
 
-def increments(n: int, new: list[int]) -> dict[str, object]:
-    """A saved state of n records, and a day of each number of new records after it."""
-    rules = load_rules(DAY)
+def increments(n: int, new: list[int], orders: int) -> dict[str, object]:
+    """A home of n records and its first day, then a day of each number of new records; seconds of CPU of each.
+
+    `of_first_day`: the day's cost as a share of the first day's.
+    """
     frame = records(int((n + sum(new)) * 1.4))
-    first, rest = as_records(frame.iloc[:n]), frame.iloc[n:]
-    out: dict[str, object] = {"records": len(first)}
+    out: dict[str, object] = {"records": n, "orders": orders}
     with TemporaryDirectory() as folder:
-        before = Event(DAY, first, rules, (), ())
-        out["first_day"] = measured(lambda: taken_in(Path(folder), None, before))
+        settings = replace(settings_module.load(), home=Path(folder))
+        with Vault(settings):
+            prepare_raw(settings)
+        delivered(settings, DAY, frame.iloc[:n], ordered(frame.iloc[:n], orders, ORDER_DAYS))
+        frame = frame.iloc[n:]
+        first = linked(settings, DAY + timedelta(days=1))
+        out["first_day"] = first
         for i, count in enumerate(new, 1):
-            day = Event(DAY + timedelta(days=i), as_records(rest.iloc[:count]), rules, (), ())
-            rest, said = rest.iloc[count:], {}
-            whole = measured(lambda b=before, d=day, s=said: s.update(taken_in(Path(folder), b, d)))
-            out[f"new_{count}"] = whole | said
-            before = day._replace(changed={})
+            today = frame.iloc[:count]
+            delivered(settings, DAY + timedelta(days=i), today, ordered(today, count, 1))
+            frame = frame.iloc[count:]
+            day = linked(settings, DAY + timedelta(days=i + 1))
+            out[f"new_{count}"] = day | {"of_first_day": round(day["cpu_s"] / first["cpu_s"], 4)}
     return out | {"peak_gb": peak_gb()}
 
 
-def taken_in(folder: Path, before: Event | None, day: Event) -> dict[str, float]:
-    """One day on the files of a home's identity/; CPU of its parts."""
-    said: dict[str, float] = {}
-    with without_collector(), duck.connect([folder], spill=folder / "spill") as con:
-        start = time.process_time()
-        state = State(con, folder, lambda _: "benchmark")
-        history = state.take_up(b"k" * 32, Events(before, [day]))
-        said["records_read"] = len(history.records)
-        said["read_s"], start = round(time.process_time() - start, 2), time.process_time()
-        history.advance(*day)
-        said["cluster_s"], start = round(time.process_time() - start, 2), time.process_time()
-        state.intervals(history)
-        state.save(history, day.day, "benchmark")
-        said["write_s"] = round(time.process_time() - start, 2)
-    return said
+def linked(settings: Settings, day: date) -> dict[str, float]:
+    """Who is who on a day and on the day of the cut points, here the first, from raw as the daily job finds it out."""
+    return measured(lambda: write_links(settings, [day, DAY + timedelta(days=1)]))
+
+
+def ordered(frame: pd.DataFrame, n: int, days: int) -> list[pd.DataFrame]:
+    """n orders of these records, spread over so many deliveries."""
+    rng = np.random.default_rng(11)
+    buyers = frame.iloc[rng.integers(0, len(frame), n)][["source", "source_customer_id"]]
+    return [buyers.iloc[i::days] for i in range(days)] if n else []
+
+
+def delivered(settings: Settings, day: date, customers: pd.DataFrame, orders: list[pd.DataFrame]) -> None:
+    """Write raw files and their ledger entries, as if the deliveries of `day` (orders: of the days up to it) had come."""
+    entries = []
+    parts = [("customers", day, customers)]
+    parts += [("orders", day - timedelta(days=i), part) for i, part in enumerate(orders)]
+    for feed, dt, part in parts:
+        schema = arrow_schema(load_contracts()[feed])
+        for source, own in part.groupby("source"):
+            delivery = f"{source}/{feed}/{dt}/rev=1"
+            given = own.assign(_delivery=delivery, _row=np.arange(len(own)))
+            columns = [
+                pa.array(given[f.name], f.type, from_pandas=True)
+                if f.name in given
+                else pa.nulls(len(own), f.type)
+                for f in schema
+            ]
+            path = settings.raw / str(source) / feed / f"dt={dt}" / "rev=1" / f"{dt}.parquet"
+            write_parquet(pa.Table.from_arrays(columns, schema=schema), path)
+            entries.append(
+                ledger.Entry(
+                    delivery, str(source), feed, str(dt), f"{source}/{feed}/{dt}.csv", dt, 1,
+                    dt + timedelta(days=1), delivery, 0, "loaded", datetime(2026, 1, 1), "benchmark", delivery,
+                )
+            )  # fmt: skip
+    ledger.append(settings, entries)
 
 
 def report(out: dict[str, object], as_json: bool) -> None:

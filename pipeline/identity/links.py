@@ -17,6 +17,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -26,8 +27,9 @@ from pipeline import duck
 from pipeline.errors import StrataError
 from pipeline.identity import delivered, normalise, review
 from pipeline.identity.history import Likely, Name, Record, Suspect
+from pipeline.identity.parts import copy
 from pipeline.identity.rules import Rules, load_rules
-from pipeline.identity.state import FORMAT, LINK, Event, Events, State, as_names
+from pipeline.identity.state import FORMAT, INTERVALS, LINK, Event, Events, State, as_names
 from pipeline.ingest import ledger
 from pipeline.ingest.files import write_parquet
 from pipeline.ingest.vault import Vault
@@ -70,6 +72,11 @@ QUALITY = pa.schema(
 )
 
 
+_COLUMNS = "source, id as source_customer_id, customer_key, rule, confidence, observed_at"
+_WHOSE = "own.customer_key, own.rule, own.confidence, own.observed_at"
+_OWN = "select * from intervals where valid_from <= $1 and (valid_to is null or $1 < valid_to)"
+
+
 def write_links(settings: Settings, known_at: Sequence[date]) -> dict[date, int]:
     """Write the files of `identity/`.
 
@@ -101,27 +108,22 @@ def _write_links(settings: Settings, days: Sequence[date], as_of: date) -> dict[
     entries = ledger.read(settings)
     vault = Vault(settings)
     _find_likely(settings, entries, as_of)
-    with duck.connect([settings.raw], spill=settings.build / ".spill") as con:
-        delivered.load(con, settings, entries, as_of)
+    with duck.connect([settings.raw, settings.identity], spill=settings.build / ".spill") as con:
         print_ = _Fingerprint(settings, entries, vault.key_id)
         state = State(con, settings.identity, lambda day: print_.at(day) if day <= as_of else None)
+        delivered.load(con, settings, vault, entries, as_of, state.parts, state.day)
         changes = delivered.changes(con, vault, state.day)
         events = _events(settings, changes, state.day, as_of)
         history = state.take_up(vault.minting_key, events)
         for event in events.days:
             history.advance(event.day, event.changed, event.rules, event.judged, event.likely)
-        con.register("intervals", state.intervals(history))
-        persons, parts = {}, []
-        for day in days:
-            parts.append(_links(con, day))
-            persons[day] = _persons_n(con, day)
-        write_parquet(pa.concat_tables(parts), settings.identity / "links.parquet")
+        state.parts.put("known", "known_next", "touched")
+        state.save(history, as_of, print_.at(as_of), "known_next")
+        persons = _write_tables(con, settings, entries, days, as_of, state.published)
         suspects = history.open_suspects()
-        keys = _keys_of(con, suspects)
-        _write_review(settings, suspects, keys)
-        records_n, pairs_made = state.save(history, as_of, print_.at(as_of))
-        _write_quality(settings, suspects, as_of, records_n, _persons_n(con, None), pairs_made)
-    return persons
+        _write_review(settings, suspects, _keys_of(con, state, suspects))
+        _write_quality(settings, suspects, as_of, state.records_n, state.persons_n, state.pairs_made)
+    return persons | {as_of: state.persons_n}
 
 
 def _find_likely(settings: Settings, entries: list[ledger.Entry], as_of: date) -> None:
@@ -199,51 +201,102 @@ class _Fingerprint:
         return digest.hexdigest()
 
 
-def _links(con: duckdb.DuckDBPyConnection, day: date) -> pa.Table:
-    """Rows of links.parquet for one day. Raises StrataError where a delivered id has no person, which cannot be."""
-    links = con.execute(
-        """
+def _write_tables(
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    entries: list[ledger.Entry],
+    days: Sequence[date],
+    as_of: date,
+    published: int | None,
+) -> dict[date, int]:
+    """Write history.parquet and links.parquet from the state, whole: dbt reads them whole. Persons of each past day.
+
+    Args:
+        published: when the state that this run went on from was published (nanoseconds), None where it began anew.
+    """
+    con.execute(f"create or replace temp view intervals as {INTERVALS}")
+    path, persons = settings.identity / "links.parquet", {}
+    there = _days_of(con, path, published) if published else set()
+    parts = [f"select date '{as_of}' as known_at, {_COLUMNS}, first_seen, last_seen from links"]
+    for day in days:
+        if day == as_of:
+            continue
+        table = f"links_{day:%Y%m%d}"
+        if day in there:
+            _carry_over(con, table, path, day)
+        else:
+            if published:
+                delivered.load_seen(con, settings, entries, day)
+            _links_on(con, table, day)
+        parts.append(f"from {table}")
+        row = con.execute(
+            f"select count(distinct customer_key), count(*) filter (customer_key is null) from {table}"
+        ).fetchone()
+        persons[day], lost = row or (0, 0)
+        if lost:
+            raise StrataError(
+                f"{lost} source ids of {day} have no person: delete the folder {settings.identity}, which is made "
+                "anew, and run again"
+            )
+    copy(con, "from intervals", settings.identity / "history.parquet")
+    copy(con, " union all by name ".join(parts), path)
+    return persons
+
+
+def _days_of(con: duckdb.DuckDBPyConnection, path: Path, published: int) -> set[date]:
+    """Days of a links.parquet that was written after the state, so by a run that came to its end."""
+    if not path.exists() or path.stat().st_mtime_ns < published:
+        return set()
+    return {row[0] for row in con.execute(f"select distinct known_at from {duck.parquet(path)}").fetchall()}
+
+
+def _carry_over(con: duckdb.DuckDBPyConnection, table: str, path: Path, day: date) -> None:
+    """The links of a past day from what links.parquet says of it: only what was clustered anew can be another's
+    today, or its rule."""
+    con.execute(
+        f"""
+        create or replace temp table {table} as
+        with old as (from {duck.parquet(path)} where known_at = $1)
+        select old.* from old anti join moved on old.source = moved.source and old.source_customer_id = moved.id
+        union all by name
+        select known_at, again.source, again.source_customer_id, {_WHOSE}, first_seen, last_seen
+        from (
+            from old semi join moved on old.source = moved.source and old.source_customer_id = moved.id
+        ) as again
+        left join ({_OWN}) as own
+            on again.source = own.source and again.source_customer_id = own.source_customer_id
+        """,
+        [day],
+    )
+
+
+def _links_on(con: duckdb.DuckDBPyConnection, table: str, day: date) -> None:
+    """The links of a past day from the table `seen`."""
+    con.execute(
+        f"""
+        create or replace temp table {table} as
         with seen_by as (
             select source, id, min(dt) as first_seen, max(dt) as last_seen
             from seen where starts <= $1 and (ends is null or ends > $1)
             group by source, id
-        ),
-        own as (
-            select * from intervals where valid_from <= $1 and (valid_to is null or $1 < valid_to)
         )
-        select cast($1 as date) as known_at, s.source, s.id as source_customer_id, own.customer_key, own.rule,
-            own.confidence, own.observed_at, s.first_seen, s.last_seen
-        from seen_by as s left join own on s.source = own.source and s.id = own.source_customer_id
-        order by s.source, s.id
+        select cast($1 as date) as known_at, s.source, s.id as source_customer_id, {_WHOSE}, s.first_seen, s.last_seen
+        from seen_by as s
+        left join ({_OWN}) as own on s.source = own.source and s.id = own.source_customer_id
         """,
         [day],
-    ).to_arrow_table()
-    if links["customer_key"].null_count:
-        raise StrataError(
-            f"{links['customer_key'].null_count} source ids of {day} have no person: delete the folder identity/ of "
-            "the home, which is made anew, and run again"
-        )
-    return links.cast(SCHEMA)
+    )
 
 
-def _persons_n(con: duckdb.DuckDBPyConnection, day: date | None) -> int:
-    """Persons of a day, None for those that the history ends with."""
-    found = con.execute(
-        "select count(distinct customer_key) from intervals where case when $1::date is null then valid_to is null "
-        "else valid_from <= $1 and (valid_to is null or $1 < valid_to) end",
-        [day],
-    ).fetchone()
-    return found[0] if found else 0
-
-
-def _keys_of(con: duckdb.DuckDBPyConnection, suspects: list[Suspect]) -> dict[Name, str]:
+def _keys_of(con: duckdb.DuckDBPyConnection, state: State, suspects: list[Suspect]) -> dict[Name, str]:
     """Today's key of each record that a suspect names."""
-    names = sorted({name for s in suspects for name in (s.left, s.right) if name})
-    con.register("suspected", as_names(names))
-    rows = con.execute(
-        "select source, source_customer_id, customer_key from intervals semi join suspected "
-        "on intervals.source = suspected.source and source_customer_id = id where valid_to is null"
-    ).fetchall()
+    names = {name for s in suspects for name in (s.left, s.right) if name}
+    con.register("suspected_names", as_names(names))
+    con.execute(
+        "create or replace temp table suspected as select *, hash(source, id) as h from suspected_names"
+    )
+    state.parts.of("links", "suspected")
+    rows = con.execute("select source, id, customer_key from found").fetchall()
     return {(source, id_): key for source, id_, key in rows}
 
 

@@ -1,12 +1,14 @@
 """Where the last run ended, so that the next one reads only the records that its days can touch.
 
-`state.parquet` has a row per record as identity knows it, `state.json` the day, what decides it, suspects and crowded
-values; `history.parquet` the intervals. DuckDB goes through them as columns: from the records that a day changes to all
-that hang together with them by an identifier, a decision, a pair of the second stage or a key, until nothing more is
-found. Those alone become Python objects; everything else is copied as it stands.
+Tables of parts.py hold each record as identity knows it, its identifiers and the person that it belongs to, and the
+intervals that have ended; `state.json` says which of their files count, the day, what decides it, suspects and crowded
+values. It is published in one rename, after the files: a run that dies leaves the state of before. From the records
+that a day changes DuckDB goes to all that hang together with them by an identifier, a decision, a pair of the second
+stage or a key, until nothing more is found. Those alone become Python objects, and only their rows are written.
 """
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
@@ -16,9 +18,10 @@ from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.duck import quote
+from pipeline.errors import StrataError
 from pipeline.identity.history import (
     Crowd,
     History,
@@ -30,10 +33,11 @@ from pipeline.identity.history import (
     Suspect,
     Value,
 )
+from pipeline.identity.parts import Parts
 from pipeline.identity.rules import Rules
-from pipeline.ingest.files import write_parquet
+from pipeline.ingest.files import fsync
 
-FORMAT = 2
+FORMAT = 3
 """Of the state; another one is made anew."""
 
 LINK = (
@@ -65,10 +69,18 @@ _VALUES = pa.list_(
         ]
     )
 )
-STATE = pa.schema(
+INTERVALS = (
+    "select source, id as source_customer_id, customer_key, rule, confidence, observed_at, valid_from, "
+    "null::date as valid_to, null::varchar as merged_into, split_from from links union all by name "
+    "select * exclude id, id as source_customer_id from closed"
+)
+"""SQL of every interval, open or ended, of the tables of a `State`."""
+_NAMES = pa.schema([("source", pa.string()), ("id", pa.string())])
+_BARE_VALUES = pa.schema([("type", pa.string()), ("value", pa.string())])
+_HASHES = pa.schema([("v", pa.uint64())])
+_RECORDS = pa.schema(
     [
-        ("source", pa.string()),
-        ("source_customer_id", pa.string()),
+        *_NAMES,
         ("first_seen", pa.date32()),
         ("name_token", pa.string()),
         ("birth_date", pa.string()),
@@ -77,8 +89,19 @@ STATE = pa.schema(
         ("pairs_made", pa.int64()),
     ]
 )
-_NAMES = pa.schema([("source", pa.string()), ("id", pa.string())])
-_BARE_VALUES = pa.schema([("type", pa.string()), ("value", pa.string())])
+_INTERVALS = pa.schema(
+    [
+        *_NAMES,
+        ("customer_key", pa.string()),
+        ("rule", pa.string()),
+        ("confidence", pa.float64()),
+        ("observed_at", pa.date32()),
+        ("valid_from", pa.date32()),
+        ("valid_to", pa.date32()),
+        ("merged_into", pa.string()),
+        ("split_from", pa.string()),
+    ]
+)
 
 
 class Event(NamedTuple):
@@ -117,47 +140,41 @@ class State:
     ) -> None:
         """`fingerprint`: what decides the state of a day; None or another one than was saved begins anew."""
         self._con, self._folder = con, folder
+        folder.mkdir(parents=True, exist_ok=True)
         self._saved = self._read(fingerprint)
-        state, past = STATE.empty_table(), HISTORY.empty_table()
-        if self._saved:
-            try:
-                state = pq.read_table(folder / "state.parquet")
-                past = pq.read_table(folder / "history.parquet")
-            except (OSError, ValueError):
-                self._saved = None
-        con.register("kept", state)
-        con.register("kept_intervals", past)
-        self.day = date.fromisoformat(self._saved["day"]) if self._saved else None
+        saved = self._saved or {}
+        taken = [int(path.name.split(".")[3]) for path in folder.glob("state.*.*.*.parquet")]
+        self.parts = Parts(con, folder, saved.get("files", {}), max(taken, default=0) + 1)
+        self.day = date.fromisoformat(saved["day"]) if saved else None
+        self.published = (folder / "state.json").stat().st_mtime_ns if saved else None
+        """When the state was published that this one goes on from."""
+        self.records_n, self.pairs_made = saved.get("records_n", 0), saved.get("pairs_made", 0)
+        self.persons_n = saved.get("persons_n", 0)
+        for table in ("reached", "moved"):
+            con.execute(f"create or replace temp table {table} (source varchar, id varchar, h ubigint)")
 
     def _read(self, fingerprint: Callable[[date], str | None]) -> dict[str, Any] | None:
+        """What `save` wrote last; None where it is of something else, or a file is not as it was written."""
         try:
             saved = json.loads((self._folder / "state.json").read_text(encoding="utf-8"))
-            if saved["fingerprint"] == fingerprint(date.fromisoformat(saved["day"])):
-                return saved
-        except (OSError, ValueError, KeyError):
-            pass
-        return None
+            if saved["fingerprint"] != fingerprint(date.fromisoformat(saved["day"])):
+                return None
+            for files in saved["files"].values():
+                for name in (files["base"], files["since"]):
+                    if name:
+                        pq.read_metadata(self._folder / name)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return saved
 
     def take_up(self, minting_key: bytes, events: Events) -> History:
         """The history as the last run left it, of all records that the days can touch."""
         history = History(minting_key)
-        self._con.execute("create or replace temp table reached (source varchar, id varchar)")
         if not events.before:
             return history
-        if not events.days:
-            self._load(history, events.before)
-            return history
-        self._con.execute(
-            "create or replace temp table kept_values as select source, source_customer_id as id, "
-            'v.type as type, v.value as value from (select source, source_customer_id, unnest("values") as v from kept)'
-        )
-        self._con.execute(
-            "create or replace temp table kept_keys as select source, source_customer_id as id, customer_key "
-            "from kept_intervals where valid_to is null"
-        )
         if any(event.rules != events.before.rules for event in events.days):
-            self._con.execute("insert into reached select source, source_customer_id from kept")
-        else:
+            self._con.execute("insert into reached select source, id, h from records")
+        elif events.days:
             self._reach(events)
         self._load(history, events.before)
         return history
@@ -176,46 +193,60 @@ class State:
         # Who anchors a judgement about a value is always there: its record says which value is meant.
         names = changed | {j.left for j in judged}
         names |= {name for p in last.likely if p not in known for name in p[:2]}
-        values = {
+        said = {
             (v.type, v.value)
             for event in events.days
             for record in event.changed.values()
             if record
             for v in record.values
         }
-        crowds = self._staying_crowded(changed, before.rules)
-        passed = set(crowds)
+        con.register("wave_values", _table(said, _BARE_VALUES))
+        hashes = {row[0] for row in con.execute("select hash(type, value) from wave_values").fetchall()}
+        passed = self._staying_crowded(changed, before.rules)
+        hashes -= passed
+        passed |= hashes
         seen: set[Name] = set()
-        while names or values:
+        while names or hashes:
             seen |= names
-            con.register("wave", as_names(names))
-            con.execute("insert into reached select * from wave")
-            found = con.execute(
-                "select distinct type, value from kept_values semi join wave using (source, id)"
-            ).fetchall()
-            values = (values | set(found)) - passed
-            passed |= values
-            con.register("wave_values", _table(values, _BARE_VALUES))
-            near = con.execute(
-                "select distinct source, id from kept_values semi join wave_values using (type, value) union "
-                "select source, id from kept_keys where customer_key in "
-                "(select customer_key from kept_keys semi join wave using (source, id))"
-            ).fetchall()
+            self._wave(names)
+            con.execute("insert into reached from wave")
+            self.parts.of("ids", "wave")
+            found = {row[0] for row in con.execute("select distinct v from found").fetchall()}
+            hashes |= found - passed
+            passed |= hashes
+            con.register("wave_hashes", _table([(v,) for v in hashes], _HASHES))
+            self.parts.of("ids", "wave_hashes", "v")
+            near = con.execute("select distinct source, id from found").fetchall()
             names = (set(near) | {other for name in names for other in partners.get(name, ())}) - seen
-            values = set()
+            hashes = set()
 
-    def _staying_crowded(self, changed: set[Name], rules: Rules) -> set[tuple[str, str]]:
-        """Crowded values that stay so whatever the changed records come to say: their other records need not be read."""
-        self._con.register("wave", as_names(changed))
-        self._con.register(
-            "crowds", _table([(kind, value) for kind, value, _ in self._saved["crowded"]], _BARE_VALUES)
+    def _wave(self, names: Iterable[Name]) -> None:
+        """Table `wave`: names with their hashes."""
+        self._con.register("wave_names", as_names(names))
+        self._con.execute(
+            "create or replace temp table wave as select *, hash(source, id) as h from wave_names"
         )
+
+    def _crowds(self) -> None:
+        """Table `crowds`: the crowded values of the state with their hashes."""
+        values = [(kind, value) for kind, value, _ in self._saved["crowded"]]
+        self._con.register("crowd_values", _table(values, _BARE_VALUES))
+        self._con.execute(
+            "create or replace temp table crowds as select *, hash(type, value) as v from crowd_values"
+        )
+
+    def _staying_crowded(self, changed: set[Name], rules: Rules) -> set[int]:
+        """Crowded values that stay so whatever the changed records come to say: their other records need not be read."""
+        if not self._saved["crowded"]:
+            return set()
+        self._wave(changed)
+        self._crowds()
+        self.parts.of("ids", "crowds", "v")
         rows = self._con.execute(
-            "select type, value, count(distinct (v.source, v.id)) from kept_values as v "
-            "semi join crowds using (type, value) anti join wave on v.source = wave.source and v.id = wave.id "
-            "group by type, value"
+            "select type, v, n from crowds join (select v, count(*) as n from found anti join wave using (source, id) "
+            "group by v) using (v)"
         ).fetchall()
-        return {(kind, value) for kind, value, n in rows if n > rules.of(kind).records_max}
+        return {v for kind, v, n in rows if n > rules.of(kind).records_max}
 
     def _load(self, history: History, before: Event) -> None:
         con, saved = self._con, self._saved
@@ -225,13 +256,11 @@ class State:
             history.suspects[one, other, rule] = Suspect(
                 one, other, rule, confidence, why, n, date.fromisoformat(since)
             )
-        state = con.execute(
-            "select kept.* from kept semi join reached "
-            "on kept.source = reached.source and kept.source_customer_id = reached.id"
-        ).to_arrow_table()
+        self.parts.of("records", "reached")
+        state = con.execute(f"select {_listed(_RECORDS)} from found").to_arrow_table()
+        self.parts.of("links", "reached")
         past = con.execute(
-            "select i.* from kept_intervals as i semi join reached "
-            "on i.source = reached.source and i.source_customer_id = reached.id where i.valid_to is null"
+            "select source, id, customer_key, rule, confidence, observed_at, valid_from, split_from from found"
         ).to_arrow_table()
         *columns, pairs_made = _columns(state.drop_columns("values"))
         records = {
@@ -239,83 +268,144 @@ class State:
             for source, id_, *own, values in zip(*columns, _stored_values(state["values"]), strict=True)
         }
         history.pairs_made = {name: n for name, n in zip(records, pairs_made, strict=True) if n}
-        current = {(source, id_): Interval(*own) for source, id_, *own in zip(*_columns(past), strict=True)}
+        current = {
+            (source, id_): Interval(*own, split_from=split)
+            for source, id_, *own, split in zip(*_columns(past), strict=True)
+        }
         history.absent = self._absent()
         history.restore(records, current, before.judged, before.likely, before.rules)
+        self._leave(history, -1)
+
+    def _leave(self, history: History, sign: int) -> None:
+        """Take the records of the history out of the figures of all, or put them in: they are whole persons."""
+        self.records_n += sign * len(history.records)
+        self.pairs_made += sign * sum(history.pairs_made.values())
+        self.persons_n += sign * len({i.customer_key for i in history.current.values()})
 
     def _absent(self) -> dict[Value, Crowd]:
         """Of each crowded value the records that were not read."""
-        crowds = [(kind, value) for kind, value, _ in self._saved["crowded"]]
-        if not crowds:
+        if not self._saved["crowded"]:
             return {}
-        self._con.register("crowds", _table(crowds, _BARE_VALUES))
+        self._crowds()
+        self.parts.of("ids", "crowds", "v")
         rows = self._con.execute(
             """
-            with held as (
-                select distinct source, source_customer_id as id, first_seen, v.type as type, v.value as value
-                from (select source, source_customer_id, first_seen, unnest("values") as v from kept)
-                semi join crowds on v.type = crowds.type and v.value = crowds.value
-            )
             select type, value, count(*), min(first_seen), arg_min(source, (first_seen, source, id)),
                 arg_min(id, (first_seen, source, id))
-            from held anti join reached using (source, id) group by type, value
+            from found join crowds using (v) anti join reached using (source, id) group by type, value
             """
         ).fetchall()
         return {Value(kind, value): Crowd(n, first, (s, i)) for kind, value, n, first, s, i in rows}
 
-    def intervals(self, history: History) -> pa.Table:
-        """Write history.parquet; its rows."""
-        found = [*history.closed, *history.current.items()]
-        columns = {"source": [n[0] for n, _ in found], "source_customer_id": [n[1] for n, _ in found]}
-        columns |= {f: [getattr(i, f) for _, i in found] for f in HISTORY.names if f not in columns}
-        self._con.register(
-            "new_intervals",
-            pa.Table.from_arrays([pa.array(columns[f.name], f.type) for f in HISTORY], schema=HISTORY),
-        )
-        # An interval that has ended never changes. Not as a condition of the join: that makes it compare every pair.
-        table = self._con.execute(
-            "select * from (select * from kept_intervals where valid_to is not null union all "
-            "select i.* from kept_intervals as i anti join reached "
-            "on i.source = reached.source and i.source_customer_id = reached.id where i.valid_to is null "
-            "union all by name select * from new_intervals) order by source, source_customer_id, valid_from"
-        ).to_arrow_table()
-        table = table.cast(HISTORY)
-        write_parquet(table, self._folder / "history.parquet")
-        return table
+    def save(self, history: History, day: date, fingerprint: str, seen: str) -> None:
+        """Write what has changed, and publish it in one rename.
 
-    def save(self, history: History, day: date, fingerprint: str) -> tuple[int, int]:
-        """Write state.parquet and state.json; (records, pairs made) of all."""
-        columns = [
-            [source for source, _ in history.records],
-            [id_ for _, id_ in history.records],
-            *([record[i] for record in history.records.values()] for i in range(len(Record._fields) - 1)),
-            [record.values for record in history.records.values()],
-            [history.pairs_made.get(name, 0) for name in history.records],
-        ]
-        arrays = [
-            _values_array(column) if field.name == "values" else pa.array(column, field.type)
-            for column, field in zip(columns, STATE, strict=True)
-        ]
-        self._con.register("new_state", pa.Table.from_arrays(arrays, schema=STATE))
-        table = self._con.execute(
-            "select kept.* from kept anti join reached "
-            "on kept.source = reached.source and kept.source_customer_id = reached.id "
-            "union all by name select * from new_state"
-        ).to_arrow_table()
-        table = table.cast(STATE)
-        path = self._folder / "state.json"
-        path.unlink(missing_ok=True)
-        write_parquet(table, self._folder / "state.parquet")
+        Args:
+            seen: relation of the records that the days brought anything of: source, id, h, first_seen, last_seen.
+
+        Raises:
+            StrataError: where one of these has no person, which cannot be.
+        """
+        self._leave(history, 1)
+        if history.records or _any(self._con, "reached") or _any(self._con, seen):
+            self._put(history, seen)
         saved = {
             "day": day.isoformat(),
             "fingerprint": fingerprint,
+            "files": self.parts.files,
+            "records_n": self.records_n,
+            "pairs_made": self.pairs_made,
+            "persons_n": self.persons_n,
             "crowded": [(v.type, v.value, since) for v, since in history.crowded.items()],
             "suspects": list(history.suspects.values()),
         }
+        path = self._folder / "state.json"
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(saved, ensure_ascii=False, default=str), encoding="utf-8")
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(saved, file, ensure_ascii=False, default=str)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
-        return table.num_rows, pc.sum(table["pairs_made"]).as_py() or 0
+        fsync(self._folder)
+        named = {name for files in self.parts.files.values() for name in files.values()}
+        for other in self._folder.glob("state.*"):
+            if other.name not in named and other != path:
+                other.unlink()
+
+    def _put(self, history: History, seen: str) -> None:
+        con, put = self._con, self.parts.put
+        records = [
+            [source for source, _ in history.records],
+            [id_ for _, id_ in history.records],
+            *([record[i] for record in history.records.values()] for i in range(len(Record._fields) - 1)),
+            _values_array([record.values for record in history.records.values()]),
+            [history.pairs_made.get(name, 0) for name in history.records],
+        ]
+        con.register("given_records", _of_columns(records, _RECORDS))
+        con.register("given_links", _intervals(history.current.items()))
+        con.register("given_closed", _intervals(history.closed))
+        con.execute(
+            """
+            create or replace temp table new_records as select *, hash(source, id) as h from given_records;
+            create or replace temp table moved as
+            select source, id, h from reached union select source, id, h from new_records;
+            create or replace temp table new_ids as
+            select distinct source, id, h, hash(v.type, v.value) as v, first_seen
+            from (select source, id, h, first_seen, unnest("values") as v from new_records)
+            union all
+            select source, id, hash(source, id), hash('customer_key', customer_key), null from given_links
+            """
+        )
+        con.execute(
+            f"create or replace temp table named as from moved union select source, id, h from {seen}"
+        )
+        self.parts.of("links", "named")
+        con.execute(
+            f"""
+            create or replace temp table new_links as
+            select g.source, g.id, hash(g.source, g.id) as h, g.customer_key, g.rule, g.confidence, g.observed_at,
+                g.valid_from, g.split_from, coalesce(s.first_seen, o.first_seen) as first_seen,
+                coalesce(s.last_seen, o.last_seen) as last_seen
+            from given_links as g
+            left join {seen} as s on g.source = s.source and g.id = s.id
+            left join found as o on g.source = o.source and g.id = o.id
+            union all by name
+            select o.* replace (s.first_seen as first_seen, s.last_seen as last_seen)
+            from found as o join {seen} as s on o.source = s.source and o.id = s.id
+            anti join moved on o.source = moved.source and o.id = moved.id
+            """
+        )
+        lost = con.execute(f"select count(*) from {seen} anti join new_links using (source, id)").fetchone()
+        if lost and lost[0]:
+            raise StrataError(
+                f"{lost[0]} source ids have no person: delete the folder {self._folder}, which is made anew, and run again"
+            )
+        put("records", "new_records", "moved")
+        put("ids", "new_ids", "moved")
+        put("links", "new_links", "named")
+        put("closed", "given_closed", "moved")
+
+
+def _any(con: duckdb.DuckDBPyConnection, relation: str) -> bool:
+    return con.execute(f"select 1 from {relation} limit 1").fetchone() is not None
+
+
+def _listed(schema: pa.Schema) -> str:
+    return ", ".join(quote(name) for name in schema.names)
+
+
+def _intervals(found: Iterable[tuple[Name, Interval]]) -> pa.Table:
+    found = list(found)
+    columns = [[name[i] for name, _ in found] for i in range(2)]
+    columns += [[getattr(interval, field) for _, interval in found] for field in _INTERVALS.names[2:]]
+    return _of_columns(columns, _INTERVALS)
+
+
+def _of_columns(columns: Sequence[Any], schema: pa.Schema) -> pa.Table:
+    arrays = [
+        c if isinstance(c, pa.Array) else pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def _columns(table: pa.Table) -> list[list[Any]]:

@@ -1,0 +1,135 @@
+"""A day read by itself comes to what reading everything comes to: keys, history, review and figures."""
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.identity import delivered, links, parts
+from pipeline.identity.links import write_links
+from pipeline.ingest.load import sweep
+from pipeline.settings import Settings
+
+Land = Callable[[str, bytes | str], Path]
+DAY = date(2024, 5, 1)
+DAYS = 7
+TABLES = ("links", "history", "review", "quality")
+
+
+def deliver(land: Land, rng: random.Random, day: date) -> None:
+    """Files of three sources for one day: what customers say, what they buy, and union ids of one of them."""
+
+    def pick(values: str, share: float) -> str:
+        return rng.choice(values.split()) if rng.random() < share else ""
+
+    for source in ("app", "crm", "shop"):
+        rows = [
+            f"{source}{rng.randrange(9)},{pick('王芳 李静 张伟', 0.6)},{pick('13812345678 13912345678 13712345678', 0.7)},"
+            f"{pick('a@x.org b@x.org', 0.4)},{pick('1980-01-01 1990-02-02 1900-01-01', 0.3)},"
+            f"{pick(f'{day} 2024-04-30 {DAY}', 0.7)}"
+            for _ in range(rng.randrange(1, 5))
+        ]
+        land(
+            f"{source}/customers/{day}.csv",
+            "source_customer_id,name,phone,email,birth_date,updated_at\n" + "".join(f"{r}\n" for r in rows),
+        )
+    rows = [f"{day}-{n},{rng.choice(['app', 'x'])}{rng.randrange(12)},{day},paid" for n in range(3)]
+    land(
+        f"app/orders/{day}.csv",
+        "order_id,source_customer_id,ordered_at,status\n" + "".join(f"{r}\n" for r in rows),
+    )
+    if rng.random() < 0.5:
+        rows = [
+            f"app{rng.randrange(9)},unionid,u{rng.randrange(3)},{rng.choice(['0.5', '0.9'])},{day}"
+            for _ in range(2)
+        ]
+        land(
+            f"app/identity_links/{day}.csv",
+            "source_customer_id,id_type,id_value_hash,confidence,observed_at\n"
+            + "".join(f"{r}\n" for r in rows),
+        )
+
+
+def before_it_is_published(patch: pytest.MonkeyPatch) -> None:
+    """The third table is not written any more: files that no state names lie there."""
+    put, calls = parts.Parts.put, []
+
+    def stopping(self: parts.Parts, *args: str) -> None:
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(args)
+        put(self, *args)
+
+    patch.setattr(parts.Parts, "put", stopping)
+
+
+def before_the_tables(patch: pytest.MonkeyPatch) -> None:
+    """The state is published, and what dbt reads is of the day before."""
+
+    def stopping(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    patch.setattr(links, "_write_tables", stopping)
+
+
+STOPS = {2: [before_it_is_published], 4: [before_the_tables], 6: [before_it_is_published, before_the_tables]}
+"""Day → places at which a run of that day dies."""
+
+
+def tables(settings: Settings) -> dict[str, list[tuple]]:
+    return {
+        name: sorted(
+            (tuple(row.items()) for row in pq.read_table(settings.identity / f"{name}.parquet").to_pylist()),
+            key=str,
+        )
+        for name in TABLES
+    }
+
+
+@pytest.mark.parametrize("seed", range(1, 40 if os.environ.get("STRATA_SOAK") else 2))
+def test_day_by_day_is_as_reading_everything(
+    settings: Settings, land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Also where files are corrected, where a run takes several days at once, and where runs die."""
+    monkeypatch.setattr(parts, "ROWS_MIN", 20)
+    whole: list[str] = []
+    read = delivered.Raw.whole
+    monkeypatch.setattr(delivered.Raw, "whole", lambda self, feed: whole.append(feed) or read(self, feed))
+    rng = random.Random(seed)
+    refresh, bases, sinces = DAY + timedelta(days=2), set(), 0
+    for n in range(DAYS):
+        day, corrected = DAY + timedelta(days=n), False
+        deliver(land, rng, day)
+        if n > 1 and n % 2:
+            deliver(land, rng, DAY + timedelta(days=rng.randrange(n)))
+            corrected = True
+        if n == DAYS - 2:
+            continue
+        as_of = day + timedelta(days=1)
+        known_at = [as_of, min(refresh, as_of)]
+        sweep(settings, as_of, run_id="test", released=day if n else None)
+        for stop in STOPS.get(n, ()):
+            with pytest.MonkeyPatch.context() as killed, pytest.raises(KeyboardInterrupt):
+                stop(killed)
+                write_links(settings, known_at)
+        whole.clear()
+        persons = write_links(settings, known_at)
+        if n and not corrected and n not in (DAYS - 1, *STOPS):
+            assert not whole, f"day {n} went through all of raw"
+        bases |= {path.name for path in settings.identity.glob("state.*.base.*")}
+        sinces += len(list(settings.identity.glob("state.*.since.*")))
+        other = replace(settings, home=tmp_path / f"again{n}")
+        shutil.copytree(settings.home, other.home, ignore=shutil.ignore_patterns("identity"))
+        assert write_links(other, known_at) == persons
+        assert tables(settings) == tables(other), f"day {n}"
+        named = json.loads((settings.identity / "state.json").read_text())["files"].values()
+        kept = {path.name for path in settings.identity.glob("state.*.parquet")}
+        assert kept == {name for files in named for name in (files["base"], files["since"]) if name}
+    assert len(bases) > 5 and sinces > 5, "rows beside a base, and bases that took them over"
