@@ -22,7 +22,7 @@ from pipeline.duck import literal, parquet, quote
 from pipeline.errors import StrataError
 from pipeline.publish import audience_lists, commit, customers, shelf
 from pipeline.publish import release as releases
-from pipeline.publish.tables import PublishedTable, write_database
+from pipeline.publish.tables import PARQUET, PublishedTable, write_database
 from pipeline.quality.policy import k_anonymity
 from pipeline.settings import Settings
 
@@ -143,7 +143,7 @@ def _cut_tables(
                 found |= {row[0] for row in keys}
             con.execute(
                 f"copy (select * from {relation} where not coalesce({where}, false)) to {literal(str(target))} "
-                "(format parquet, compression zstd)"
+                f"{PARQUET}"
             )
     return dict(rows), len(found)
 

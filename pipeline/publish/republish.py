@@ -18,7 +18,7 @@ from pipeline.privacy import access_log, consent, persons
 from pipeline.privacy.consent import Refusals
 from pipeline.privacy.erasure_gate import erasure_checks
 from pipeline.publish import audience_lists, commit, customers, release, shelf, withheld
-from pipeline.publish.tables import PublishedTable, write_database
+from pipeline.publish.tables import PARQUET, PublishedTable, write_database
 from pipeline.quality import leaving
 from pipeline.quality.checks import Check, blocking
 from pipeline.settings import Settings
@@ -138,7 +138,7 @@ def _copy(
             rows = parquet(source)
             con.execute(
                 f"copy (select {withheld.columns(schema, names)} from {rows} where {withheld.condition(schema, names)}) "
-                f"to {literal(str(target))} (format parquet, compression zstd)"
+                f"to {literal(str(target))} {PARQUET}"
             )
             if "customer_key" not in names:
                 continue
