@@ -19,7 +19,7 @@ from pipeline.ingest.landing import scan
 from pipeline.ingest.vault import Vault
 from pipeline.lock import run_lock
 from pipeline.progress import say
-from pipeline.publish.release import current, newest_as_of
+from pipeline.publish.shelf import current, newest_as_of
 from pipeline.quality.checks import Check, blocking
 from pipeline.settings import PROJECT_ROOT, Settings
 from pipeline.transform import base

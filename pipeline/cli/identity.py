@@ -52,7 +52,7 @@ def _decides(verdict: str, text: str) -> click.Command:
         from pipeline.identity import review as reviews
         from pipeline.lock import run_lock
         from pipeline.progress import say
-        from pipeline.publish.release import newest_as_of
+        from pipeline.publish.shelf import newest_as_of
 
         if not why.strip():
             raise StrataError("--why is empty: say what the decision rests on")

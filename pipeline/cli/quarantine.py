@@ -91,7 +91,7 @@ def replay(
     from pipeline.ingest import replay as replays
     from pipeline.lock import run_lock
     from pipeline.progress import say
-    from pipeline.publish.release import newest_as_of
+    from pipeline.publish.shelf import newest_as_of
 
     with run_lock(settings, log=say):
         done = replays.replay(

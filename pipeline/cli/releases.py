@@ -23,7 +23,7 @@ def releases() -> None:
 def list_(home: Path | None, as_json: bool) -> None:
     """Every release, oldest first."""
     settings = settings_of(home)
-    from pipeline.publish.release import list_releases, load_manifest
+    from pipeline.publish.shelf import list_releases, load_manifest
     from pipeline.run import current_release
 
     now = current_release(settings)
@@ -49,7 +49,7 @@ def list_(home: Path | None, as_json: bool) -> None:
 def show(release: str | None, home: Path | None, as_json: bool) -> None:
     """Tables, checks and paths of one release (default: the current one)."""
     settings = settings_of(home)
-    from pipeline.publish.release import current, load_manifest
+    from pipeline.publish.shelf import current, load_manifest
 
     manifest = load_manifest(settings, release) if release else current(settings)
     if manifest is None:
@@ -78,7 +78,7 @@ def show(release: str | None, home: Path | None, as_json: bool) -> None:
 def verify(release: str | None, home: Path | None, as_json: bool) -> None:
     """Read every file of a release from disk and compare it with its manifest."""
     settings = settings_of(home)
-    from pipeline.publish.release import verify as verify_release
+    from pipeline.publish.shelf import verify as verify_release
 
     name, problems = verify_release(settings, release)
     text = (

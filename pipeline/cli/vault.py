@@ -61,7 +61,7 @@ def show_log(verify: bool, last: int, home: Path | None, as_json: bool) -> None:
     """Who came near the clear values: every opening of the vault and every export, newest last."""
     settings = settings_of(home)
     from pipeline.privacy import access_log
-    from pipeline.publish.release import access_log_head
+    from pipeline.publish.shelf import access_log_head
 
     if verify:
         problems = access_log.problems(settings, access_log_head(settings))

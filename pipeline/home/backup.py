@@ -42,7 +42,7 @@ from pipeline.ingest.files import fsync
 from pipeline.ingest.vault import Vault
 from pipeline.lock import publish_lock, run_lock
 from pipeline.privacy import erasure
-from pipeline.publish import release
+from pipeline.publish import commit, shelf
 from pipeline.publish.serving import serve
 from pipeline.quality.checks import Check
 from pipeline.quality.policy import thresholds
@@ -110,7 +110,7 @@ def make(settings: Settings, folder: Path, log: Log = _silent, now: datetime | N
             stated = {
                 "made_at": at.isoformat(timespec="seconds"),
                 "layout": layout.read(settings),
-                "release": (release.current(settings) or {}).get("release"),
+                "release": (shelf.current(settings) or {}).get("release"),
                 "copied": copied,
                 "rows": _rows(settings),
                 "key_included": "token.key" in files,
@@ -307,10 +307,10 @@ def _counted(backup: Backup, restored: Settings) -> list[str]:
         problems.append(f"raw holds {rows:,} rows, and {backup.rows:,} were backed up")
     ledger.read(restored)
     if backup.release:
-        found = release.current(restored)
+        found = shelf.current(restored)
         if not found or found["release"] != backup.release:
             problems.append(f"release {backup.release} is not current in it")
-        problems += release.verify_folder(restored.releases / backup.release)
+        problems += shelf.verify_folder(restored.releases / backup.release)
     return problems
 
 
@@ -363,7 +363,7 @@ def _erase_again(settings: Settings, log: Log) -> int:
 
 def _too_old(settings: Settings, folder: Path, now: datetime) -> list[Backup]:
     """Backups older than policy keeps them; never the newest."""
-    day = release.newest_as_of(settings) or date.today()
+    day = shelf.newest_as_of(settings) or date.today()
     keep = timedelta(days=thresholds(day)["backup_keep_days"])
     return [b for b in backups(folder)[:-1] if datetime.fromisoformat(b.made_at) < now - keep]
 
@@ -388,4 +388,4 @@ def _unlock(folder: Path) -> None:
 
 def _remove(folder: Path) -> None:
     if folder.exists():
-        release.remove(folder)
+        commit.remove(folder)

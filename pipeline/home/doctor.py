@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pipeline.errors import StrataError
 from pipeline.home import backup, backup_folders, layout
-from pipeline.publish import pruning, release
+from pipeline.publish import pruning, shelf
 from pipeline.quality.policy import thresholds
 from pipeline.settings import Settings
 
@@ -101,7 +101,7 @@ def told(found: Examination) -> str:
 
 def _as_of(settings: Settings) -> date:
     try:
-        return release.newest_as_of(settings) or date.today()
+        return shelf.newest_as_of(settings) or date.today()
     except StrataError:
         return date.today()
 
@@ -117,7 +117,7 @@ def _layout(settings: Settings) -> Finding:
 
 def _pointer(settings: Settings) -> Finding:
     try:
-        name, problems = release.verify(settings)
+        name, problems = shelf.verify(settings)
     except (StrataError, ValueError, KeyError, OSError) as error:
         state: State = "look" if not settings.pointer.exists() else "broken"
         return Finding("release", state, str(error))
@@ -191,7 +191,7 @@ def _room(settings: Settings, sizes: dict[str, int]) -> Finding:
 
 
 def _kept(settings: Settings) -> Iterator[Path]:
-    yield from (settings.releases / name for name in release.list_releases(settings))
+    yield from (settings.releases / name for name in shelf.list_releases(settings))
 
 
 def _backups(settings: Settings, now: datetime, day: date) -> Finding:

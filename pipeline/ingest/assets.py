@@ -22,7 +22,7 @@ from pipeline.ingest.load import sweep
 from pipeline.ingest.mapping import targets
 from pipeline.privacy import erasure, expiry
 from pipeline.progress import say
-from pipeline.publish.release import newest_as_of
+from pipeline.publish.shelf import newest_as_of
 from pipeline.quality.gate import LEDGER_KEY
 from pipeline.resources import RunLock
 from pipeline.schedule_days import as_of_date, daily_partitions

@@ -36,7 +36,7 @@ from pipeline.lock import run_lock
 from pipeline.privacy import desk, erasure_leftovers, erasure_raw, requests
 from pipeline.privacy.erasure_proof import still_there
 from pipeline.privacy.erasure_subject import People, Subject, of_guest_orders, resolve
-from pipeline.publish import release as releases
+from pipeline.publish import commit, shelf
 from pipeline.publish.audiences.holdings import ERASURE, forget
 from pipeline.publish.redaction import Who, made, redact
 from pipeline.settings import Settings
@@ -100,7 +100,7 @@ def plan(settings: Settings, records: Collection[tuple[str, str]], keys: Collect
     rows, guests = _rows_of(settings, subject)
     held = [
         release
-        for release in releases.list_releases(settings)
+        for release in shelf.list_releases(settings)
         if still_there(settings.releases / release, subject)
     ]
     return Plan(_persons(subject), len(subject.records), _identifiers(subject), rows, guests, held)
@@ -135,7 +135,7 @@ def erase(
             settings, records, persons, requests, by=by, reason=reason, must_be_known=True
         )
         settle(settings, log)
-        current = releases.newest_as_of(settings)
+        current = shelf.newest_as_of(settings)
         if current:
             (run or _run)(settings, current)
         finish(settings, log)
@@ -356,8 +356,8 @@ def _republish(settings: Settings, subject: Subject, erasure: str, log: Log) -> 
         erasure_leftovers.mend(source, target, subject)
 
     # What an attempt that was killed left: half a candidate, or half a deleted original.
-    releases.sweep_leftovers(settings)
-    for release in releases.list_releases(settings):
+    commit.sweep_leftovers(settings)
+    for release in shelf.list_releases(settings):
         done = redact(settings, release, who, erasure, mend)
         if done:
             log(f"release {done.original} is republished as {done.release} without {_people(subject)}")

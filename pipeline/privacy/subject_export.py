@@ -23,7 +23,7 @@ from pipeline.ingest.vault.private import write_private
 from pipeline.lock import run_lock
 from pipeline.privacy import access_log, persons, requests
 from pipeline.privacy.erasure_subject import FeedOfSource, People, resolve
-from pipeline.publish import release
+from pipeline.publish import shelf
 from pipeline.settings import Settings
 
 _ORDERS = ("order_id",)
@@ -143,7 +143,7 @@ def _shown(name: str, row: Mapping[str, Any], clear: Mapping[str, str]) -> dict[
 
 def _derived(settings: Settings, key: str) -> dict[str, list[dict[str, Any]]]:
     """Rows about the person in the tables of the current release: what was concluded from the delivered ones."""
-    manifest = release.current(settings)
+    manifest = shelf.current(settings)
     found: dict[str, list[dict[str, Any]]] = {}
     if manifest is None:
         return found
@@ -164,7 +164,7 @@ def _derived(settings: Settings, key: str) -> dict[str, list[dict[str, Any]]]:
 def _releases(settings: Settings, key: str) -> list[str]:
     """Ids of the kept releases that hold the person's key."""
     held = []
-    for name in release.list_releases(settings):
+    for name in shelf.list_releases(settings):
         folder = settings.releases / name
         links = folder / "tables" / "core" / "dim_identity_links.parquet"
         if links.exists():

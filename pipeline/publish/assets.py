@@ -9,7 +9,8 @@ from pipeline.lock import publish_lock
 from pipeline.privacy import erasure
 from pipeline.progress import say
 from pipeline.publish.pruning import prune
-from pipeline.publish.release import publish, published_tables
+from pipeline.publish.release import publish
+from pipeline.publish.tables import published_tables
 from pipeline.resources import RunLock
 from pipeline.schedule_days import as_of_date, daily_partitions
 from pipeline.transform.dbt import MANIFEST, built_nodes, ensure_manifest

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline import duck
 from pipeline.duck import literal, quote
-from pipeline.publish import release
+from pipeline.publish import shelf
 from pipeline.settings import Settings
 
 
@@ -49,7 +49,7 @@ class Comparison:
 
 def compare(settings: Settings, before: str, after: str) -> Comparison:
     """Compare two releases by their files. Raises StrataError where one is not there."""
-    manifests = [release.load_manifest(settings, name) for name in (before, after)]
+    manifests = [shelf.load_manifest(settings, name) for name in (before, after)]
     folders = [settings.releases / name for name in (before, after)]
     con = duck.connect(folders, spill=settings.build / ".spill")
     try:

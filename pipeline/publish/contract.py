@@ -89,7 +89,7 @@ def load(path: Path = STATED) -> Contract:
 
 def tables_of(dbt_manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Columns with types and grain of every table that leaves, as the dbt project declares them."""
-    from pipeline.publish.release import published_tables
+    from pipeline.publish.tables import published_tables
 
     models = {n["name"]: n for n in dbt_manifest["nodes"].values() if n["resource_type"] == "model"}
     return {

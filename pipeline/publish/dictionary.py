@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipeline.publish.release import PublishedTable
+from pipeline.publish.tables import PublishedTable
 
 JSON = "docs/dictionary.json"
 HTML = "docs/dictionary.html"

@@ -10,19 +10,17 @@ from dataclasses import dataclass
 from datetime import date
 from math import log
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 
 from pipeline import duck
 from pipeline.duck import parquet, quote
 from pipeline.ingest import ledger
+from pipeline.publish.tables import PublishedTable
 from pipeline.quality.checks import Check, Level
 from pipeline.quality.policy import thresholds
 from pipeline.settings import Settings
-
-if TYPE_CHECKING:
-    from pipeline.publish.release import PublishedTable
 
 GATE = "Q-15"
 _CUT_POINTS = "segments.rfm_breakpoints"
@@ -54,7 +52,7 @@ def check(
     folder: Path,
     as_of: date,
     before: Mapping[str, Any] | None,
-    tables: Sequence["PublishedTable"],
+    tables: Sequence[PublishedTable],
 ) -> list[Check]:
     """Two checks per scheme, `<scheme>_shares_steady` and `<scheme>_few_moved`; none before the second release.
 
@@ -183,7 +181,7 @@ def _effective(con: duckdb.DuckDBPyConnection, folder: Path) -> date | None:
     return found[0] if found else None
 
 
-def _policy(con: duckdb.DuckDBPyConnection, folder: Path, tables: Sequence["PublishedTable"]) -> str | None:
+def _policy(con: duckdb.DuckDBPyConnection, folder: Path, tables: Sequence[PublishedTable]) -> str | None:
     for table in tables:
         if "policy_version" in table.columns:
             found = con.execute(f"select max(policy_version) from {_file(folder, table.key)}").fetchone()

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.publish.release import published_tables
 from pipeline.publish.report import PAGE_TABLES
+from pipeline.publish.tables import published_tables
 from pipeline.settings import PROJECT_ROOT
 
 FILE = PROJECT_ROOT / "dbt_project" / "models" / "audiences" / "_exposures.yml"

@@ -27,8 +27,7 @@ import pyarrow.parquet as pq
 from pipeline import duck
 from pipeline.errors import GateStopped, StrataError
 from pipeline.privacy import consent
-from pipeline.publish import dictionary, withheld
-from pipeline.publish import release as releases
+from pipeline.publish import dictionary, shelf, withheld
 from pipeline.publish.rollback import refused_since
 from pipeline.settings import Settings
 
@@ -85,11 +84,11 @@ def export(
             is as it was then.
         GateStopped: where somebody in the release has refused since.
     """
-    release, problems = releases.verify(settings, release)
+    release, problems = shelf.verify(settings, release)
     if problems:
         raise StrataError(f"release {release} is damaged and was not copied: {problems[0]}")
     folder = settings.releases / release
-    manifest = releases.load_manifest(settings, release)
+    manifest = shelf.load_manifest(settings, release)
     _require_none_refused(settings, folder, manifest)
     if schema.startswith("pg_") or not schema or len(schema.encode()) > 58:
         raise StrataError(f"--schema {schema!r}: give a name of 1 to 58 bytes that does not begin with pg_")
@@ -112,7 +111,7 @@ def export(
 
 def _require_none_refused(settings: Settings, folder: Path, manifest: Mapping[str, Any]) -> None:
     """A copy leaves the home's reach, so it is made only of what may leave today. Raises GateStopped."""
-    now = releases.current(settings) or {}
+    now = shelf.current(settings) or {}
     if manifest["release"] == now.get("release"):
         refused = consent.refusals(settings, manifest["inputs"])
     else:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
-from pipeline.publish import release
+from pipeline.publish import commit, shelf
 from pipeline.quality.policy import thresholds
 from pipeline.settings import Settings
 
@@ -17,13 +17,13 @@ def prunable(settings: Settings, now: datetime) -> list[str]:
     Args:
         now: clock time in UTC, with its zone.
     """
-    manifest = release.current(settings)
+    manifest = shelf.current(settings)
     if manifest is None:
         return []
     limits = thresholds(date.fromisoformat(manifest["as_of_date"]))
     made = {
-        name: datetime.fromisoformat(release.load_manifest(settings, name)["created_at"])
-        for name in release.list_releases(settings)
+        name: datetime.fromisoformat(shelf.load_manifest(settings, name)["created_at"])
+        for name in shelf.list_releases(settings)
     }
     newest = sorted(made, key=lambda name: made[name])[-int(limits["release_keep_count"]) :]
     oldest_kept = now - timedelta(days=limits["release_keep_days"])
@@ -37,6 +37,6 @@ def prune(
     """Remove what is `prunable`. Only under the run lock."""
     gone = prunable(settings, now or datetime.now(UTC))
     for name in gone:
-        release.delete(settings, name)
+        commit.delete(settings, name)
         log(f"release {name} was removed: it is neither new nor young enough to be kept")
     return gone

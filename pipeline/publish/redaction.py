@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 from pipeline import duck
 from pipeline.duck import literal, parquet, quote
 from pipeline.errors import StrataError
-from pipeline.publish import audience_lists, customers
+from pipeline.publish import audience_lists, commit, customers, shelf
 from pipeline.publish import release as releases
-from pipeline.publish.release import PublishedTable
+from pipeline.publish.tables import PARQUET, PublishedTable, write_database
 from pipeline.quality.policy import k_anonymity
 from pipeline.settings import Settings
 
@@ -63,15 +63,15 @@ def redact(
     done = next((r for r in made(settings, erasure) if r.original == original), None)
     if done is None:
         folder = settings.releases / original
-        manifest = releases.load_manifest(settings, original)
+        manifest = shelf.load_manifest(settings, original)
         tables = _tables(manifest)
         candidate = settings.releases / f".tmp-redact-{original}"
-        releases.remove(candidate)
+        commit.remove(candidate)
         candidate.mkdir(parents=True)
         try:
             rows, persons = _cut_tables(folder, candidate, tables, who)
             if not rows:
-                releases.remove(candidate)
+                commit.remove(candidate)
                 return None
             cells = _suppress(candidate, tables, persons)
             _copy_others(folder, candidate, tables, others)
@@ -79,17 +79,17 @@ def redact(
             manifest["audiences"], _ = audience_lists.carry(folder, candidate, manifest.get("audiences"))
             done = _publish(settings, candidate, manifest, tables, who, erasure, rows, persons, cells)
         except BaseException:
-            releases.remove(candidate)
+            commit.remove(candidate)
             raise
-    releases.delete(settings, original)
+    commit.delete(settings, original)
     return done
 
 
 def made(settings: Settings, erasure: str) -> list[Redacted]:
     """The kept releases that one erasure made, as their manifests say."""
     found = []
-    for release in releases.list_releases(settings):
-        redacts = releases.load_manifest(settings, release).get("redacts") or {}
+    for release in shelf.list_releases(settings):
+        redacts = shelf.load_manifest(settings, release).get("redacts") or {}
         if redacts.get("erasure") == erasure:
             said = (redacts["persons"], redacts["rows"], redacts["cells"])
             found.append(Redacted(redacts["release"], release, *said))
@@ -143,7 +143,7 @@ def _cut_tables(
                 found |= {row[0] for row in keys}
             con.execute(
                 f"copy (select * from {relation} where not coalesce({where}, false)) to {literal(str(target))} "
-                "(format parquet, compression zstd)"
+                f"{PARQUET}"
             )
     return dict(rows), len(found)
 
@@ -195,7 +195,7 @@ def _copy_others(
 ) -> None:
     made_anew = {"manifest.json", "manifest.sha256", "marts.duckdb", "index.html"}
     made_anew |= {_path(folder, t).relative_to(folder).as_posix() for t in tables}
-    for name in releases.files_of(folder):
+    for name in shelf.files_of(folder):
         if name not in made_anew and not name.startswith(
             (f"{customers.FOLDER}/", f"{audience_lists.FOLDER}/")
         ):
@@ -216,7 +216,7 @@ def _publish(
     cells: Mapping[str, int],
 ) -> Redacted:
     original = before["release"]
-    release = releases.next_id(settings, date.fromisoformat(before["as_of_date"]))
+    release = commit.next_id(settings, date.fromisoformat(before["as_of_date"]))
     manifest = json.loads(json.dumps(before))
     for check in manifest["checks"]:
         kept = [e for e in check.get("examples", ()) if not any(key in e for key in who.keys)]
@@ -226,7 +226,7 @@ def _publish(
         path = _path(candidate, table)
         manifest["tables"][table.key] |= {
             "rows": pq.read_metadata(path).num_rows,
-            "sha256": releases.sha256(path),
+            "sha256": shelf.sha256(path),
             "bytes": path.stat().st_size,
         }
     redacts: dict[str, Any] = {
@@ -243,7 +243,7 @@ def _publish(
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "redacts": redacts,
     }
-    releases.write_database(candidate, tables)
+    write_database(candidate, tables)
     try:
         releases.write_page(candidate, tables, manifest)
     except (KeyError, ValueError, TypeError) as error:
@@ -251,6 +251,6 @@ def _publish(
             f"the page of release {original}, which an earlier version made, cannot be drawn again "
             f"({type(error).__name__}): delete releases/{original} by hand and run `strata erase` again"
         ) from error
-    is_current = releases.pointed(settings) == original
-    releases.seal(settings, candidate, manifest, is_current=is_current)
+    is_current = shelf.pointed(settings) == original
+    commit.seal(settings, candidate, manifest, is_current=is_current)
     return Redacted(original, release, persons, rows, cells)

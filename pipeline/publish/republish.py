@@ -17,8 +17,8 @@ from pipeline.lock import publish_lock
 from pipeline.privacy import access_log, consent, persons
 from pipeline.privacy.consent import Refusals
 from pipeline.privacy.erasure_gate import erasure_checks
-from pipeline.publish import audience_lists, customers, release, withheld
-from pipeline.publish.release import PublishedTable
+from pipeline.publish import audience_lists, commit, customers, release, shelf, withheld
+from pipeline.publish.tables import PARQUET, PublishedTable, write_database
 from pipeline.quality import leaving
 from pipeline.quality.checks import Check, blocking
 from pipeline.settings import Settings
@@ -54,7 +54,7 @@ def without_refused(settings: Settings, log: Callable[[str], None] = lambda _: N
         GateStopped: where a row that must not leave is still there.
     """
     with publish_lock(settings, log=log):
-        before = release.current(settings)
+        before = shelf.current(settings)
         if before is None:
             raise StrataError(f"no release has been published in {settings.home} yet: run `strata run`")
         return again(settings, before, before["release"], consent.refusals(settings, before["inputs"]), log)
@@ -75,7 +75,7 @@ def again(
     """
     with publish_lock(settings, log=log):
         folder = settings.releases / before["release"]
-        problems = release.verify_folder(folder)
+        problems = shelf.verify_folder(folder)
         if problems:
             raise StrataError(f"release {before['release']} is damaged and is not made again: {problems[0]}")
         refused = Refusals(
@@ -83,7 +83,7 @@ def again(
             persons.every_key(settings, folder, refused.unmarketed),
             {c: persons.every_key(settings, folder, keys) for c, keys in refused.channels.items()},
         )
-        release.sweep_leftovers(settings)
+        commit.sweep_leftovers(settings)
         candidate = settings.releases / f".tmp-{secrets.token_hex(8)}"
         candidate.mkdir(parents=True)
         try:
@@ -97,11 +97,11 @@ def again(
             if stopped:
                 raise GateStopped("nothing was published: " + "\n".join(str(check) for check in stopped))
             if not met:
-                release.remove(candidate)
+                commit.remove(candidate)
                 if before["release"] != follows:
-                    release.point(settings, before["release"])
+                    commit.point(settings, before["release"])
                 return Republished(before["release"], before["release"], 0, 0)
-            name = release.next_id(settings, day)
+            name = commit.next_id(settings, day)
             manifest: dict[str, Any] = before | {
                 "release": name,
                 "previous_release": follows,
@@ -115,7 +115,7 @@ def again(
             manifest["checks"] = [check.as_dict() for check in checks]
             _write(settings, candidate, folder, manifest)
         except BaseException:
-            release.remove(candidate)
+            commit.remove(candidate)
             raise
     log(f"release {name} is current: {rows} rows were left out")
     return Republished(name, before["release"], rows, len(met))
@@ -138,7 +138,7 @@ def _copy(
             rows = parquet(source)
             con.execute(
                 f"copy (select {withheld.columns(schema, names)} from {rows} where {withheld.condition(schema, names)}) "
-                f"to {literal(str(target))} (format parquet, compression zstd)"
+                f"to {literal(str(target))} {PARQUET}"
             )
             if "customer_key" not in names:
                 continue
@@ -161,15 +161,15 @@ def _write(settings: Settings, candidate: Path, before: Path, manifest: dict[str
         file = candidate / "tables" / table.schema / f"{table.name}.parquet"
         described[table.key] = manifest["tables"][table.key] | {
             "rows": pq.read_metadata(file).num_rows,
-            "sha256": release.sha256(file),
+            "sha256": shelf.sha256(file),
             "bytes": file.stat().st_size,
         }
     manifest["tables"] = described
-    release.write_database(candidate, tables)
+    write_database(candidate, tables)
     if (before / "docs").exists():
         shutil.copytree(before / "docs", candidate / "docs", copy_function=shutil.copyfile)
     release.write_page(candidate, tables, manifest)
-    release.seal(settings, candidate, manifest, is_current=True)
+    commit.seal(settings, candidate, manifest, is_current=True)
 
 
 def _tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:

@@ -15,7 +15,7 @@ from pipeline.errors import StrataError
 from pipeline.lock import publish_lock, run_lock
 from pipeline.privacy import access_log, consent
 from pipeline.privacy.consent import Refusals
-from pipeline.publish import release, republish
+from pipeline.publish import republish, shelf
 from pipeline.publish.withheld import FLAG, MEMBERSHIP
 from pipeline.quality import approvals
 from pipeline.settings import Settings
@@ -42,18 +42,18 @@ def rollback(settings: Settings, to: str, by: str, log: Callable[[str], None] = 
     if not by.strip():
         raise StrataError("--by must say who goes back")
     with run_lock(settings, log=log), publish_lock(settings, log=log):
-        manifest = release.load_manifest(settings, to)
-        now = release.pointed(settings)
+        manifest = shelf.load_manifest(settings, to)
+        now = shelf.pointed(settings)
         if now is None:
             raise StrataError(f"no release has been published in {settings.home} yet: run `strata run`")
-        _, problems = release.verify(settings, to)
+        _, problems = shelf.verify(settings, to)
         if problems:
             raise StrataError(f"release {to} cannot become current: {problems[0]}")
         if now == to:
             return RolledBack(to, to, to, 0, 0)
         # The release that is left may be lost or damaged: that is when one goes back.
         with suppress(StrataError):
-            approvals.spend(settings, release.load_manifest(settings, now))
+            approvals.spend(settings, shelf.load_manifest(settings, now))
         refused = refused_since(settings, settings.releases / to, manifest["inputs"])
         done = republish.again(settings, manifest, now, refused, log)
         access_log.record(settings, by, f"rollback to {done.release} from {now}", "publication", done.persons)

@@ -9,10 +9,12 @@ from dataclasses import replace
 from datetime import date
 from math import sqrt
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline import duck
 from pipeline.duck import literal, parquet, quote
@@ -33,6 +35,8 @@ _MAYBE_PERSONAL = (
 )
 # Of ids that are nobody's contact: one in fourteen of eleven digits begins like a phone, one in ten passes for a card.
 _IDS_BY_CHANCE = 0.2
+# Encodings of a column that lists its values once and points to them from each row.
+_LISTS = {"PLAIN_DICTIONARY", "RLE_DICTIONARY", "RLE"}
 _MARKS = ("‹email›", "‹phone›", "‹id›")
 
 
@@ -111,18 +115,18 @@ def _counts(
     path = folder / "tables" / schema / f"{name}.parquet"
     file = parquet(path)
     types = {row[0]: row[1] for row in con.execute(f"describe select * from {file}").fetchall()}
-    texts = [quote(c) for c, kind in types.items() if kind == "VARCHAR" and c != _KEY]
+    texts = [c for c, kind in types.items() if kind == "VARCHAR" and c != _KEY]
     grain = [quote(c) for c in table.grain if c in types]
     stated = [c for c in table.grain if c in types and c not in table.optional]
+    listed, few = _listed_values(path, texts)
+    others = [quote(c) for c in texts if c not in listed]
     maybe = (
-        f"regexp_matches(concat_ws(' · ', {', '.join(texts)}), {literal(_MAYBE_PERSONAL)})"
-        if texts
+        f"regexp_matches(concat_ws(' · ', {', '.join(others)}), {literal(_MAYBE_PERSONAL)})"
+        if others
         else "false"
     )
     asked = {
         "null_grain": " or ".join(f"{quote(c)} is null" for c in stated) or "false",
-        # Sorted by its grain, so equal rows are neighbours; the first row has none before it.
-        "doubled_grain": f"row({', '.join(grain)}) is not distinct from before" if grain else "false",
         "other_days": _other_days(table, types, as_of),
         "small_cells": f"customers between 1 and {k - 1}"
         if "customers" in types and _KEY not in types
@@ -131,17 +135,67 @@ def _counts(
         "clear_keys": f"not regexp_full_match({_KEY}, {literal(_TOKEN)})" if _KEY in types else "false",
     }
     counted = ", ".join(f"count(*) filter (where {sql}) as {what}" for what, sql in asked.items())
-    before = f"lag(row({', '.join(grain)})) over ()" if grain else "null"
-    row = con.execute(f"select {counted} from (select *, {before} as before from {file})").fetchone()
-    counts: dict[str, object] = dict(zip(asked, row or (), strict=True))
+    row = con.execute(f"select {counted} from {file}").fetchone()
+    counts: dict[str, Any] = dict(zip(asked, row or (), strict=True))
+    counts["doubled_grain"] = _doubled(con, file, grain)
+    counts["personal_data"] += _suspects(con, few)
     shown: dict[str, Sequence[str]] = {}
     if counts["personal_data"]:
-        columns = _personal(con, file, texts)
+        columns = _personal(con, file, [quote(c) for c in texts])
         counts["personal_data"] = len(columns)
         shown["personal_data"] = [f"column {column}" for column in columns]
     other = sorted(set(types) ^ set(table.columns))
     shown["other_columns"] = other
     return {"table": table.key, **counts, "other_columns": len(other)}, shown
+
+
+def _doubled(con: duckdb.DuckDBPyConnection, file: str, grain: Sequence[str]) -> int:
+    """Rows that repeat the grain of another. Files are sorted by it, so equal rows are neighbours.
+
+    Asked apart from all else: a window over the order of the file takes one core, and the columns beside it would wait.
+    """
+    if not grain:
+        return 0
+    both = ", ".join(grain)
+    found = con.execute(
+        f"select count(*) from (select {both}, lag(row({both})) over () as before from {file}) "
+        f"where row({both}) is not distinct from before"
+    ).fetchone()
+    return found[0] if found else 0
+
+
+def _listed_values(path: Path, texts: Sequence[str]) -> tuple[set[str], list[str]]:
+    """(columns of which the file lists each value once a row group, the values): a hundredth of the reading.
+
+    Other columns are those with a plain page: many values, or a writer that states it of the list itself.
+    """
+    file = pq.ParquetFile(path, read_dictionary=list(texts))
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    names = file.schema_arrow.names
+    listed: set[str] = set()
+    values: set[str] = set()
+    for name in texts:
+        chunks = [group.column(names.index(name)) for group in groups]
+        empty = all(
+            c.statistics is not None and c.statistics.null_count == g.num_rows
+            for c, g in zip(chunks, groups, strict=True)
+        )
+        if empty:
+            listed.add(name)
+        elif all(set(c.encodings) <= _LISTS for c in chunks):
+            listed.add(name)
+            for chunk in file.read(columns=[name], use_threads=False).column(0).chunks:
+                values.update(chunk.dictionary.to_pylist())
+    return listed, sorted(values)
+
+
+def _suspects(con: duckdb.DuckDBPyConnection, values: Sequence[str]) -> int:
+    """How many of the values look personal at a first glance."""
+    con.register("listed", pa.table({"value": pa.array(values, pa.string())}))
+    found = con.execute(
+        f"select count(*) from listed where regexp_matches(value, {literal(_MAYBE_PERSONAL)})"
+    ).fetchone()
+    return found[0] if found else 0
 
 
 def _other_days(table: Written, types: dict[str, str], as_of: date) -> str:

@@ -27,7 +27,7 @@ from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
 from pipeline.ingest.files import write_parquet
 from pipeline.lock import run_lock
-from pipeline.publish import release as releases
+from pipeline.publish import shelf
 from pipeline.segments import custom
 from pipeline.settings import DBT_PROJECT_DIR, Settings
 from pipeline.transform.context import POLICY_DIR, policy_preset, policy_refreshes, refresh_date
@@ -91,7 +91,7 @@ def _diff(settings: Settings, preset: str | None, folder: Path, context: Path, b
     _build(settings, trial, _state(settings, trial, built), selected, project)
     old = _read(settings, settings.warehouse, folder / "before.parquet")
     now = _read(settings, trial.warehouse, folder / "after.parquet", POLICY_DIR)
-    manifest = releases.current(settings)
+    manifest = shelf.current(settings)
     return {
         "as_of_date": as_of,
         "release": manifest["release"] if manifest else None,

@@ -12,7 +12,7 @@ from pipeline import duck
 from pipeline.duck import literal
 from pipeline.errors import StrataError
 from pipeline.lock import run_lock
-from pipeline.publish import release as releases
+from pipeline.publish import shelf
 from pipeline.score.sql import macro
 from pipeline.settings import Settings
 from pipeline.transform.context import POLICY_DIR
@@ -99,16 +99,16 @@ def explain(
 
 
 def _manifest(settings: Settings, as_of: date | None) -> Mapping[str, Any]:
-    current = releases.current(settings)
+    current = shelf.current(settings)
     if current is None:
         raise StrataError(f"no release has been published in {settings.home} yet: run `strata run`")
     if as_of is None or current["as_of_date"] == as_of.isoformat():
         return current
-    found = [name for name in releases.list_releases(settings) if name[:10] == as_of.isoformat()]
+    found = [name for name in shelf.list_releases(settings) if name[:10] == as_of.isoformat()]
     if not found:
-        kept = sorted({name[:10] for name in releases.list_releases(settings)})
+        kept = sorted({name[:10] for name in shelf.list_releases(settings)})
         raise StrataError(f"no release of {as_of} is kept; there are releases of {', '.join(kept)}")
-    return releases.load_manifest(settings, found[-1])
+    return shelf.load_manifest(settings, found[-1])
 
 
 def _file(tables: Path, table: str) -> str | None:

@@ -21,7 +21,7 @@ from pipeline.ingest.mapping import targets
 from pipeline.ingest.reading.content import Content, FileRejected
 from pipeline.ingest.reading.reader import read_file, record_spans
 from pipeline.ingest.reject_codes import load_codes
-from pipeline.publish.release import current
+from pipeline.publish.shelf import current
 from pipeline.settings import Settings
 
 # Feeds of which each row in force becomes a row of a fact table, or is merged into a later version of it.

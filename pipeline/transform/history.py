@@ -19,7 +19,7 @@ from typing import Any
 from pipeline import duck
 from pipeline.duck import literal, quote
 from pipeline.progress import say
-from pipeline.publish import release
+from pipeline.publish import shelf
 from pipeline.settings import Settings
 
 # Columns of each table that are read, all of them where None, and the condition under which a row stood before D. Both
@@ -89,11 +89,11 @@ def prepare(settings: Settings, as_of: date, nodes: Mapping[str, Any]) -> str | 
 
 def _base(settings: Settings) -> str | None:
     """The current release, or the newest before it whose history is as it was published."""
-    now = release.current(settings)
+    now = shelf.current(settings)
     if now is None:
         return None
-    for name in [now["release"], *reversed(release.list_releases(settings))]:
-        manifest = release.load_manifest(settings, name)
+    for name in [now["release"], *reversed(shelf.list_releases(settings))]:
+        manifest = shelf.load_manifest(settings, name)
         if manifest["as_of_date"] > now["as_of_date"] or "segments.class_history" not in manifest["tables"]:
             continue
         if _is_whole(settings, manifest, ("segments.class_history", "segments.class_bounds")):
@@ -104,16 +104,16 @@ def _base(settings: Settings) -> str | None:
 
 def _before(settings: Settings, as_of: date) -> str | None:
     """The last release of a day before D that was shown before the current one, or is it."""
-    now = release.current(settings)
-    there = release.list_releases(settings)
+    now = shelf.current(settings)
+    there = shelf.list_releases(settings)
     chain: list[str] = []
     while now and now["release"] not in chain:
         chain.append(now["release"])
         previous = now["previous_release"]
-        now = release.load_manifest(settings, previous) if previous in there else None
+        now = shelf.load_manifest(settings, previous) if previous in there else None
     # A chain that a redaction or pruning has cut goes on with what is left.
     for name in [*chain, *(r for r in reversed(there) if chain and r < chain[-1])]:
-        manifest = release.load_manifest(settings, name)
+        manifest = shelf.load_manifest(settings, name)
         if manifest["as_of_date"] < as_of.isoformat() and _is_whole(
             settings, manifest, ("audiences.segment_membership",)
         ):
@@ -123,7 +123,7 @@ def _before(settings: Settings, as_of: date) -> str | None:
 
 def _hidden(settings: Settings, before: str | None, table: str) -> str | None:
     """The release to take the hidden cells from; None where it has no such table, as a replayed day has not."""
-    if before and _is_whole(settings, release.load_manifest(settings, before), (table,)):
+    if before and _is_whole(settings, shelf.load_manifest(settings, before), (table,)):
         return before
     return None
 
@@ -133,7 +133,7 @@ def _is_whole(settings: Settings, manifest: Mapping[str, Any], tables: tuple[str
         schema, name = table.split(".")
         file = settings.releases / manifest["release"] / "tables" / schema / f"{name}.parquet"
         stated = manifest["tables"].get(table)
-        if stated is None or not file.is_file() or release.sha256(file) != stated["sha256"]:
+        if stated is None or not file.is_file() or shelf.sha256(file) != stated["sha256"]:
             return False
     return True
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline import duck
 from pipeline.duck import literal
 from pipeline.errors import StrataError
-from pipeline.publish import release
+from pipeline.publish import shelf
 from pipeline.settings import Settings
 from pipeline.transform.replay import Replay
 
@@ -52,7 +52,7 @@ def segments(settings: Settings, as_of: date, known_at: date | None = None, out:
         StrataError: where nothing was built yet, or the day lies after the last release.
     """
     known_at = known_at or as_of
-    now = release.current(settings)
+    now = shelf.current(settings)
     if now is None:
         raise StrataError(f"no release has been published in {settings.home} yet: run `strata run`")
     newest = date.fromisoformat(now["as_of_date"])

@@ -23,7 +23,8 @@ from pipeline.errors import StrataError
 from pipeline.identity.links import write_links
 from pipeline.identity.state import HISTORY
 from pipeline.ingest.files import write_parquet
-from pipeline.publish import release
+from pipeline.publish import commit, shelf
+from pipeline.publish.tables import published_tables
 from pipeline.settings import Settings
 from pipeline.transform import history
 from pipeline.transform.context import policy_refreshes, refresh_date, write_context
@@ -172,12 +173,12 @@ class Replay:
 
     def keep(self, day: date) -> None:
         """Write what the next day goes on from, as a release holds it; it is no release that may be published."""
-        settings, before = self.settings, release.current(self.settings)
-        name = release.next_id(settings, day)
+        settings, before = self.settings, shelf.current(self.settings)
+        name = commit.next_id(settings, day)
         folder = settings.releases / name
         tables: dict[str, Any] = {}
         built = {f"{node['schema']}.{node['name']}" for node in self._order}
-        for table in release.published_tables({"nodes": self.nodes}):
+        for table in published_tables({"nodes": self.nodes}):
             if table.key not in STATE or table.key not in built:
                 continue
             file = folder / "tables" / table.schema / f"{table.name}.parquet"
@@ -188,7 +189,7 @@ class Replay:
                 f"copy (select {columns} from {quote(table.schema)}.{quote(table.name)} order by {order}) "
                 f"to {literal(str(file))} (format parquet, compression zstd)"
             )
-            tables[table.key] = {"sha256": release.sha256(file)}
+            tables[table.key] = {"sha256": shelf.sha256(file)}
         manifest = {
             "release": name,
             "as_of_date": day.isoformat(),

@@ -15,7 +15,7 @@ from dagster import RunRequest, SkipReason, build_schedule_context
 from pipeline.errors import StrataError
 from pipeline.home import backup, doctor
 from pipeline.privacy import consent, erasure, requests
-from pipeline.publish import pruning, release
+from pipeline.publish import pruning, shelf
 from pipeline.schedules import every_sunday, weekly_backup
 from pipeline.settings import Settings
 from tests.privacy.conftest import (  # noqa: F401
@@ -78,7 +78,7 @@ def test_a_home_comes_back_as_it_was(home: Home, place: Path, restored: Settings
     assert (found, erased) == (made, 0)
     assert _tree(restored.home) == before
     assert stat.S_IMODE(restored.vault.stat().st_mode) == 0o700
-    name, problems = release.verify(restored)
+    name, problems = shelf.verify(restored)
     assert (name, problems) == (made.release, [])
     assert restored.serving.exists()
     daily(restored, AS_OF)
@@ -141,9 +141,9 @@ def test_who_is_erased_later_does_not_come_back(home: Home, place: Path, restore
     assert (place / "tombstones.json").exists()
     found, erased = backup.restore(restored, made.path)
     assert (found.path, erased) == (made.path, 1)
-    assert release.current(restored) is None, "what still holds the person is not current"
+    assert shelf.current(restored) is None, "what still holds the person is not current"
     daily(restored, AS_OF)
-    current = release.current(restored)
+    current = shelf.current(restored)
     assert current is not None
     for path in (restored.releases / current["release"]).rglob("*"):
         assert not path.is_file() or key.encode() not in path.read_bytes()
@@ -187,7 +187,7 @@ def test_who_refuses_later_at_the_desk_is_heeded_after_a_restore(
     assert {p.parent.name for p in (place / "desk").glob("*/*/*")} == {"consents", "dsr"}
     backup.restore(restored, made.path)
     assert consent.refusals(restored, ()).unmarketed == {key}
-    assert release.current(restored) is None, "who refused is still in what was current"
+    assert shelf.current(restored) is None, "who refused is still in what was current"
     # Erased, the words go there too.
     erasure.erase(home.settings, records=[("shop", HUSBAND)], by="tester", reason="request 8", run=daily)
     assert not list((place / "desk").glob("*/*/*.jsonl"))
@@ -248,7 +248,7 @@ def test_doctor_sees_what_is_wrong(home: Home, place: Path, monkeypatch: pytest.
     assert states()["leftovers"] == "look"
     monkeypatch.delenv("STRATA_TOKEN_KEY")
     assert states()["token key"] == "broken"
-    current = release.current(home.settings)
+    current = shelf.current(home.settings)
     assert current is not None
     page = home.settings.releases / current["release"] / "index.html"
     page.chmod(0o644)
@@ -263,7 +263,7 @@ def test_doctor_counts_what_pruning_would_free(home: Home, monkeypatch: pytest.M
     assert doctor.examine(home.settings).prunable == {}
     monkeypatch.setattr(pruning, "thresholds", lambda _: {"release_keep_count": 1, "release_keep_days": 7})
     daily(home.settings, date(2024, 5, 10))
-    oldest, *_ = release.list_releases(home.settings)
+    oldest, *_ = shelf.list_releases(home.settings)
     found = doctor.examine(home.settings, datetime.now(UTC) + timedelta(days=8))
     assert list(found.prunable) == [oldest]
     assert found.prunable[oldest] > 0

@@ -21,7 +21,7 @@ from pipeline import settings as settings_module
 from pipeline.errors import StrataError
 from pipeline.ingest.vault import Vault
 from pipeline.privacy import consent, desk
-from pipeline.publish import release as releases
+from pipeline.publish import shelf
 from pipeline.publish.audiences import delivery, holdings, source
 from pipeline.publish.audiences import export as exports
 from pipeline.publish.audiences import state as states
@@ -111,7 +111,7 @@ def changed(monkeypatch: pytest.MonkeyPatch, change: Any) -> None:
 
 
 def test_the_lists_of_the_release_are_those_whom_an_export_addresses(home: Settings) -> None:
-    told = (releases.current(home) or {})["audiences"]["lists"]
+    told = (shelf.current(home) or {})["audiences"]["lists"]
     done = exports.export(home)
     assert done.folder
     assigned = pd.read_parquet(done.folder / "assignments.parquet")

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.home_scan import Needles, scan
 from pipeline.ingest.load import sweep
-from pipeline.publish import release as releases
+from pipeline.publish import commit, shelf
 from pipeline.settings import Settings
 from tests.job.conftest import TOKEN_KEY, Line
 
@@ -86,7 +86,7 @@ def erased(company: Line, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     )
     yield Erased(line, company, answer, needles, (one["key"], two["key"]), (*one["ids"], *two["ids"]))
     for folder in (line.home / "releases").iterdir():
-        releases.remove(folder)
+        commit.remove(folder)
 
 
 def test_both_are_nowhere_in_the_home(erased: Erased) -> None:
@@ -115,11 +115,11 @@ def test_kept_history_is_exact_but_for_them(erased: Erased) -> None:
     """Every table of the republished release equals the original less their rows, but for cells that became small."""
     original = erased.before.manifest()["release"]
     republished = [
-        r for r in releases.list_releases(settings_of(erased.line)) if r != erased.line.manifest()["release"]
+        r for r in shelf.list_releases(settings_of(erased.line)) if r != erased.line.manifest()["release"]
     ]
     assert len(republished) == 1 and original not in republished
     folder = erased.line.home / "releases" / republished[0]
-    assert releases.verify_folder(folder) == []
+    assert shelf.verify_folder(folder) == []
     for path in sorted((erased.before.release / "tables").rglob("*.parquet")):
         name = path.relative_to(erased.before.release)
         before, after = pq.read_table(path).to_pylist(), pq.read_table(folder / name).to_pylist()
@@ -144,7 +144,7 @@ def test_all_files_again_bring_nobody_back(erased: Erased, monkeypatch: pytest.M
         shutil.copyfile(path, path.with_name(f"{path.stem}.again.csv"))
         with path.with_name(f"{path.stem}.again.csv").open("ab") as file:
             file.write(b"\n")
-    as_of = releases.newest_as_of(settings)
+    as_of = shelf.newest_as_of(settings)
     assert as_of
     entries = sweep(settings, as_of, run_id="again", released=as_of).entries
     assert sum('"erased"' in (e.reject_codes or "") for e in entries) > 2

@@ -20,7 +20,8 @@ from pipeline.ingest.load import sweep
 from pipeline.lock import run_lock
 from pipeline.privacy import erasure
 from pipeline.privacy.erasure_gate import erasure_checks
-from pipeline.publish import release as releases
+from pipeline.publish import commit, shelf
+from pipeline.publish.tables import PublishedTable, write_database
 from pipeline.quality.checks import blocking
 from pipeline.settings import Settings
 
@@ -89,24 +90,24 @@ def publish_small(settings: Settings, as_of: date) -> str:
     stopped = blocking(erasure_checks(settings, candidate, as_of))
     if stopped:
         raise GateStopped(str(stopped[0]))
-    before = releases.current(settings)
-    hashes = {p: releases.sha256(candidate / p) for p in releases.files_of(candidate)}
+    before = shelf.current(settings)
+    hashes = {p: shelf.sha256(candidate / p) for p in shelf.files_of(candidate)}
     same_day = before and before["as_of_date"] == as_of.isoformat()
     if same_day and {p: f["sha256"] for p, f in before["files"].items() if p in hashes} == hashes:
-        releases.remove(candidate)
+        commit.remove(candidate)
         return before["release"]
     # An export by token, as an audience is, and a list with a row a line.
     (candidate / "audiences").mkdir()
     pq.write_table(pa.table({"token": keys}), candidate / "audiences" / "sms.parquet")
     (candidate / "audiences" / "sms.csv").write_text("customer_key\n" + "".join(f"{key}\n" for key in keys))
-    specs = [releases.PublishedTable(*k.split("."), tuple(t.column_names), ()) for k, t in tables.items()]
-    releases.write_database(candidate, specs)
+    specs = [PublishedTable(*k.split("."), tuple(t.column_names), ()) for k, t in tables.items()]
+    write_database(candidate, specs)
     (candidate / "index.html").write_text("page")
     described = {
         k: {"rows": len(t), "columns": dict.fromkeys(t.column_names, ""), "status": "published"}
         for k, t in tables.items()
     }
-    release = releases.next_id(settings, as_of)
+    release = commit.next_id(settings, as_of)
     manifest: dict[str, Any] = {
         "release": release,
         "as_of_date": as_of.isoformat(),
@@ -118,17 +119,17 @@ def publish_small(settings: Settings, as_of: date) -> str:
         "feeds": {},
         "checks": [{"table": "x", "check": "y", "examples": keys}],
     }
-    releases.seal(settings, candidate, manifest, is_current=True)
+    commit.seal(settings, candidate, manifest, is_current=True)
     return release
 
 
 def daily(settings: Settings, as_of: date) -> None:
     """What a run does with an erasure, around the smallest build there is."""
     erasure.settle(settings)
-    sweep(settings, as_of, run_id="test", released=releases.newest_as_of(settings))
+    sweep(settings, as_of, run_id="test", released=shelf.newest_as_of(settings))
     erasure.of_requests(settings, as_of)
     write_links(settings, [as_of])
-    releases.sweep_leftovers(settings)
+    commit.sweep_leftovers(settings)
     publish_small(settings, as_of)
     erasure.finish(settings)
 
@@ -203,7 +204,7 @@ def copied(built: Settings, folder: Path) -> Home:
 def writable(settings: Settings) -> None:
     """Let pytest remove what a release made read-only."""
     for folder in settings.releases.glob("*"):
-        releases.remove(folder)
+        commit.remove(folder)
 
 
 def erase(settings: Settings) -> erasure.Certificate:

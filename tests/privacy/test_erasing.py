@@ -23,7 +23,7 @@ from pipeline.privacy import erasure
 from pipeline.privacy.erasure_gate import erasure_checks
 from pipeline.privacy.erasure_raw import cut_links
 from pipeline.privacy.erasure_subject import Subject
-from pipeline.publish import release as releases
+from pipeline.publish import shelf
 from pipeline.quality.checks import blocking
 from pipeline.settings import Settings
 from tests.privacy.conftest import (
@@ -70,7 +70,7 @@ def erased(built: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     before = {e.delivery: e for e in ledger.read(home.settings)}
     tables = {
         r: pq.read_table(home.settings.releases / r / "tables/segments/customer_abc.parquet").to_pylist()
-        for r in releases.list_releases(home.settings)
+        for r in shelf.list_releases(home.settings)
     }
     person, key = home.person, key_of(home.settings, "shop", SHOP_ID)
     with pytest.MonkeyPatch.context() as patch:
@@ -139,13 +139,13 @@ def test_nothing_of_an_erased_person_is_left_anywhere(erased: Erased) -> None:
 def test_kept_releases_are_republished_with_what_they_redact(erased: Erased) -> None:
     """The fresh one first, then every kept one under the next free id; history exact but for the erased person."""
     settings, done = erased.settings, erased.done
-    assert releases.list_releases(settings) == ["2024-05-07-r2", "2024-05-09-r2", "2024-05-09-r3"]
-    assert releases.current(settings)["release"] == "2024-05-09-r2", "the fresh one stays current"
+    assert shelf.list_releases(settings) == ["2024-05-07-r2", "2024-05-09-r2", "2024-05-09-r3"]
+    assert shelf.current(settings)["release"] == "2024-05-09-r2", "the fresh one stays current"
     assert {r["original"]: r["release"] for r in done.releases} == {
         "2024-05-07": "2024-05-07-r2", "2024-05-09": "2024-05-09-r3"}  # fmt: skip
     for original, table in erased.tables.items():
         release = next(r["release"] for r in done.releases if r["original"] == original)
-        manifest = releases.load_manifest(settings, release)
+        manifest = shelf.load_manifest(settings, release)
         assert manifest["redacts"] == {
             "release": original,
             "erasure": done.erasure,
@@ -155,7 +155,7 @@ def test_kept_releases_are_republished_with_what_they_redact(erased: Erased) -> 
             "cells": {"audiences.segment_summary": 2},
         }
         folder = settings.releases / release
-        assert releases.verify_folder(folder) == []
+        assert shelf.verify_folder(folder) == []
         assert pq.read_table(folder / "tables/segments/customer_abc.parquet").to_pylist() == [
             r for r in table if r["customer_key"] != erased.key
         ]
@@ -282,7 +282,7 @@ def test_q_18_passes_a_clean_home_and_names_what_it_stops(home: Home) -> None:
     settings = home.settings
     key = key_of(settings, "shop", SHOP_ID)
     erase(settings)
-    release = settings.releases / releases.current(settings)["release"]
+    release = settings.releases / shelf.current(settings)["release"]
     passed = erasure_checks(settings, release, AS_OF)
     assert {c.target for c in passed} >= {"core.dim_identity_links", "segments.customer_abc", "dsr"}
     assert all(c.passed and c.gate == "Q-18" and c.level == "block" for c in passed)

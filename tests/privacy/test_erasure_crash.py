@@ -12,7 +12,7 @@ from pipeline.errors import StrataError
 from pipeline.home_scan import Needles, scan
 from pipeline.ingest.vault.rotation import rotate
 from pipeline.privacy import erasure
-from pipeline.publish import release as releases
+from pipeline.publish import shelf
 from pipeline.settings import Settings
 from tests.privacy.conftest import AS_OF, Home, daily, erase, writable
 
@@ -42,9 +42,9 @@ def check_complete(settings: Settings, person: Needles, original: set[str]) -> N
     """As after an erasure that nobody disturbed: nothing left, nothing counted twice, releases whole and replaced."""
     assert scan(settings.home, person) == []
     assert erasure.unfinished(settings) == []
-    there = releases.list_releases(settings)
-    assert not original & set(there) and releases.current(settings)["release"] in there
-    assert all(releases.verify_folder(settings.releases / r) == [] for r in there)
+    there = shelf.list_releases(settings)
+    assert not original & set(there) and shelf.current(settings)["release"] in there
+    assert all(shelf.verify_folder(settings.releases / r) == [] for r in there)
     (certificate,) = (settings.vault / "certificates").glob("*.json")
     taken = pq.read_table(settings.raw / "_erased" / f"{certificate.stem}.parquet").to_pylist()
     assert sum(r["rows_n"] for r in taken) == 6
@@ -62,7 +62,7 @@ FEW = [("staged", True), ("staged", False), ("republished", True)]
 def test_killed_at_any_boundary_the_next_run_finishes(home: Home, state: str, before: bool) -> None:
     """Work done but not noted, or noted and nothing after it. The run goes on with it, and so does the same command."""
     settings, person = home.settings, home.person
-    original = set(releases.list_releases(settings))
+    original = set(shelf.list_releases(settings))
     killed(settings, state, before=before)
     if before:
         daily(settings, AS_OF)
@@ -78,7 +78,7 @@ def test_killed_at_any_boundary_the_next_run_finishes(home: Home, state: str, be
 def test_killed_inside_any_step_the_next_run_finishes(built: Settings, home: Home) -> None:
     """Not only between steps: before every tenth rename, removal or opening for writing."""
     settings = home.settings
-    person, original, n = home.person, set(releases.list_releases(settings)), 1
+    person, original, n = home.person, set(shelf.list_releases(settings)), 1
     while killed_at_change(settings, n):
         daily(settings, AS_OF)
         if erasure.unfinished(settings) == [] and not list((settings.vault / "certificates").glob("*.json")):
@@ -124,7 +124,7 @@ def test_no_new_key_while_an_erasure_is_under_way(home: Home) -> None:
 
 def test_killed_before_anything_was_noted_somebody_asks_again(home: Home) -> None:
     settings, person = home.settings, home.person
-    original = set(releases.list_releases(settings))
+    original = set(shelf.list_releases(settings))
     killed(settings, "begun", before=True)
     assert erasure.unfinished(settings) == [] and scan(settings.home, person)
     erase(settings)

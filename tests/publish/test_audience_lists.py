@@ -17,12 +17,12 @@ from pipeline.errors import StrataError
 from pipeline.ingest.vault import Vault
 from pipeline.privacy.consent import Refusals
 from pipeline.privacy.erasure_gate import erasure_checks
-from pipeline.publish import audience_lists, release, withheld
+from pipeline.publish import audience_lists, commit, shelf, withheld
 from pipeline.publish.audiences import lists
 from pipeline.publish.audiences import policy as policies
 from pipeline.publish.redaction import Who, redact
-from pipeline.publish.release import files_of
 from pipeline.publish.report import render_page
+from pipeline.publish.shelf import files_of
 from pipeline.settings import Settings
 from tests.publish.test_customer_shards import settings, token  # noqa: F401
 
@@ -94,8 +94,8 @@ def published(day: Day, people: range) -> dict:  # type: ignore[type-arg]
         "release": DAY.isoformat(), "as_of_date": DAY.isoformat(), "previous_release": None, "checks": [],
         "tables": {"audiences.segment_membership": {"columns": columns}}, "audiences": told,
     }  # fmt: skip
-    release.seal(day.settings, folder, manifest, is_current=True)
-    return release.load_manifest(day.settings, DAY.isoformat())
+    commit.seal(day.settings, folder, manifest, is_current=True)
+    return shelf.load_manifest(day.settings, DAY.isoformat())
 
 
 def test_a_list_holds_the_addressed_with_the_classes_that_the_rules_name(day: Day, tmp_path: Path) -> None:
@@ -137,10 +137,10 @@ def test_an_erased_person_is_in_no_list_of_a_kept_release(day: Day) -> None:
     done = redact(day.settings, DAY.isoformat(), Who((gone,), ()), "E1", lambda a, b: shutil.copyfile(a, b))
     assert done is not None
     folder = day.settings.releases / done.release
-    after = release.load_manifest(day.settings, done.release)
+    after = shelf.load_manifest(day.settings, done.release)
     assert one(after["audiences"], "loyal_benefits")["members"] == one(before["audiences"], "loyal_benefits")["members"] - 1  # fmt: skip
     assert gone not in "".join(path.read_text() for path in (folder / "audiences").glob("*.csv"))
-    assert "audiences/loyal_benefits.csv" in after["files"] and release.verify_folder(folder) == []
+    assert "audiences/loyal_benefits.csv" in after["files"] and shelf.verify_folder(folder) == []
 
 
 def test_who_refuses_a_channel_that_the_memberships_do_not_state_leaves_its_list(

@@ -19,7 +19,8 @@ import pytest
 from pipeline import settings as settings_module
 from pipeline.publish import client
 from pipeline.publish.client import ReleaseError, current, open_current
-from pipeline.publish.release import PublishedTable, remove, seal, write_database
+from pipeline.publish.commit import remove, seal
+from pipeline.publish.tables import PublishedTable, write_database
 from tests.publish.test_release import Home, built, home  # noqa: F401
 
 SOAK = os.environ.get("STRATA_SOAK") == "1"

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.identity import links
-from pipeline.publish.release import verify_folder
+from pipeline.publish.shelf import verify_folder
 from tests.publish import test_release
 from tests.publish.test_release import AS_OF, NODES, Home, built, home  # noqa: F401
 

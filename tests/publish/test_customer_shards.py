@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import duck
 from pipeline.privacy.consent import Refusals
-from pipeline.publish import customers, release, withheld
+from pipeline.publish import commit, customers, shelf, withheld
 from pipeline.publish.redaction import Who, redact
 from pipeline.settings import Settings
 
@@ -137,17 +137,17 @@ def test_a_redacted_release_shows_the_erased_no_more(settings: Settings, tmp_pat
         for name in ("audiences.segment_membership", "audiences.segment_summary", "segments.customer_360")
     }
     manifest = {"release": "2026-04-01", "as_of_date": "2026-04-01", "previous_release": None, "checks": []}
-    release.seal(settings, made, manifest | {"tables": tables, "customers": told}, is_current=True)
+    commit.seal(settings, made, manifest | {"tables": tables, "customers": told}, is_current=True)
     gone = token(6)
     done = redact(settings, "2026-04-01", Who((gone,), ()), "E1", lambda a, b: shutil.copyfile(a, b))
     assert done is not None
     folder = settings.releases / done.release
     assert set(shown(folder)) == {token(n * 6) for n in range(40)} - {gone}
-    assert release.load_manifest(settings, done.release)["customers"]["customers"] == 39
+    assert shelf.load_manifest(settings, done.release)["customers"]["customers"] == 39
     assert "old" in (folder / "customers" / "words.js").read_text(), "the words of that day"
     assert (
-        release.verify_folder(folder) == []
-        and "customers/0.js" in release.load_manifest(settings, done.release)["files"]
+        shelf.verify_folder(folder) == []
+        and "customers/0.js" in shelf.load_manifest(settings, done.release)["files"]
     )
 
 

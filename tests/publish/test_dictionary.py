@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 from pipeline.lock import run_lock
 from pipeline.privacy.consent import Refusals
 from pipeline.publish.dictionary import HTML, JSON, chinese, describe
-from pipeline.publish.release import current, published_tables, verify
 from pipeline.publish.republish import again
+from pipeline.publish.shelf import current, verify
+from pipeline.publish.tables import published_tables
 from pipeline.transform.dbt import ensure_manifest
 from tests.publish.test_release import MANIFEST, Home, built, home  # noqa: F401
 

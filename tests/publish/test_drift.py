@@ -7,9 +7,8 @@ from unittest.mock import ANY
 import pytest
 
 from pipeline.errors import GateStopped, StrataError
-from pipeline.publish import drift, rollback
-from pipeline.publish import release as releases
-from pipeline.publish.release import current, list_releases
+from pipeline.publish import commit, drift, rollback
+from pipeline.publish.shelf import current, list_releases
 from pipeline.quality import approvals
 from pipeline.quality.policy import thresholds
 from tests.publish.test_release import AS_OF, MANIFEST, Home, built, home, model  # noqa: F401
@@ -177,7 +176,7 @@ def test_a_run_that_dies_leaves_no_approval_for_a_second_time(
 
     with monkeypatch.context() as patch:
         if died == "before the pointer":
-            patch.setattr(releases, "point", dies)
+            patch.setattr(commit, "point", dies)
         else:
             patch.setattr(approvals, "_add", dies)
         with pytest.raises(KeyboardInterrupt):

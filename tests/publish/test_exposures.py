@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from pipeline.publish.exposures import FILE, text
-from pipeline.publish.release import published_tables
+from pipeline.publish.tables import published_tables
 from pipeline.transform.dbt import ensure_manifest
 
 MANIFEST = json.loads(ensure_manifest().read_text())

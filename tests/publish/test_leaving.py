@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import GateStopped
-from pipeline.publish.release import current
+from pipeline.publish.shelf import current
 from tests.publish.test_release import MANIFEST, Home, built, home, model  # noqa: F401
 
 RULES = {

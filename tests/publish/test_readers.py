@@ -13,7 +13,8 @@ import duckdb
 import pytest
 
 from pipeline import settings as settings_module
-from pipeline.publish.release import PublishedTable, seal, write_database
+from pipeline.publish.commit import seal
+from pipeline.publish.tables import PublishedTable, write_database
 
 DOC = settings_module.PROJECT_ROOT / "docs" / "bi.md"
 BLOCKS = dict(re.findall(r"```python\n# (\w+)\n(.*?)```", DOC.read_text(encoding="utf-8"), re.DOTALL))

@@ -18,16 +18,9 @@ from pipeline import settings as settings_module
 from pipeline.errors import GateStopped, StrataError
 from pipeline.home import layout
 from pipeline.ingest.load import sweep
-from pipeline.publish.release import (
-    Published,
-    current,
-    list_releases,
-    newest_as_of,
-    publish,
-    published_tables,
-    verify,
-    verify_folder,
-)
+from pipeline.publish.release import Published, publish
+from pipeline.publish.shelf import current, list_releases, newest_as_of, verify, verify_folder
+from pipeline.publish.tables import published_tables
 from pipeline.quality.checks import Check
 from pipeline.settings import Settings
 from pipeline.transform import receipt
@@ -507,7 +500,7 @@ def test_a_crash_between_rename_and_pointer_leaves_the_old_release_current(
     assert verify(home.settings) == (done.release, [])
 
 
-@pytest.mark.parametrize("step", ["render_page", "write_database", "_commit"])
+@pytest.mark.parametrize("step", ["release.render_page", "release.write_database", "commit._commit"])
 def test_a_crash_at_any_step_before_leaves_nothing(
     home: Home, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -519,7 +512,7 @@ def test_a_crash_at_any_step_before_leaves_nothing(
     def dies(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"pipeline.publish.release.{step}", dies)
+    monkeypatch.setattr(f"pipeline.publish.{step}", dies)
     with pytest.raises(KeyboardInterrupt):
         home.publish(run="run2")
     nothing_moved(home, before)

@@ -11,9 +11,10 @@ import pytest
 from pipeline.errors import StrataError
 from pipeline.privacy import access_log
 from pipeline.publish import pruning, republish
+from pipeline.publish.commit import remove
 from pipeline.publish.comparison import compare, told
-from pipeline.publish.release import list_releases, remove, verify_folder
 from pipeline.publish.rollback import rollback
+from pipeline.publish.shelf import list_releases, verify_folder
 from tests.publish.test_release import AS_OF, Home, built, home, model  # noqa: F401
 
 RFM = {"customer_key": "VARCHAR", "rfm_segment": "VARCHAR"}

@@ -5,7 +5,8 @@ from datetime import date
 import pytest
 
 from pipeline.errors import GateStopped
-from pipeline.publish.release import Published, current
+from pipeline.publish.release import Published
+from pipeline.publish.shelf import current
 from pipeline.quality import approvals
 from tests.publish.test_release import Home, built, home  # noqa: F401
 

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.identity.state import HISTORY
 from pipeline.ingest.files import write_parquet
-from pipeline.publish.release import sha256
+from pipeline.publish.shelf import sha256
 from pipeline.settings import Settings
 from pipeline.transform import history
 from pipeline.transform.dbt import ensure_manifest

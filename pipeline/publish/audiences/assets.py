@@ -18,7 +18,7 @@ from pipeline import alerts
 from pipeline import settings as settings_module
 from pipeline.progress import say
 from pipeline.publish.audiences import export as exports
-from pipeline.publish.release import current
+from pipeline.publish.shelf import current
 from pipeline.resources import RunLock
 from pipeline.schedule_days import daily_partitions
 from pipeline.settings import Settings

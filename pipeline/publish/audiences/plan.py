@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.errors import StrataError
 from pipeline.ingest.vault import Vault, token
-from pipeline.publish import release as releases
+from pipeline.publish import shelf
 from pipeline.publish.audiences import diff as diffs
 from pipeline.publish.audiences import policy as policies
 from pipeline.publish.audiences import selection, source
@@ -113,7 +113,7 @@ def policy_of(as_of: date, folder: Path | None) -> Policy:
 
 def released_for(settings: Settings) -> date:
     """The as-of date of the current release."""
-    manifest = releases.current(settings)
+    manifest = shelf.current(settings)
     if manifest is None:
         raise StrataError(f"no release has been published in {settings.home} yet: run `strata run`")
     return date.fromisoformat(manifest["as_of_date"])

@@ -21,7 +21,7 @@ from pipeline.errors import StrataError
 from pipeline.ingest import ledger
 from pipeline.ingest.files import sha256
 from pipeline.privacy.consent import Refusals, refusals
-from pipeline.publish import release as releases
+from pipeline.publish import shelf
 from pipeline.settings import Settings
 
 _MEMBERSHIP = Path("tables") / "audiences" / "segment_membership.parquet"
@@ -49,7 +49,7 @@ class Home:
 
 def read(settings: Settings, schemes: Iterable[str]) -> Home:
     """Read the home. Raises StrataError where nothing was published, or the build is gone or older than the release."""
-    manifest = releases.current(settings)
+    manifest = shelf.current(settings)
     if manifest is None:
         raise StrataError(f"no release has been published in {settings.home} yet: run `strata run`")
     table = settings.releases / manifest["release"] / _MEMBERSHIP
