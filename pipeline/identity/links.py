@@ -4,12 +4,12 @@ All files of `identity/` follow from raw and the decisions of people (review.py)
 
 | file | rows |
 |---|---|
-| links.parquet | one per known_at, source and source id |
+| links.parquet | one per source and source id, as known on the as-of date |
 | history.parquet | one per source, source id and interval of days, with lineage |
 | review.parquet | one per merge that was not made and waits for review |
 | quality.parquet | one: what gate Q-08 judges |
 | likely.parquet | one per pair of the second stage, where policy has it on (likely.py) |
-| state.parquet, state.json | where the last run ended, so that the next one only adds its days |
+| state.json, state.*.parquet | where the last run ended, so that the next one only adds its days (state.py, parts.py) |
 """
 
 import gc
@@ -183,13 +183,18 @@ def read_likely(settings: Settings, known_at: date) -> list[tuple[date, Likely]]
 
 
 class _Fingerprint:
-    """What decides the state of a day, as one hash: an unchanged past need not be gone through again."""
+    """What decides the state of a day, as one hash: an unchanged past need not be gone through again.
+
+    Another version of DuckDB may hash otherwise, and the state is looked through by hashes.
+    """
 
     def __init__(self, settings: Settings, entries: list[ledger.Entry], key_id: str) -> None:
         self._settings, self._entries, self._key_id = settings, entries, key_id
 
     def at(self, day: date) -> str:
-        digest = hashlib.sha256(f"{FORMAT}|{self._key_id}|{delivered.member_ids()}".encode())
+        digest = hashlib.sha256(
+            f"{FORMAT}|{duckdb.__version__}|{self._key_id}|{delivered.member_ids()}".encode()
+        )
         for e, starts, ends in sorted(delivered.spans(self._entries, day), key=lambda span: span[0].delivery):
             digest.update(f"{e.delivery}|{e.sha256}|{starts}|{ends}\n".encode())
         for decision in review.read(self._settings, day):
