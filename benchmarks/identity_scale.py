@@ -141,8 +141,8 @@ def increments(n: int, new: list[int], orders: int) -> dict[str, object]:
 
 
 def linked(settings: Settings, day: date) -> dict[str, float]:
-    """Who is who on a day and on the day of the cut points, here the first, from raw as the daily job finds it out."""
-    return measured(lambda: write_links(settings, [day, DAY + timedelta(days=1)]))
+    """Who is who on a day, from raw, as the daily job finds it out."""
+    return measured(lambda: write_links(settings, [day]))
 
 
 def ordered(frame: pd.DataFrame, n: int, days: int) -> list[pd.DataFrame]:

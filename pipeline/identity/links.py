@@ -4,12 +4,12 @@ All files of `identity/` follow from raw and the decisions of people (review.py)
 
 | file | rows |
 |---|---|
-| links.parquet | one per known_at, source and source id |
+| links.parquet | one per source and source id, as known on the as-of date |
 | history.parquet | one per source, source id and interval of days, with lineage |
 | review.parquet | one per merge that was not made and waits for review |
 | quality.parquet | one: what gate Q-08 judges |
 | likely.parquet | one per pair of the second stage, where policy has it on (likely.py) |
-| state.parquet, state.json | where the last run ended, so that the next one only adds its days |
+| state.json, state.*.parquet | where the last run ended, so that the next one only adds its days (state.py, parts.py) |
 """
 
 import gc
@@ -17,7 +17,6 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
-from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -117,9 +116,10 @@ def _write_links(settings: Settings, days: Sequence[date], as_of: date) -> dict[
         history = state.take_up(vault.minting_key, events)
         for event in events.days:
             history.advance(event.day, event.changed, event.rules, event.judged, event.likely)
+        del changes, events
         state.parts.put("known", "known_next", "touched")
         state.save(history, as_of, print_.at(as_of), "known_next")
-        persons = _write_tables(con, settings, entries, days, as_of, state.published)
+        persons = _write_tables(con, settings, entries, days, as_of, state.day)
         suspects = history.open_suspects()
         _write_review(settings, suspects, _keys_of(con, state, suspects))
         _write_quality(settings, suspects, as_of, state.records_n, state.persons_n, state.pairs_made)
@@ -183,13 +183,18 @@ def read_likely(settings: Settings, known_at: date) -> list[tuple[date, Likely]]
 
 
 class _Fingerprint:
-    """What decides the state of a day, as one hash: an unchanged past need not be gone through again."""
+    """What decides the state of a day, as one hash: an unchanged past need not be gone through again.
+
+    Another version of DuckDB may hash otherwise, and the state is looked through by hashes.
+    """
 
     def __init__(self, settings: Settings, entries: list[ledger.Entry], key_id: str) -> None:
         self._settings, self._entries, self._key_id = settings, entries, key_id
 
     def at(self, day: date) -> str:
-        digest = hashlib.sha256(f"{FORMAT}|{self._key_id}|{delivered.member_ids()}".encode())
+        digest = hashlib.sha256(
+            f"{FORMAT}|{duckdb.__version__}|{self._key_id}|{delivered.member_ids()}".encode()
+        )
         for e, starts, ends in sorted(delivered.spans(self._entries, day), key=lambda span: span[0].delivery):
             digest.update(f"{e.delivery}|{e.sha256}|{starts}|{ends}\n".encode())
         for decision in review.read(self._settings, day):
@@ -207,27 +212,23 @@ def _write_tables(
     entries: list[ledger.Entry],
     days: Sequence[date],
     as_of: date,
-    published: int | None,
+    began: date | None,
 ) -> dict[date, int]:
     """Write history.parquet and links.parquet from the state, whole: dbt reads them whole. Persons of each past day.
 
     Args:
-        published: when the state that this run went on from was published (nanoseconds), None where it began anew.
+        began: the day whose state this run went on from; None where it read everything, which `seen` then has.
     """
     con.execute(f"create or replace temp view intervals as {INTERVALS}")
     path, persons = settings.identity / "links.parquet", {}
-    there = _days_of(con, path, published) if published else set()
     parts = [f"select date '{as_of}' as known_at, {_COLUMNS}, first_seen, last_seen from links"]
     for day in days:
         if day == as_of:
             continue
         table = f"links_{day:%Y%m%d}"
-        if day in there:
-            _carry_over(con, table, path, day)
-        else:
-            if published:
-                delivered.load_seen(con, settings, entries, day)
-            _links_on(con, table, day)
+        if began:
+            delivered.load_seen(con, settings, entries, day)
+        _links_on(con, table, day)
         parts.append(f"from {table}")
         row = con.execute(
             f"select count(distinct customer_key), count(*) filter (customer_key is null) from {table}"
@@ -241,33 +242,6 @@ def _write_tables(
     copy(con, "from intervals", settings.identity / "history.parquet")
     copy(con, " union all by name ".join(parts), path)
     return persons
-
-
-def _days_of(con: duckdb.DuckDBPyConnection, path: Path, published: int) -> set[date]:
-    """Days of a links.parquet that was written after the state, so by a run that came to its end."""
-    if not path.exists() or path.stat().st_mtime_ns < published:
-        return set()
-    return {row[0] for row in con.execute(f"select distinct known_at from {duck.parquet(path)}").fetchall()}
-
-
-def _carry_over(con: duckdb.DuckDBPyConnection, table: str, path: Path, day: date) -> None:
-    """The links of a past day from what links.parquet says of it: only what was clustered anew can be another's
-    today, or its rule."""
-    con.execute(
-        f"""
-        create or replace temp table {table} as
-        with old as (from {duck.parquet(path)} where known_at = $1)
-        select old.* from old anti join moved on old.source = moved.source and old.source_customer_id = moved.id
-        union all by name
-        select known_at, again.source, again.source_customer_id, {_WHOSE}, first_seen, last_seen
-        from (
-            from old semi join moved on old.source = moved.source and old.source_customer_id = moved.id
-        ) as again
-        left join ({_OWN}) as own
-            on again.source = own.source and again.source_customer_id = own.source_customer_id
-        """,
-        [day],
-    )
 
 
 def _links_on(con: duckdb.DuckDBPyConnection, table: str, day: date) -> None:

@@ -275,7 +275,9 @@ class _Matching:
             sure=sure,
             weighed=False,
         )
-        exclusive = pairs["exclusive"].to_numpy(dtype=bool)
+        # Who shares a value that two people have, and says nothing of who they are, may be either of them.
+        of_several = pairs["code"].isin(pairs.loc[against, "code"]).to_numpy()
+        exclusive = pairs["exclusive"].to_numpy(dtype=bool) & ~of_several
         low = pairs["confidence"].to_numpy(dtype=float) < self.rules.confidence_min
         self._suspect(edges[alone & against & sure], "contradiction")
         self._suspect(edges[alone & ~against & ~sure & ~exclusive], "shared value")

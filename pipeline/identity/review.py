@@ -21,7 +21,7 @@ from pipeline.settings import Settings
 QUEUE = "review.parquet"
 WHY = {
     "contradiction": "they share an identifier and more, but names, birth dates or member ids contradict",
-    "shared value": "one source has the identifier for several records and nothing else says who is meant",
+    "shared value": "one source has the identifier for several records, or two people have it, and nothing else says who is meant",
     "low confidence": "the source was not sure of the identifier",
     "two people": "the link would join two people through a third record",
     "bridge": "one identifier joins two groups that hold together without it",

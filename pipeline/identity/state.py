@@ -75,6 +75,12 @@ INTERVALS = (
     "select * exclude id, id as source_customer_id from closed"
 )
 """SQL of every interval, open or ended, of the tables of a `State`."""
+_IDS = """
+    select distinct source, id, hash(source, id) as h, hash(v.type, v.value) as v, first_seen
+    from (select source, id, first_seen, unnest("values") as v from given_records)
+    union all
+    select source, id, hash(source, id), hash('customer_key', customer_key), null from given_links
+"""
 _NAMES = pa.schema([("source", pa.string()), ("id", pa.string())])
 _BARE_VALUES = pa.schema([("type", pa.string()), ("value", pa.string())])
 _HASHES = pa.schema([("v", pa.uint64())])
@@ -146,8 +152,6 @@ class State:
         taken = [int(path.name.split(".")[3]) for path in folder.glob("state.*.*.*.parquet")]
         self.parts = Parts(con, folder, saved.get("files", {}), max(taken, default=0) + 1)
         self.day = date.fromisoformat(saved["day"]) if saved else None
-        self.published = (folder / "state.json").stat().st_mtime_ns if saved else None
-        """When the state was published that this one goes on from."""
         self.records_n, self.pairs_made = saved.get("records_n", 0), saved.get("pairs_made", 0)
         self.persons_n = saved.get("persons_n", 0)
         for table in ("reached", "moved"):
@@ -333,7 +337,7 @@ class State:
                 other.unlink()
 
     def _put(self, history: History, seen: str) -> None:
-        con, put = self._con, self.parts.put
+        con, parts = self._con, self.parts
         records = [
             [source for source, _ in history.records],
             [id_ for _, id_ in history.records],
@@ -342,24 +346,17 @@ class State:
             [history.pairs_made.get(name, 0) for name in history.records],
         ]
         con.register("given_records", _of_columns(records, _RECORDS))
-        con.register("given_links", _intervals(history.current.items()))
-        con.register("given_closed", _intervals(history.closed))
         con.execute(
             """
-            create or replace temp table new_records as select *, hash(source, id) as h from given_records;
             create or replace temp table moved as
-            select source, id, h from reached union select source, id, h from new_records;
-            create or replace temp table new_ids as
-            select distinct source, id, h, hash(v.type, v.value) as v, first_seen
-            from (select source, id, h, first_seen, unnest("values") as v from new_records)
-            union all
-            select source, id, hash(source, id), hash('customer_key', customer_key), null from given_links
+            select source, id, h from reached union select source, id, hash(source, id) from given_records
             """
         )
         con.execute(
             f"create or replace temp table named as from moved union select source, id, h from {seen}"
         )
-        self.parts.of("links", "named")
+        parts.of("links", "named")
+        con.register("given_links", _intervals(history.current.items()))
         con.execute(
             f"""
             create or replace temp table new_links as
@@ -380,10 +377,19 @@ class State:
             raise StrataError(
                 f"{lost[0]} source ids have no person: delete the folder {self._folder}, which is made anew, and run again"
             )
-        put("records", "new_records", "moved")
-        put("ids", "new_ids", "moved")
-        put("links", "new_links", "named")
-        put("closed", "given_closed", "moved")
+        con.register("given_closed", _intervals(history.closed))
+        for table, touched, rows in (
+            ("records", "moved", "select *, hash(source, id) as h from given_records"),
+            ("ids", "moved", _IDS),
+            ("links", "named", "from new_links"),
+            ("closed", "moved", "from given_closed"),
+        ):
+            con.execute(f"create or replace temp table new_rows as {rows}")
+            parts.put(table, "new_rows", touched)
+        # A first day has millions of them.
+        con.execute("drop table new_rows; drop table new_links; drop table found")
+        for given in ("given_records", "given_links", "given_closed"):
+            con.unregister(given)
 
 
 def _any(con: duckdb.DuckDBPyConnection, relation: str) -> bool:

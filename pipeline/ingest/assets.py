@@ -26,7 +26,7 @@ from pipeline.publish.shelf import newest_as_of
 from pipeline.quality.gate import LEDGER_KEY
 from pipeline.resources import RunLock
 from pipeline.schedule_days import as_of_date, daily_partitions
-from pipeline.transform.context import policy_refreshes, refresh_date, write_context
+from pipeline.transform.context import write_context
 
 OWNER = "team:data-engineering"
 CONTEXT_KEY = AssetKey(["raw", "run_context"])
@@ -168,10 +168,10 @@ _IDENTITY = {
     backfill_policy=BackfillPolicy.multi_run(1),
 )
 def identity_links(context: AssetExecutionContext, run_lock: RunLock) -> Iterator[MaterializeResult]:
-    """Who is who: source ids → customer_key, as known on the as-of date and on the day of the cut points."""
+    """Who is who: source ids → customer_key, as known on the as-of date, and since when."""
     settings = settings_module.load()
     as_of = as_of_date(context.partition_key)
     say("linking source ids to persons")
-    persons = write_links(settings, [as_of, refresh_date(as_of, policy_refreshes())])
+    persons = write_links(settings, [as_of])
     for table in _IDENTITY:
         yield MaterializeResult(asset_key=AssetKey(["identity", table]), metadata={"persons": persons[as_of]})

@@ -40,7 +40,6 @@ from pipeline.publish import commit, shelf
 from pipeline.publish.audiences.holdings import ERASURE, forget
 from pipeline.publish.redaction import Who, made, redact
 from pipeline.settings import Settings
-from pipeline.transform.context import policy_refreshes, refresh_date
 
 STATES = ("begun", "tombstoned", "staged", "removed", "republished", "swept")
 Log = Callable[[str], None]
@@ -246,7 +245,7 @@ def of_requests(settings: Settings, as_of: date, log: Log = _silent) -> int:
         return 0
     log(f"{len(found)} delete request{'s' if len(found) > 1 else ''} to be met")
     # A request may name a customer who came with this very sweep.
-    write_links(settings, [as_of, refresh_date(as_of, policy_refreshes())])
+    write_links(settings, [as_of])
     begin(
         settings,
         [(r.source, r.source_customer_id) for r in found],

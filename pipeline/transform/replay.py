@@ -27,7 +27,7 @@ from pipeline.publish import commit, shelf
 from pipeline.publish.tables import published_tables
 from pipeline.settings import Settings
 from pipeline.transform import history
-from pipeline.transform.context import policy_refreshes, refresh_date, write_context
+from pipeline.transform.context import write_context
 
 STATE = ("segments.class_history", "segments.class_bounds", "audiences.segment_membership")
 _PARTS = (
@@ -136,8 +136,7 @@ class Replay:
 
     def link(self, days: Sequence[date]) -> None:
         """Who was who on each of the days, told at once; `build` shows of it what its own day knew."""
-        refreshes = policy_refreshes()
-        write_links(self.settings, [*days, *(refresh_date(day, refreshes) for day in days)])
+        write_links(self.settings, days)
         self._lineage = pq.read_table(self.settings.identity / "history.parquet").to_pylist()
 
     def _as_known_on(self, day: date) -> None:
