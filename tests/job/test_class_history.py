@@ -1,6 +1,9 @@
 """Thirty days of class history, by the same SQL and functions as the job; `make soak` replays all of Online Retail."""
 
+import csv
 import os
+import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +16,8 @@ import pytest
 from pipeline import settings as settings_module
 from pipeline.errors import StrataError
 from pipeline.identity import review
+from pipeline.segments import diff
+from pipeline.settings import DBT_PROJECT_DIR
 from pipeline.transform import past
 from pipeline.transform.replay import Replay
 from tests.job.conftest import TOKEN_KEY, Line
@@ -449,6 +454,71 @@ def test_a_window_without_any_purchase_leaves_nobody_without_a_class(bad: Replay
     assert one.rows(
         "select count(*) from segments.customer_360 where action_zh is null or rfm_class is null"
     ) == [(0,)]
+
+
+# (threshold, value, days after D from which it holds): one of today, and one that is announced for a day to come.
+_DATED = (
+    ("lifecycle_decline_max_days", "20", 0),
+    ("lifecycle_decline_min_days", "15", 0),
+    ("rfm_window_days", "45", 40),
+)
+
+
+def _dated(project: Path, last: date) -> None:
+    """End the rows of some thresholds and add others, each from its own day."""
+    seed = project / "seeds" / "policy" / "thresholds.csv"
+    with seed.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        columns, rows = list(reader.fieldnames or ()), list(reader)
+    for key, value, days in _DATED:
+        (row,) = (row for row in rows if row["key"] == key)
+        day = str(last + timedelta(days=days))
+        rows.append(row | {"value": value, "valid_from": day})
+        row["valid_to"] = day
+    with seed.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_the_diff_of_a_policy_foretells_every_move_of_the_build_under_it(
+    company: Line, bad: Replay, last: date, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, project = bad, tmp_path / "dbt_project"
+    shutil.copytree(DBT_PROJECT_DIR, project, ignore=shutil.ignore_patterns("target", "logs"))
+    _dated(project, last)
+    monkeypatch.setattr(diff, "DBT_PROJECT_DIR", project)
+    monkeypatch.setattr(diff, "POLICY_DIR", project / "seeds" / "policy")
+    found = diff.diff(replace(settings_module.load(), home=company.home))
+    assert not (company.home / "build" / "policy-diff").exists()
+    assert (found["as_of_date"], found["policy_day"]) == (last, last + timedelta(days=40))
+    assert {
+        name: (len(rows["removed"]), len(rows["added"])) for name, rows in found["changed_seeds"].items()
+    } == {"thresholds": (3, 6)}
+    foretold = {
+        scheme["scheme"]: {(move["from"], move["to"]): move["customers"] for move in scheme["moves"]}
+        for scheme in found["schemes"]
+    }
+    assert all(foretold[scheme] for scheme in ("rfm", "lifecycle", "frequency"))
+
+    published = "select customer_key, scheme, class from segments.class_history where valid_to is null"
+    old = {(key, scheme): name for key, scheme, name in company.query(published)}
+    for key, value, _ in _DATED:
+        one.con.execute(f"update policy.thresholds set value = {value} where key = '{key}'")
+    one.build(last)
+    new = {
+        (key, scheme): name
+        for key, scheme, name in one.rows(
+            "select customer_key, scheme, class from intermediate.int_class_reasons"
+        )
+    }
+    assert old.keys() == new.keys()
+    happened: dict[str, Counter[tuple[str, str]]] = {scheme: Counter() for _, scheme in new}
+    for who, name in new.items():
+        if name != old[who]:
+            happened[who[1]][old[who], name] += 1
+    assert foretold == happened
+    assert found["moved"] == len({key for key, scheme in new if new[key, scheme] != old[key, scheme]})
 
 
 @pytest.mark.soak
