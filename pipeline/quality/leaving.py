@@ -60,11 +60,18 @@ def check(folder: Path, tables: Iterable[Written], as_of: date) -> list[Check]:
         folder: the candidate, with its `tables/`.
     """
     limits = thresholds(as_of)
+    asked = list(tables)
+    by_table: dict[str, tuple[dict[str, object], dict[str, Sequence[str]]]] = {}
+
+    def look(cursor: duckdb.DuckDBPyConnection, table: Written) -> None:
+        by_table[table.key] = _counts(cursor, folder, table, as_of, int(limits["k_anon_min"]))
+
     con = duck.connect([folder])
     try:
-        found = [_counts(con, folder, table, as_of, int(limits["k_anon_min"])) for table in tables]
+        duck.share_out(con, asked, look)
     finally:
         con.close()
+    found = [by_table[table.key] for table in asked]
     frame = pd.DataFrame([counts for counts, _ in found])
     examples = {counts["table"]: values for counts, values in found}
     suite = load_suites("expectations.releases")[_TARGET]
