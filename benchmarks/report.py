@@ -54,6 +54,8 @@ class Round:
     loads: list[float] = field(default_factory=list)
     # Bytes of the landing folder and of the home after its first run.
     disk: dict[str, int] = field(default_factory=dict)
+    # What a reader waits for the release that our last run made (opening.py).
+    opening: dict[str, float] = field(default_factory=dict)
     # Rows by feed that the next day delivered, and seconds of its two builds' models behind the scores.
     next_rows: dict[str, int] | None = None
     core_s: dict[str, float] = field(default_factory=dict)
@@ -176,6 +178,7 @@ def report(state: Round) -> dict:
         "machine": machine(),
         "load": state.loads,
         "disk_mb": {what: round(n / 1e6, 1) for what, n in state.disk.items()},
+        "opening": state.opening,
         "results": results,
         "ratios": found,
         "ratios_null_because": reasons(state, found),
@@ -224,6 +227,13 @@ def markdown(facts: dict) -> str:
         cpu = facts["stages_cpu_s"][system]
         told = [f"{name} {seconds:.1f} ({cpu[name]:.1f})" for name, seconds in spent.items()]
         lines += ["", f"Seconds (CPU) of {named.get(system, system)} by stage: " + " · ".join(told)]
+    if facts.get("opening"):
+        found = facts["opening"]
+        lines += [
+            "",
+            f"A reader waits {found['open_ms']:.0f} ms for the release (F7: less than 100; {found['open_cpu_ms']:.0f} of CPU), "
+            f"{found['open_verified_ms']:.0f} ms where its {found['database_mb']:,.0f} MB are held against their hash first",
+        ]
     lines += [f"FAILED: {reason}" for reason in facts["failed"]]
     lines += [f"SKIPPED: {reason}" for reason in facts["skipped"]]
     if facts["ours_breakdown"]:

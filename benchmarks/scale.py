@@ -16,7 +16,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from benchmarks import compare, data, next_day, score
+from benchmarks import compare, data, next_day, opening, score
 from benchmarks import peers as peers_module
 from benchmarks.measure import CommandFailed, Sample, measure, say
 from benchmarks.ours import ROOT, breakdown, run_dbt, run_ours
@@ -152,6 +152,7 @@ def bench(
         state.differing[SCORER] = lines
     if release:
         state.breakdown = breakdown(home, state.samples["ours"][-1])
+        state.opening = opening.measured(home)
         state.disk = {"landing": bytes_below(landing), "home": bytes_below(home)}
     if release and increment:
         after = next_day.run(landing, home, work, rows)

@@ -1,13 +1,18 @@
 """DuckDB connections that reach the folders in use and nothing else of the machine."""
 
 import re
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 
 from pipeline.errors import StrataError
 from pipeline.settings import memory
+
+T = TypeVar("T")
 
 
 def quote(name: str) -> str:
@@ -68,3 +73,39 @@ def connect(
     con.execute(f"set allowed_directories = [{listed}]")
     con.execute("set enable_external_access = false")
     return con
+
+
+def share_out(
+    con: duckdb.DuckDBPyConnection, items: Iterable[T], work: Callable[[duckdb.DuckDBPyConnection, T], None]
+) -> None:
+    """Call `work` with every item and a cursor of `con`, by as many threads as it has; in order where that is one.
+
+    For many statements that do not need each other: where each core has its own statement instead of a part of every
+    one, sorting and writing tables cost a third less CPU and waits for nobody. The connection keeps to one thread a
+    statement from then on. What a statement finds by name (views, registered frames) must be made on the cursor.
+
+    Raises what the first `work` that failed has raised; items that nobody has begun are left.
+    """
+    found = con.execute("select current_setting('threads')").fetchone()
+    workers = int(found[0]) if found else 1
+    con.execute("set threads = 1")
+    left = deque(items)
+
+    def worker() -> None:
+        with con.cursor() as cursor:
+            while left:
+                try:
+                    item = left.popleft()
+                except IndexError:
+                    return
+                try:
+                    work(cursor, item)
+                except BaseException:
+                    left.clear()
+                    raise
+
+    with ThreadPoolExecutor(max(1, workers - 1)) as pool:
+        others = [pool.submit(worker) for _ in range(min(workers, len(left)) - 1)]
+        worker()
+        for other in others:
+            other.result()

@@ -1,6 +1,7 @@
 """What SQL can reach: the folders that a connection was made for, and nothing beside them."""
 
 import re
+import threading
 from pathlib import Path
 
 import duckdb
@@ -69,3 +70,35 @@ def test_a_stated_memory_is_the_limit_of_every_connection(inside: Path, monkeypa
     monkeypatch.setenv("STRATA_MEMORY", "much")
     with pytest.raises(StrataError, match="STRATA_MEMORY='much' is no size such as 4GB"):
         duck.connect([inside])
+
+
+def test_statements_are_shared_out_and_one_that_fails_ends_the_rest() -> None:
+    """Two at once, each item once; what another thread raises reaches the caller, and what nobody began is left."""
+    both, done = threading.Barrier(2, timeout=20), []
+
+    def work(cursor: duckdb.DuckDBPyConnection, item: int) -> None:
+        if item < 2:
+            both.wait()
+        if item < 2 and threading.current_thread() is not threading.main_thread() and fails:
+            raise StrataError("of another thread")
+        done.append((item, cursor.execute("select current_setting('threads'), $1", [item]).fetchone()))
+
+    for fails in (False, True):
+        done.clear()
+        with duck.connect([]) as con:
+            con.execute("set threads = 2")
+            if fails:
+                with pytest.raises(StrataError, match="of another thread"):
+                    duck.share_out(con, range(2), work)
+                assert len(done) == 1
+            else:
+                duck.share_out(con, range(5), work)
+                assert sorted(done) == [(n, (1, n)) for n in range(5)]
+
+
+def test_one_thread_works_in_order() -> None:
+    with duck.connect([]) as con:
+        con.execute("set threads = 1")
+        seen: list[tuple[int, str]] = []
+        duck.share_out(con, range(4), lambda _, n: seen.append((n, threading.current_thread().name)))
+        assert seen == [(n, threading.main_thread().name) for n in range(4)]

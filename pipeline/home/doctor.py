@@ -10,6 +10,9 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import duckdb
+
+from pipeline import duck
 from pipeline.errors import StrataError
 from pipeline.home import backup, backup_folders, layout
 from pipeline.publish import pruning, shelf
@@ -77,6 +80,7 @@ def examine(settings: Settings, now: datetime | None = None) -> Examination:
         _leftovers(settings),
         _budget(sizes, budget),
         _room(settings, sizes),
+        _warehouse(settings),
         _backups(settings, at, day),
         _last_run(settings),
     )
@@ -188,6 +192,29 @@ def _room(settings: Settings, sizes: dict[str, int]) -> Finding:
     if free < needed:
         return Finding("disk", "broken", f"{_size(free)} free, and the next run may write {_size(needed)}")
     return Finding("disk", "ok", f"{_size(free)} free, {_size(needed)} needed for a run")
+
+
+def _warehouse(settings: Settings) -> Finding:
+    """How much of the file holds nothing: an increment writes tables anew beside the old ones and uses the room again."""
+    if not settings.warehouse.exists():
+        return Finding("warehouse", "ok", "none yet; the next run builds it")
+    try:
+        with duck.connect([settings.warehouse.parent], database=settings.warehouse, read_only=True) as con:
+            row = con.execute(
+                "select block_size * total_blocks, block_size * free_blocks from pragma_database_size() "
+                "where database_name = current_database()"
+            ).fetchone()
+    except StrataError as error:
+        return Finding("warehouse", "look", str(error))
+    except duckdb.Error as error:
+        told = f"cannot be opened ({duck.without_values(error)}); `strata run --full` builds it anew"
+        return Finding("warehouse", "broken", told)
+    total, free = row or (0, 0)
+    return Finding(
+        "warehouse",
+        "ok",
+        f"{_size(free)} of its {_size(total)} are kept for the next build; `strata run --full` gives them back",
+    )
 
 
 def _kept(settings: Settings) -> Iterator[Path]:

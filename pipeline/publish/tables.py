@@ -1,9 +1,12 @@
 """The tables that leave: which they are, and their two forms, a Parquet file each and one database of all."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
 
 from pipeline import duck
 from pipeline.duck import literal, parquet
@@ -14,6 +17,8 @@ from pipeline.settings import Settings
 
 # How a table is written. Level 1 of Zstandard costs a tenth to a third less CPU than DuckDB's usual 3 and is no larger.
 PARQUET = "(format parquet, compression zstd, compression_level 1)"
+# Rows of all tables below which a second thread is not worth its start.
+_SOON_DONE = 200_000
 # What DuckDB 1.0 clients and the tools built on them can read. TIME_NS and BIGNUM, for two, they cannot.
 _ALLOWED_TYPES = (
     "VARCHAR",
@@ -93,40 +98,73 @@ def write_parquet(
     con = duck.connect(
         [folder, warehouse.parent], database=warehouse, read_only=True, spill=warehouse.parent / ".spill"
     )
+
+    def write(cursor: duckdb.DuckDBPyConnection, one: PublishedTable) -> None:
+        withheld.register(cursor, refused)
+        _write_one(cursor, folder / path_of(one), one)
+
     try:
-        withheld.register(con, refused)
-        for table in tables:
-            path = folder / path_of(table)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            columns = ", ".join(f'"{c}"' for c in table.columns)
-            order = ", ".join(f'"{c}" nulls first' for c in table.grain or table.columns)
+        sizes = dict(
             con.execute(
-                f'copy (select {withheld.columns(table.schema, table.columns)} from "{table.schema}"."{table.name}" '
-                f"where {withheld.condition(table.schema, table.columns)} order by {order}) to "
-                f"{literal(str(path))} {PARQUET}"
-            )
-            # The warehouse's own types: Parquet knows no HUGEINT, and DuckDB would quietly write it as a double.
-            for name, kind, *_ in con.execute(
-                f'describe select {columns} from "{table.schema}"."{table.name}"'
-            ).fetchall():
-                if not kind.startswith(_ALLOWED_TYPES) or "[" in kind:
-                    raise StrataError(f"{table.key}.{name} has type {kind}, which older readers cannot open")
+                "select schema_name || '.' || table_name, estimated_size from duckdb_tables()"
+            ).fetchall()
+        )
+        _share_out(con, tables, sizes, write)
     finally:
         con.close()
+
+
+def _share_out(
+    con: duckdb.DuckDBPyConnection,
+    tables: Iterable[PublishedTable],
+    rows: Mapping[str, int],
+    write: Callable[[duckdb.DuckDBPyConnection, PublishedTable], None],
+) -> None:
+    """Write each table, the largest first; by one thread alone where all of them are soon done.
+
+    Args:
+        rows: by key of the table; of others, too.
+    """
+    largest_first = sorted(tables, key=lambda t: -rows.get(t.key, 0) * len(t.columns))
+    if sum(rows.get(table.key, 0) for table in largest_first) < _SOON_DONE:
+        con.execute("set threads = 1")
+    duck.share_out(con, largest_first, write)
+
+
+def _write_one(con: duckdb.DuckDBPyConnection, path: Path, table: PublishedTable) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = ", ".join(f'"{c}"' for c in table.columns)
+    order = ", ".join(f'"{c}" nulls first' for c in table.grain or table.columns)
+    con.execute(
+        f'copy (select {withheld.columns(table.schema, table.columns)} from "{table.schema}"."{table.name}" '
+        f"where {withheld.condition(table.schema, table.columns)} order by {order}) to "
+        f"{literal(str(path))} {PARQUET}"
+    )
+    # The warehouse's own types: Parquet knows no HUGEINT, and DuckDB would quietly write it as a double.
+    for name, kind, *_ in con.execute(
+        f'describe select {columns} from "{table.schema}"."{table.name}"'
+    ).fetchall():
+        if not kind.startswith(_ALLOWED_TYPES) or "[" in kind:
+            raise StrataError(f"{table.key}.{name} has type {kind}, which older readers cannot open")
 
 
 def write_database(folder: Path, tables: Iterable[PublishedTable]) -> None:
     """`marts.duckdb` from the candidate's own Parquet, in the storage format that DuckDB 1.0 reads."""
     path = folder / "marts.duckdb"
+    tables = list(tables)
+    rows = {table.key: pq.read_metadata(folder / path_of(table)).num_rows for table in tables}
+
+    def fill(cursor: duckdb.DuckDBPyConnection, one: PublishedTable) -> None:
+        cursor.execute(
+            f'create table marts."{one.schema}"."{one.name}" as select * from {parquet(folder / path_of(one))}'
+        )
+
     con = duck.connect([folder], spill=folder.parent.parent / "warehouse" / ".spill")
     try:
         con.execute(f"attach {literal(str(path))} as marts (storage_version 'v1.0.0')")
-        for table in tables:
-            con.execute(f'create schema if not exists marts."{table.schema}"')
-            con.execute(
-                f'create table marts."{table.schema}"."{table.name}" as '
-                f"select * from {parquet(folder / path_of(table))}"
-            )
+        for schema in sorted({table.schema for table in tables}):
+            con.execute(f'create schema if not exists marts."{schema}"')
+        _share_out(con, tables, rows, fill)
         con.execute("checkpoint marts")
         con.execute("detach marts")
     finally:

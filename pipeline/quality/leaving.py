@@ -62,22 +62,20 @@ def check(folder: Path, tables: Iterable[Written], as_of: date) -> list[Check]:
         folder: the candidate, with its `tables/`.
     """
     limits = thresholds(as_of)
-    tables = tuple(tables)
-    lists = {table.key for table in tables if _KEY in table.columns}
+    asked = list(tables)
+    lists = {table.key for table in asked if _KEY in table.columns}
+    by_table: dict[str, tuple[dict[str, object], dict[str, Sequence[str]]]] = {}
+
+    def look(cursor: duckdb.DuckDBPyConnection, table: Written) -> None:
+        k = 0 if _tells_nothing_new(table, lists) else int(limits["k_anon_min"])
+        by_table[table.key] = _counts(cursor, folder, table, as_of, k)
+
     con = duck.connect([folder])
     try:
-        found = [
-            _counts(
-                con,
-                folder,
-                table,
-                as_of,
-                0 if _tells_nothing_new(table, lists) else int(limits["k_anon_min"]),
-            )
-            for table in tables
-        ]
+        duck.share_out(con, asked, look)
     finally:
         con.close()
+    found = [by_table[table.key] for table in asked]
     frame = pd.DataFrame([counts for counts, _ in found])
     examples = {counts["table"]: values for counts, values in found}
     suite = load_suites("expectations.releases")[_TARGET]

@@ -1,6 +1,7 @@
 """A backup gives the home back, byte for byte, on another folder; a bad one is told; who was erased stays erased."""
 
 import os
+import re
 import shutil
 import stat
 import time
@@ -9,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import pytest
 from dagster import RunRequest, SkipReason, build_schedule_context
 
@@ -240,6 +242,26 @@ def test_doctor_sees_what_is_wrong(home: Home, place: Path, monkeypatch: pytest.
     os.link(home.settings.serving, home.settings.serving.with_name("second.duckdb"))
     files = [p for p in home.settings.home.rglob("*") if p.is_file() and p.name != "second.duckdb"]
     assert sum(doctor.examine(home.settings).bytes.values()) == sum(p.stat().st_size for p in files)
+
+    def warehouse() -> tuple[str, str]:
+        found = next(f for f in doctor.examine(home.settings).findings if f.what == "warehouse")
+        return found.state, found.told
+
+    assert warehouse() == ("ok", "none yet; the next run builds it")
+    home.settings.warehouse.parent.mkdir(exist_ok=True)
+    with duckdb.connect(str(home.settings.warehouse)) as con:
+        for name in ("kept", "dropped"):
+            con.execute(
+                f"create table {name} as select hash(range) as n, hash(range + 1) as m from range(200000)"
+            )
+    assert re.match(r"0 B of its [\d.]+ MB are kept", warehouse()[1]), warehouse()
+    # What was dropped stays in the file until the next build writes there.
+    with duckdb.connect(str(home.settings.warehouse)) as con:
+        con.execute("drop table dropped")
+    assert re.match(r"[1-9][\d.]* MB of its [\d.]+ MB are kept", warehouse()[1]), warehouse()
+    home.settings.warehouse.write_bytes(home.settings.warehouse.read_bytes()[:5000])
+    assert warehouse()[0] == "broken"
+    home.settings.warehouse.unlink()
 
     (home.settings.vault / "keys.json").chmod(0o644)
     assert states()["vault"] == "broken"

@@ -1,11 +1,14 @@
 """What every published table must hold: each rule passes on a clean candidate and names the table that breaks it."""
 
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from pipeline.errors import GateStopped
 from pipeline.publish.shelf import current
+from pipeline.quality.leaving import _listed_values
 from tests.publish.test_release import MANIFEST, Home, built, home, model  # noqa: F401
 
 RULES = {
@@ -206,3 +209,13 @@ def test_an_id_that_looks_like_a_phone_is_none_and_a_column_of_them_is(
         GateStopped, match=r"segments.links: no_personal_data .* e.g. column source_customer_id"
     ):
         home.publish(manifest=manifest)
+
+
+def test_values_come_from_the_list_of_a_column_and_row_by_row_where_it_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    with duckdb.connect() as con:
+        con.execute(
+            "copy (select case when i % 3 > 0 then 'a' || i % 3 end as few, md5(i::varchar) as many, "
+            f"null::varchar as empty from range(300000) t(i)) to '{path}' (format parquet)"
+        )
+    assert _listed_values(path, ["few", "many", "empty"]) == ({"few", "empty"}, ["a1", "a2"])
