@@ -1,6 +1,5 @@
 """`strata clv`."""
 
-import os
 from datetime import date
 from pathlib import Path
 
@@ -52,8 +51,6 @@ def clv(
     FILE is CSV, Parquet, XLSX or JSONL with one row an order or an order line. Purchases of one day are one; refunds
     are negative amounts. The column clv is null, with the reason, where the model does not beat simple rules.
     """
-    # Before numpy is imported: on arrays of four numbers the threads of BLAS only wait for one another.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from pipeline.clv.analysis import analyse
     from pipeline.clv.text import told
     from pipeline.score.orders import Columns

@@ -56,7 +56,8 @@ with moved as (
 
 select
     customer_key as customer_id, day, is_purchase, gap_days,
-    greatest(money, 0) as value, greatest(-money, 0) as refund
+    greatest(money, 0) as value, greatest(-money, 0) as refund,
+    min(case when is_purchase then day end) over (partition by customer_key) as first_day
 from moved
 semi join intermediate.int_customer_facts using (customer_key)
 """

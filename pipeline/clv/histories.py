@@ -50,7 +50,8 @@ days as (
 
 select
     *,
-    case when is_purchase then day - lag(day) over (partition by customer_id, is_purchase order by day) end as gap_days
+    case when is_purchase then day - lag(day) over (partition by customer_id, is_purchase order by day) end as gap_days,
+    min(case when is_purchase then day end) over (partition by customer_id) as first_day
 from days
 """
 _COUNTED = """
@@ -66,16 +67,10 @@ from customer_days
 """
 # Before the origin: history. From it on: what came, for the back-test.
 _BY_CUSTOMER = """
-with firsts as (
-    select *, min(day) filter (where is_purchase) over (partition by customer_id) as first_day
-    from customer_days
-    where day < $until
-),
-
-before as (
+with before as (
     select *, is_purchase and day > first_day as is_repeat
-    from firsts
-    where first_day < $origin
+    from customer_days
+    where first_day < $origin and day < $until
 )
 
 select

@@ -1,7 +1,8 @@
 """What a build goes on from: classes, cut points and memberships as they stood before D, taken from the releases.
 
 A release is the only thing that is committed, kept, redacted and rolled back as a whole, so the history lives in it and
-nowhere else (docs/decisions/017-class-history.md). Before dbt runs, `build/history/` is written anew:
+nowhere else (docs/decisions/017-class-history.md). Before dbt runs, `build/history/` is written anew, or linked where
+the release's file says just that:
 
 | file | rows | from |
 |---|---|---|
@@ -11,6 +12,8 @@ nowhere else (docs/decisions/017-class-history.md). Before dbt runs, `build/hist
 | segment_summary.parquet, segment_coverage.parquet, retention_cohort.parquet | which cells it hid | the same |
 """
 
+import os
+import shutil
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -82,9 +85,45 @@ def prepare(settings: Settings, as_of: date, nodes: Mapping[str, Any]) -> str | 
                 else "where false"
             )
             target = folder / f"{name}.parquet"
+            # It may be the very file of a release.
+            target.unlink(missing_ok=True)
+            if undone and have and _stands(settings, con, file, source, columns, known, as_of):
+                _link(file, target)
+                continue
             sql = f"copy (select {picked} {rows}) to {literal(str(target))} (format parquet)"
             con.execute(sql.replace("$day", f"date {literal(as_of.isoformat())}"))
     return base
+
+
+def _stands(
+    settings: Settings,
+    con: Any,
+    file: Path,
+    source: str,
+    columns: Mapping[str, str],
+    known: str,
+    as_of: date,
+) -> bool:
+    """Whether the file of a release says word for word what stood before `as_of`, as it nearly always does: the release is
+    of an earlier day, its columns are today's, and identity knows everybody in it."""
+    if release.load_manifest(settings, source)["as_of_date"] >= as_of.isoformat():
+        return False
+    wanted = ", ".join(f"cast(null as {kind}) as {quote(c)}" for c, kind in columns.items())
+    rows = f"read_parquet({literal(str(file))}, hive_partitioning = false)"
+    typed, there = (
+        [row[:2] for row in con.execute(f"describe {sql}").fetchall()]
+        for sql in (f"select {wanted}", f"select * from {rows}")
+    )
+    strangers = f"select exists (select 1 from {rows} where ({known}) is not true)"
+    return typed == there and not con.execute(strangers).fetchone()[0]
+
+
+def _link(file: Path, target: Path) -> None:
+    """The same file again; a copy where it lies on another disk."""
+    try:
+        os.link(file, target)
+    except OSError:
+        shutil.copyfile(file, target)
 
 
 def _base(settings: Settings) -> str | None:

@@ -78,13 +78,16 @@ def segments(settings: Settings, as_of: date, known_at: date | None = None, out:
             con.execute(
                 f"""
                 create temp table compared as
-                select customer_key, scheme, now.class as class, past.class as computed_then,
-                    $2 and now.class is distinct from past.class as is_corrected
-                from read_parquet({literal(str(rebuilt))}) as now
-                full join (
+                with past as (
                     select * from {history}
                     where $2 and valid_from <= $1 and (valid_to is null or valid_to > $1)
-                ) as past using (customer_key, scheme)
+                )
+
+                select customer_key, scheme, now.class as class, past.class as computed_then,
+                    -- Of a scheme without a history on that day nothing was said.
+                    now.class is distinct from past.class and scheme in (select scheme from past) as is_corrected
+                from read_parquet({literal(str(rebuilt))}) as now
+                full join past using (customer_key, scheme)
                 """,
                 [as_of, bool(built and built[0])],
             )

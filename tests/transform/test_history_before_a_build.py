@@ -150,6 +150,33 @@ def test_whom_identity_does_not_know_is_not_carried_on(home: Settings, nodes: di
     assert read(home, "segment_membership", "customer_key", "class") == [("a", "A")]
 
 
+def test_a_history_of_which_every_word_stands_is_the_file_of_the_release(home: Settings, nodes: dict) -> None:
+    """Where a day has to be taken back, or somebody left out, it is written anew, and the release keeps its file."""
+    kinds = nodes["model.strata.class_history"]["columns"]
+    types = {"varchar": pa.string(), "date": pa.date32(), "boolean": pa.bool_()}
+    schema = pa.schema([(name, types[c["data_type"]]) for name, c in kinds.items()])
+    file = publish(home, "2026-03-12", [])
+    linked = home.build / "history" / "class_history.parquet"
+
+    def keep(*rows: dict) -> None:
+        file.unlink()
+        pq.write_table(pa.Table.from_pylist(list(rows), schema), file)
+        path = home.releases / "2026-03-12" / "manifest.json"
+        manifest = json.loads(path.read_text())
+        manifest["tables"]["segments.class_history"] = {"sha256": sha256(file)}
+        path.write_text(json.dumps(manifest))
+
+    keep(row("a", "A", 12, None, 12))
+    history.prepare(home, day(13), nodes)
+    assert linked.samefile(file) and state(home) == [("a", "A", day(12), None, day(12))]
+    before = sha256(file)
+    history.prepare(home, day(12), nodes)
+    assert state(home) == [] and sha256(file) == before
+    keep(row("a", "A", 12, None, 12), row("erased", "A", 12, None, 12))
+    history.prepare(home, day(13), nodes)
+    assert not linked.samefile(file) and state(home) == [("a", "A", day(12), None, day(12))]
+
+
 def test_a_damaged_history_is_passed_over(home: Settings, nodes: dict) -> None:
     publish(home, "2026-03-11", [row("a", "A", 11, None, 11)])
     file = publish(home, "2026-03-12", [row("a", "B", 12, None, 12)])

@@ -23,7 +23,7 @@ reasons as (
     select * from {{ ref('int_class_reasons') }}
 ),
 
--- P-16: the class that is shown may lag behind the one that the figures give.
+-- P-16: the class that is shown may lag behind the one that the figures give. A scheme without a history shows the latter.
 shown as (
     select
         customer_key,
@@ -42,7 +42,7 @@ select
     reasons.customer_key,
     reasons.scheme,
     policy.as_of_date,
-    shown.class,
+    coalesce(shown.class, reasons.class) as class,
     labels.label_zh as class_label_zh,
     labels.label_en as class_label_en,
     shown.since_date,
@@ -65,9 +65,11 @@ select
     policy.policy_version
 from reasons
 inner join people using (customer_key)
-inner join shown on reasons.customer_key = shown.customer_key and reasons.scheme = shown.scheme
+left join shown on reasons.customer_key = shown.customer_key and reasons.scheme = shown.scheme
 cross join policy
 left join {{ ref('int_class_templates') }} as templates
     on reasons.scheme = templates.scheme and reasons.reason_code = templates.reason_code
-left join {{ ref('int_segment_labels') }} as labels on reasons.scheme = labels.scheme and shown.class = labels.class
-left join {{ ref('int_playbook') }} as playbook on reasons.scheme = playbook.scheme and shown.class = playbook.class
+left join {{ ref('int_segment_labels') }} as labels on reasons.scheme = labels.scheme
+    and coalesce(shown.class, reasons.class) = labels.class
+left join {{ ref('int_playbook') }} as playbook on reasons.scheme = playbook.scheme
+    and coalesce(shown.class, reasons.class) = playbook.class

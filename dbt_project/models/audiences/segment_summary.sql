@@ -3,30 +3,6 @@ with policy as (
     select * from {{ ref('int_run_policy') }}
 ),
 
-people as (
-    select rfm.customer_key, rfm.frequency_days, abc.revenue_365, abc.profit_365
-    from {{ ref('customer_rfm') }} as rfm
-    inner join {{ ref('customer_abc') }} as abc using (customer_key)
-),
-
-classes as (
-    select reasons.scheme, reasons.class, people.frequency_days, people.revenue_365, people.profit_365
-    from {{ ref('int_class_reasons') }} as reasons
-    inner join people using (customer_key)
-),
-
-counted as (
-    select
-        scheme, class,
-        count(*) as customers,
-        sum(revenue_365) as revenue,
-        sum(profit_365) as profit,
-        count(*) filter (where frequency_days >= 2) as repurchase_num,
-        count(*) filter (where frequency_days >= 1) as repurchase_den
-    from classes
-    group by scheme, class
-),
-
 labelled as (
     select
         labels.*,
@@ -38,7 +14,7 @@ labelled as (
         sum(coalesce(counted.customers, 0)) over (partition by labels.scheme) as all_customers,
         sum(coalesce(counted.revenue, 0)) over (partition by labels.scheme) as all_revenue
     from {{ ref('int_segment_labels') }} as labels
-    left join counted on labels.scheme = counted.scheme and labels.class = counted.class
+    left join {{ ref('int_class_sizes') }} as counted on labels.scheme = counted.scheme and labels.class = counted.class
 ),
 
 hidden_before as (

@@ -22,8 +22,10 @@ open_rows as (
     where valid_to is null
 ),
 
+-- Not of open_rows: a CTE that is read twice is kept whole meanwhile, and this is one narrow column.
 schemes_before as (
-    select distinct scheme from open_rows
+    select distinct scheme from {{ source('history', 'class_history') }}
+    where valid_to is null
 ),
 
 reasons as (
@@ -87,13 +89,10 @@ policy as (
     from stepped
 ),
 
-own_orders as (
-    select orders.*
-    from {{ ref('fct_orders') }} as orders
+own_days as (
+    select days.* from {{ ref('int_customer_days') }} as days
     semi join moved using (customer_key)
 ),
-
-own_days as ({{ customer_days('own_orders') }}),
 
 days as (
     select
@@ -253,30 +252,48 @@ families as (
     ) as stayed on scored.customer_key = stayed.customer_key
 ),
 
-sides as (
+channel_movers as (
+    select customer_key from moves
+    where scheme = 'channel' and from_class is not null and to_class is not null
+),
+
+-- Their orders by day first: what lies between two builds is asked of few rows then.
+channel_days as (
     select
-        policy.step,
-        own_orders.customer_key,
+        orders.customer_key,
+        orders.paid_date,
         count(*) as orders_n,
         count(*) filter (where channels.mode = 'online' and not channels.is_direct_sales) as online_n,
         count(*) filter (where channels.mode = 'offline' or channels.is_direct_sales) as offline_n
-    from own_orders
-    inner join policy on own_orders.paid_date < policy.bought_before
-        and own_orders.paid_date >= {{ date_minus('policy.as_of_date', 'policy.behaviour_window_days') }}
+    from {{ ref('fct_orders') }} as orders
+    semi join channel_movers on orders.customer_key = channel_movers.customer_key
     left join {{ ref('dim_channels') }} as channels using (channel_id)
-    where own_orders.is_valid and own_orders.makes_purchase_day
-    group by policy.step, own_orders.customer_key
+    where orders.is_valid and orders.makes_purchase_day
+    group by orders.customer_key, orders.paid_date
+),
+
+sides as (
+    select
+        policy.step,
+        channel_days.customer_key,
+        sum(channel_days.orders_n) as orders_n,
+        sum(channel_days.online_n) as online_n,
+        sum(channel_days.offline_n) as offline_n
+    from channel_days
+    inner join policy on channel_days.paid_date < policy.bought_before
+        and channel_days.paid_date >= {{ date_minus('policy.as_of_date', 'policy.behaviour_window_days') }}
+    group by policy.step, channel_days.customer_key
 ),
 
 sided as (
     select
-        facts.customer_key,
-        facts.step,
+        channel_movers.customer_key,
+        policy.step,
         {{ channel_class('coalesce(sides.orders_n, 0)', 'coalesce(sides.online_n, 0)', 'coalesce(sides.offline_n, 0)') }}
             as class
-    from facts
-    inner join policy using (step)
-    left join sides on facts.customer_key = sides.customer_key and facts.step = sides.step
+    from channel_movers
+    cross join policy
+    left join sides on channel_movers.customer_key = sides.customer_key and policy.step = sides.step
 ),
 
 rescored as (

@@ -40,16 +40,26 @@ baskets as (
     where orders.is_valid and not orders.is_fully_returned and orders.paid_date >= policy.window_start
 ),
 
+-- Before lines are put right and looked up in orders: few products tell, and often none.
+telling_rows as (
+    select delivered.* from {{ ref('stg_sales__order_lines') }} as delivered
+    semi join telling on delivered.product_id = telling.product_id
+),
+
+telling_lines as (
+    {{ order_lines('telling_rows') }}
+),
+
 told as (
     select
         baskets.customer_key,
         count(distinct case when telling.is_child then baskets.paid_date end) as child_days_n,
         sum(case when telling.is_bulk then 1 else 0 end) as bulk_lines_n,
         sum(case when telling.is_single then 1 else 0 end) as single_lines_n
-    from {{ ref('fct_order_lines') }} as lines
+    from telling_lines as lines
     inner join telling on lines.product_id = telling.product_id
     inner join baskets on lines.source = baskets.source and lines.order_id = baskets.order_id
-    where lines.kind = 'sale'
+    where lines.is_current and lines.kind = 'sale'
     group by baskets.customer_key
 ),
 

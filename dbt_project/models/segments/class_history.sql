@@ -18,9 +18,16 @@ moves as (
     select * from {{ ref('int_class_moves') }}
 ),
 
-schemes_before as (
-    select distinct scheme from {{ source('history', 'class_history') }}
-    where valid_to is null
+-- A scheme of which nobody has a class yet says the same of everybody, so its history begins with the first who has one.
+beginning as (
+    select distinct sizes.scheme
+    from {{ ref('int_class_sizes') }} as sizes
+    inner join {{ ref('int_segment_labels') }} as labels on sizes.scheme = labels.scheme and sizes.class = labels.class
+    anti join (
+        select distinct scheme from {{ source('history', 'class_history') }}
+        where valid_to is null
+    ) as begun on sizes.scheme = begun.scheme
+    where not coalesce(labels.is_unclassified, false)
 ),
 
 active as ({{ customers_active_since('before') }}),
@@ -92,7 +99,7 @@ first_seen as (
         cast(null as date) as previous_since,
         cast(null as varchar) as left_cause
     from {{ ref('int_class_reasons') }} as reasons
-    anti join schemes_before on reasons.scheme = schemes_before.scheme
+    semi join beginning on reasons.scheme = beginning.scheme
     cross join policy
 )
 

@@ -23,22 +23,6 @@ cases as (
     where scheme = 'case'
 ),
 
--- As they are shown: the class that the figures give today may have to hold first (P-16).
-shown as (
-    select customer_key, scheme, case when published_from is null then previous_class else class end as class
-    from {{ ref('class_history') }}
-    where valid_to is null
-),
-
-labels as (
-    select
-        scheme,
-        class,
-        row_number() over (order by scheme, class) as code
-    from {{ ref('int_segment_labels') }}
-    group by scheme, class
-),
-
 -- Two bits a conflict, one for each of its sides.
 conflicts as (
     select
@@ -50,9 +34,9 @@ conflicts as (
 
 conflict_sides as (
     {%- for side in [1, 2] %}
-    select labels.code, conflicts.bit_{{ side }} as bit
+    select labels.scheme, labels.class, conflicts.bit_{{ side }} as bit
     from conflicts
-    inner join labels
+    inner join {{ ref('int_segment_labels') }} as labels
         on conflicts.scheme_{{ side }} = labels.scheme
         and '|' || conflicts.classes_{{ side }} || '|' like '%|' || labels.class || '|%'
     {{ 'union all' if not loop.last }}
@@ -60,49 +44,81 @@ conflict_sides as (
 ),
 
 sides as (
-    select code, bit_or(bit) as bits from conflict_sides
-    group by code
+    select scheme, class, bit_or(bit) as bits from conflict_sides
+    group by scheme, class
 ),
 
--- What a class brings along, as numbers: a customer has a row per scheme, and texts are dear to compare so often.
+-- What a class brings along.
 coded as (
-    select
-        labels.scheme,
-        labels.class,
-        labels.code,
-        case labels.scheme
-            {%- for scheme in class_columns() %}
-            when '{{ scheme }}' then {{ loop.index }}
-            {%- endfor %}
-            else 0
-        end as scheme_no,
-        actions.place,
-        actions.service_level,
-        sides.bits
-    from labels
+    select labels.scheme, labels.class, actions.place, actions.service_level, sides.bits
+    from {{ ref('int_segment_labels') }} as labels
     left join actions on labels.scheme = actions.scheme and labels.class = actions.class
-    left join sides on labels.code = sides.code
+    left join sides on labels.scheme = sides.scheme and labels.class = sides.class
+),
+
+-- A class that the figures give today may have to hold first (P-16): until then the one before it is shown.
+pending as (
+    select customer_key, scheme, previous_class as class
+    from {{ ref('class_history') }}
+    where valid_to is null and published_from is null
+),
+
+pending_classes as (
+    select
+        customer_key
+        {%- for scheme in class_columns() %},
+        max(case when scheme = '{{ scheme }}' then class end) as {{ scheme }}_class
+        {%- endfor %}
+    from pending
+    group by customer_key
+),
+
+shown as (
+    select
+        computed.customer_key
+        {%- for scheme in class_columns() %},
+        coalesce(pending_classes.{{ scheme }}_class, computed.{{ scheme }}_class) as {{ scheme }}_class
+        {%- endfor %}
+    from {{ ref('int_customer_classes') }} as computed
+    left join pending_classes on computed.customer_key = pending_classes.customer_key
+),
+
+custom_classes as (
+    select
+        members.customer_key,
+        min(coded.place) as place,
+        bit_or(coded.bits) as bits
+    from {{ ref('int_custom_segment_members') }} as members
+    left join pending on members.customer_key = pending.customer_key and 'custom:' || members.segment = pending.scheme
+    inner join coded on 'custom:' || members.segment = coded.scheme
+        and coalesce(pending.class, members.class) = coded.class
+    group by members.customer_key
 ),
 
 classes as (
     select
-        shown.customer_key,
-        {%- for scheme in class_columns() %}
-        max(case when coded.scheme_no = {{ loop.index }} then coded.code end) as {{ scheme }}_code,
-        {%- endfor %}
-        min(coded.place) as class_place,
-        bit_or(coded.bits) as bits
+        shown.*,
+        value_codes.service_level,
+        least(
+            custom_classes.place
+            {%- for scheme in class_columns() %}, {{ scheme }}_codes.place{% endfor %}
+        ) as class_place,
+        coalesce(custom_classes.bits, 0)
+        {%- for scheme in class_columns() %} | coalesce({{ scheme }}_codes.bits, 0){% endfor %} as bits
     from shown
-    left join coded on shown.scheme = coded.scheme and shown.class = coded.class
-    group by shown.customer_key
+    left join custom_classes on shown.customer_key = custom_classes.customer_key
+    {%- for scheme in class_columns() %}
+    left join coded as {{ scheme }}_codes
+        on {{ scheme }}_codes.scheme = '{{ scheme }}' and shown.{{ scheme }}_class = {{ scheme }}_codes.class
+    {%- endfor %}
 ),
 
+-- The same few combinations of conflicts again and again: each is spelt once.
 conflicting as (
-    select classes.customer_key, {{ dbt.listagg('conflicts.conflict', "'|'", 'order by conflicts.conflict') }} as conflict_flags
-    from classes
-    inner join conflicts on classes.bits & (conflicts.bit_1 | conflicts.bit_2) = (conflicts.bit_1 | conflicts.bit_2)
-    where classes.bits is not null
-    group by classes.customer_key
+    select found.bits, {{ dbt.listagg('conflicts.conflict', "'|'", 'order by conflicts.conflict') }} as conflict_flags
+    from (select distinct bits from classes where bits <> 0) as found
+    inner join conflicts on found.bits & (conflicts.bit_1 | conflicts.bit_2) = (conflicts.bit_1 | conflicts.bit_2)
+    group by found.bits
 ),
 
 custom as (
@@ -197,9 +213,9 @@ joined as (
         facts.customer_key,
         facts.as_of_date,
         {%- for scheme in class_columns() %}
-        {{ scheme }}_codes.class as {{ scheme }}_class,
+        classes.{{ scheme }}_class,
         {%- endfor %}
-        value_codes.service_level,
+        classes.service_level,
         facts.recency_days,
         facts.purchase_days_n,
         facts.frequency_abc,
@@ -243,8 +259,8 @@ joined as (
         cared.last_care_date,
         case
             when not care_log.is_kept then null
-            when value_codes.class = 'high' then policy.care_high_days
-            when value_codes.class = 'mid' then policy.care_mid_days
+            when classes.value_class = 'high' then policy.care_high_days
+            when classes.value_class = 'mid' then policy.care_mid_days
         end as care_interval_days,
         coalesce(cared.last_care_date, facts.first_purchase_date) as cared_since,
         case
@@ -258,9 +274,6 @@ joined as (
     cross join cases
     cross join care_log
     inner join classes using (customer_key)
-    {%- for scheme in class_columns() %}
-    left join coded as {{ scheme }}_codes on classes.{{ scheme }}_code = {{ scheme }}_codes.code
-    {%- endfor %}
     inner join {{ ref('customer_lifecycle') }} as lifecycle using (customer_key)
     inner join {{ ref('customer_loyalty') }} as loyalty using (customer_key)
     inner join {{ ref('customer_clv') }} as clv using (customer_key)
@@ -272,7 +285,7 @@ joined as (
     left join pains on facts.customer_key = pains.customer_key and pains.nth = 1
     left join reaction_hours on facts.customer_key = reaction_hours.customer_key
     left join custom using (customer_key)
-    left join conflicting using (customer_key)
+    left join conflicting on classes.bits = conflicting.bits
     left join complaints using (customer_key)
     left join {{ ref('int_customer_consents') }} as consents using (customer_key)
     left join reactions on facts.customer_key = reactions.customer_key and reactions.nth = 1

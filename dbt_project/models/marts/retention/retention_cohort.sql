@@ -23,13 +23,12 @@ purchases as (
         days.customer_key,
         facts.first_purchase_date,
         days.day,
-        row_number() over by_customer as purchase_days_n,
-        {{ running_median('days.gap_days', 'days.customer_key', 'days.day') }} as own_gap_days,
-        lead(days.day) over by_customer as next_day
+        days.purchase_days_by_then as purchase_days_n,
+        days.own_gap_by_then as own_gap_days,
+        days.next_purchase_day as next_day
     from {{ ref('int_customer_days') }} as days
     inner join {{ ref('int_customer_facts') }} as facts using (customer_key)
     where days.is_purchase_day
-    window by_customer as (partition by days.customer_key order by days.day)
 ),
 
 -- Where each customer stood on each of the days: her last purchase before it.
