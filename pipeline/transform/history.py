@@ -106,7 +106,7 @@ def _stands(
 ) -> bool:
     """Whether the file of a release says word for word what stood before `as_of`, as it nearly always does: the release is
     of an earlier day, its columns are today's, and identity knows everybody in it."""
-    if release.load_manifest(settings, source)["as_of_date"] >= as_of.isoformat():
+    if shelf.load_manifest(settings, source)["as_of_date"] >= as_of.isoformat():
         return False
     wanted = ", ".join(f"cast(null as {kind}) as {quote(c)}" for c, kind in columns.items())
     rows = f"read_parquet({literal(str(file))}, hive_partitioning = false)"
