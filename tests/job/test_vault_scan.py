@@ -131,7 +131,9 @@ class Rotated:
 
 
 def links(line: Line) -> list[dict[str, Any]]:
-    return pq.read_table(line.home / "identity" / "links.parquet").to_pylist()
+    """Rows of identity/links.parquet, in an order of their own: the file has none."""
+    rows = pq.read_table(line.home / "identity" / "links.parquet").to_pylist()
+    return sorted(rows, key=lambda row: (row["known_at"], row["source"], row["source_customer_id"]))
 
 
 @pytest.fixture(scope="module")

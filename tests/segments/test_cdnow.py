@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.transform.invoke import invoke
 
-MODELS = ("customer_abc", "pareto_check", "retention_cohort")
+MODELS = ("int_customer_days", "customer_abc", "pareto_check", "retention_cohort")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def sql(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def warehouse(real_data: Path) -> duckdb.DuckDBPyConnection:
+def warehouse(real_data: Path, sql: dict[str, str]) -> duckdb.DuckDBPyConnection:
     """All 69,659 purchases of the 23,570 customers as the days and facts that the class models read: days up
     to 1997-10-01 for the cohorts, sums up to 1998-05-31 as the known figures have them."""
     rows = pd.read_csv(
@@ -47,12 +47,11 @@ def warehouse(real_data: Path) -> duckdb.DuckDBPyConnection:
         """
     )
     con.execute(
-        """
-        create table warehouse.intermediate.int_customer_days as
-        select *, day - lag(day) over (partition by customer_key order by day) as gap_days
-        from (select customer_key, day, true as is_purchase_day, sum(amount) as net_revenue from bought group by all)
-        """
+        "create table warehouse.core.fct_orders as select customer_key, day as paid_date, amount as net_revenue, "
+        "amount as profit, true as makes_purchase_day, false as profit_is_estimated, false as profit_uses_default_margin, "
+        "true as is_valid from bought"
     )
+    con.execute(f"create table warehouse.intermediate.int_customer_days as {sql['int_customer_days']}")
     con.execute(
         "create table warehouse.intermediate.int_customer_returns as "
         "select '' as customer_key, null::date as day, null::decimal(18, 4) as refund_net limit 0"
