@@ -1,13 +1,19 @@
-"""The ledger: one row per delivered file, kept as Parquet beside raw and never rewritten.
+"""The ledger: one row per delivered file, kept as Parquet beside raw; no row is ever changed.
 
 A sweep writes its raw files first and its ledger rows last, in one rename. A raw file without a ledger row is
 unknown to every reader, so a sweep that dies is simply done again.
+
+Each batch adds one small file, `000123.parquet`. Once there are many they are folded into one, `000123.base.parquet`,
+which holds the rows of every number up to its own: a home that takes in a dozen feeds a day would otherwise open
+thousands of files after a year, many times a run.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from pathlib import Path
 
@@ -15,10 +21,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import StrataError
-from pipeline.ingest.files import write_parquet
+from pipeline.ingest.files import fsync, write_parquet
 from pipeline.settings import Settings
 
-_FILE = re.compile(r"\d{6,}\.parquet")
+_FILE = re.compile(r"(\d{6,})(\.base)?\.parquet")
+_TEMPLATE = 0
+_FILES_KEPT = 32
 
 SCHEMA = pa.schema(
     [
@@ -129,42 +137,114 @@ class Entry:
             raise AssertionError(f"reject codes of {self.file} do not add up: {self}")
 
 
-def _files(settings: Settings) -> list[Path]:
-    """The files of the ledger, oldest first. Raises StrataError for another Parquet file among them."""
-    found = sorted(settings.ledger.glob("*.parquet"))
-    other = next((path for path in found if not _FILE.fullmatch(path.name)), None)
-    if other:
-        raise StrataError(f"{other} is no file of the ledger and would count its rows again: take it away")
-    return found
+@dataclass(frozen=True)
+class _File:
+    """One file of the ledger. `state` (size, time, inode) changes with its bytes."""
+
+    number: int
+    is_base: bool
+    path: Path
+    state: tuple[int, int, int]
+
+
+def _listed(settings: Settings) -> tuple[list[_File], list[_File]]:
+    """(the files that count, those that a base holds already), each oldest first.
+
+    Raises StrataError for another Parquet file among them.
+    """
+    found = []
+    with suppress(FileNotFoundError), os.scandir(settings.ledger) as names:
+        for item in names:
+            if item.name.startswith(".") or not item.name.endswith(".parquet"):
+                continue
+            match = _FILE.fullmatch(item.name)
+            if not match:
+                raise StrataError(
+                    f"{item.path} is no file of the ledger and would count its rows again: take it away"
+                )
+            stat = item.stat()
+            state = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+            found.append(_File(int(match[1]), bool(match[2]), Path(item.path), state))
+    base = max((file.number for file in found if file.is_base), default=_TEMPLATE)
+    counts = [
+        f for f in found if f.number > base or f.number == _TEMPLATE or (f.is_base and f.number == base)
+    ]
+    held = [f for f in found if f not in counts]
+    return sorted(counts, key=lambda f: f.number), sorted(held, key=lambda f: f.number)
+
+
+# A run asks for the whole ledger at every step; its files only change by a sweep, and then their names or states do.
+_last_read: dict[Path, tuple[list[_File], tuple[Entry, ...]]] = {}
 
 
 def read(settings: Settings) -> list[Entry]:
     """Every entry, oldest first. Raises StrataError where a file was copied into the ledger."""
+    files, _ = _listed(settings)
+    known = _last_read.get(settings.ledger)
+    if known and known[0] == files:
+        return list(known[1])
     names = {field.name for field in fields(Entry)}
     entries: list[Entry] = []
     held: dict[tuple[str, str], Path] = {}
-    for path in _files(settings):
-        for row in pq.read_table(path).to_pylist():
+    for file in files:
+        try:
+            rows = pq.read_table(file.path).to_pylist()
+        except FileNotFoundError:
+            # A sweep folded it in since the folder was listed.
+            return read(settings)
+        for row in rows:
             entry = Entry(**{k: v for k, v in row.items() if k in names})
-            first = held.setdefault((entry.delivery, entry.file_stat), path)
-            if first != path:
+            first = held.setdefault((entry.delivery, entry.file_stat), file.path)
+            if first != file.path:
                 raise StrataError(
-                    f"{path} holds {entry.delivery}, which {first.name} holds as well: one is a copy, take it away"
+                    f"{file.path} holds {entry.delivery}, which {first.name} holds as well: one is a copy, take it away"
                 )
             entries.append(entry)
+    _last_read.clear()
+    _last_read[settings.ledger] = files, tuple(entries)
     return entries
 
 
 def append(settings: Settings, entries: Iterable[Entry]) -> None:
     """Add entries in one rename: this is the commit of the raw files that they describe."""
-    rows = [asdict(entry) for entry in entries]
+    rows = [vars(entry) for entry in entries]
     if not rows:
         return
     settings.ledger.mkdir(parents=True, exist_ok=True)
-    numbers = [int(path.stem) for path in _files(settings)]
-    write_parquet(
-        pa.Table.from_pylist(rows, SCHEMA), settings.ledger / f"{max(numbers, default=0) + 1:06d}.parquet"
-    )
+    files, _ = _listed(settings)
+    number = max((file.number for file in files), default=_TEMPLATE) + 1
+    write_parquet(pa.Table.from_pylist(rows, SCHEMA), settings.ledger / f"{number:06d}.parquet")
+
+
+def fold(settings: Settings) -> None:
+    """Write many files as one base and take them away; the entries and their order stay.
+
+    A base that was renamed into place hides every file of a smaller number, so a fold that dies has happened or not;
+    what it left is taken away here by the next sweep. Nobody else may be writing: the caller holds the run lock.
+
+    Raises StrataError where a file was copied into the ledger, or holds what the base that hides it does not.
+    """
+    files, held = _listed(settings)
+    if held:
+        known = {(entry.delivery, entry.file_stat) for entry in read(settings)}
+        for file in held:
+            rows = pq.read_table(file.path, columns=["delivery", "file_stat"]).to_pylist()
+            lost = next((r["delivery"] for r in rows if (r["delivery"], r["file_stat"]) not in known), None)
+            if lost:
+                raise StrataError(
+                    f"{file.path} holds {lost}, which the base of the ledger does not: restore raw from a backup"
+                )
+            file.path.unlink()
+    files = [file for file in files if file.number != _TEMPLATE]
+    if len(files) <= _FILES_KEPT:
+        return
+    rows = pa.Table.from_pylist([vars(entry) for entry in read(settings)], SCHEMA)
+    base = settings.ledger / f"{files[-1].number:06d}.base.parquet"
+    write_parquet(rows, base)
+    fsync(settings.ledger)
+    for file in files:
+        if file.path != base:
+            file.path.unlink()
 
 
 def last_readings(entries: Iterable[Entry]) -> list[Entry]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from pipeline.ingest import ledger, quarantine
+from pipeline.ingest import ledger, profile, quarantine
 from pipeline.ingest.contracts import load_contracts, source_of
 from pipeline.ingest.files import file_stat
 from pipeline.ingest.landing import Delivery, Misplaced, scan
@@ -56,6 +56,8 @@ def sweep(
     prepare_raw(settings)
     known = ledger.read(settings)
     check_raw(settings, known)
+    ledger.fold(settings)
+    profile.fold(settings.raw, {entry.delivery for entry in known})
     deliveries, misplaced = scan(settings.landing)
     deliveries = [*deliveries, *desk.deliveries(settings)]
     # Beside what is read again the loader sees the unchanged files of the feed: one may lean on what moves.

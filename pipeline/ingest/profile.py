@@ -1,21 +1,22 @@
 """One row per delivery and feed of what the gates want to know, noted while the rows are in hand.
 
 `raw/_profile/<feed>/<first delivery of the batch>.parquet`. The gates read this and not the rows, so that their cost
-does not grow with them. What is noted: rows, nulls, smallest and largest values, and the measures that
+does not grow with them. Where a feed has many such files they are folded into one, `base.parquet`. What is noted: rows, nulls, smallest and largest values, and the measures that
 `expectations/sources` declares.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from pipeline.duck import quote
 from pipeline.ingest.contracts import Contract
-from pipeline.ingest.files import write_parquet
+from pipeline.ingest.files import fsync, write_parquet
 from pipeline.ingest.landing import made_of
 from pipeline.ingest.ledger import Entry
 from pipeline.quality.measures import Measures
@@ -28,6 +29,9 @@ Noted = Mapping[str, Mapping[str, float]]
 
 NOTES = ("key_conflicts", "rejected_amount", "doubt__malformed_phone", "doubt__malformed_email")
 """Numbers that the loader notes: rows whose key has another content too, money in rejected rows, unreadable contacts."""
+
+_BASE = "base.parquet"
+_FILES_KEPT = 8
 
 
 @cache
@@ -189,3 +193,41 @@ def write(
     ).to_arrow_table()
     write_parquet(profiled, folder / contract.feed / f"{made_of(names[0])}.parquet")
     return dict(zip(profiled["delivery"].to_pylist(), profiled["rows_n"].to_pylist(), strict=True))
+
+
+def table_of(folder: Path) -> pa.Table | None:
+    """Every profile of a feed's folder as it stands; None where there is none.
+
+    A delivery may stand twice: in a file that a fold has left, or as a sweep that died noted it.
+    """
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        return None
+    # Measures that were declared since are columns that older files lack.
+    schema = pa.unify_schemas([pq.read_schema(file) for file in files], promote_options="permissive")
+    return ds.dataset(files, schema=schema).to_table()
+
+
+def fold(raw: Path, known: Collection[str]) -> None:
+    """Write many files of a feed as one and take them away; the profiles of deliveries that the ledger knows stay.
+
+    Args:
+        known: the deliveries of the ledger. Of any other a sweep that died has left a profile, which nobody reads.
+    """
+    for folder in sorted((raw / "_profile").glob("*/")):
+        files = sorted(folder.glob("*.parquet"))
+        if len(files) <= _FILES_KEPT:
+            continue
+        table = table_of(folder)
+        assert table is not None
+        # Those of an earlier version say no bytes and no run.
+        says = [name for name in ("delivery", "sha256", "run_id") if name in table.column_names]
+        wanted: dict[tuple[str, ...], int] = {}
+        for at, row in enumerate(table.select(says).to_pylist()):
+            if row["delivery"] in known:
+                wanted.setdefault(tuple(row.values()), at)
+        write_parquet(table.take(list(wanted.values())), folder / _BASE)
+        fsync(folder)
+        for file in files:
+            if file.name != _BASE:
+                file.unlink()

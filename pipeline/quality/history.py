@@ -9,12 +9,10 @@ from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from pipeline.errors import StrataError
-from pipeline.ingest import ledger
+from pipeline.ingest import ledger, profile
 from pipeline.ingest.contracts import Contract, Source, load_contracts, source_of
 from pipeline.ingest.landing import scan
 from pipeline.ingest.ledger import Entry
@@ -199,9 +197,11 @@ def read_history(settings: Settings, as_of: date) -> History:
     in_force = ledger.in_force(entries, as_of)
     landed = {d.source for d in scan(settings.landing)[0]} if settings.landing.is_dir() else set()
     present = {entry.source for entry in entries if entry.source} | landed
-    wanted = {target for e in in_force for target in targets(e.source or "", e.feed or "")}
-    loaded = {e.delivery: e for e in in_force if e.status == "loaded"}
-    profiles = {feed: read_profiles(settings, feed, loaded) for feed in wanted}
+    loaded: dict[str, dict[str, Entry]] = defaultdict(dict)
+    for entry in in_force:
+        for feed in targets(entry.source or "", entry.feed or "") if entry.status == "loaded" else ():
+            loaded[feed][entry.delivery] = entry
+    profiles = {feed: read_profiles(settings, feed, own) for feed, own in loaded.items()}
     calendar = load_calendar().extended(_delivered_calendar(settings, in_force))
     stray = still_stray(settings, entries)
     currency = reporting_currency(settings, in_force)
@@ -211,14 +211,16 @@ def read_history(settings: Settings, as_of: date) -> History:
 def read_profiles(settings: Settings, feed: str, loaded: Mapping[str, Entry]) -> dict[str, Profile]:
     """Profile of every delivery of a feed that is in force, by delivery.
 
+    Args:
+        loaded: by delivery, those in force that fill the feed.
+
     A sweep that died may have left one of other bytes. Raises StrataError where rows were loaded and no profile is theirs.
     """
     folder = settings.raw / "_profile" / feed
-    files = sorted(str(path) for path in folder.glob("*.parquet")) if folder.exists() else []
     found: dict[str, Profile] = {}
-    if files:
-        schema = pa.unify_schemas([pq.read_schema(file) for file in files], promote_options="permissive")
-        for row in ds.dataset(files, schema=schema).to_table().to_pylist():
+    table = profile.table_of(folder)
+    if table is not None:
+        for row in table.to_pylist():
             entry = loaded.get(row["delivery"])
             if entry and _is_of(row, entry, feed):
                 found[row["delivery"]] = row

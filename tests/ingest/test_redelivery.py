@@ -1,17 +1,22 @@
 """The same file, a corrected file, a repeated file: what the ledger says and what raw holds afterwards."""
 
 import os
+import shutil
 from collections.abc import Callable
-from datetime import date, datetime
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import StrataError
-from pipeline.ingest import ledger
+from pipeline.ingest import ledger, profile
+from pipeline.ingest.files import write_parquet
 from pipeline.ingest.ledger import Entry
 from pipeline.ingest.load import sweep
+from pipeline.quality.history import read_history
 from pipeline.settings import Settings
 
 Land = Callable[[str, bytes | str], Path]
@@ -272,3 +277,88 @@ def test_a_feed_that_nobody_delivers_still_has_its_typed_file(settings: Settings
     found = duckdb.sql(f"select * from read_parquet('{pattern}', union_by_name = true)")
     assert len(found) == 0
     assert dict(zip(found.columns, map(str, found.types), strict=True))["text_token"] == "VARCHAR"
+
+
+# Many small files
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger is folded beyond five files and the profiles of a feed beyond two, so that a week shows it."""
+    monkeypatch.setattr(ledger, "_FILES_KEPT", 5)
+    monkeypatch.setattr(profile, "_FILES_KEPT", 2)
+
+
+def _days(n: int) -> list[str]:
+    return [str(date(2024, 1, 1) + timedelta(days=at)) for at in range(n)]
+
+
+def _aged(settings: Settings, land: Land, days: list[str]) -> list[Entry]:
+    """A home that took in one file a day; its entries."""
+    for at, day in enumerate(days):
+        land(f"shop/orders/{day}.csv", orders(f"o{at}", day=day))
+        take_in(settings)
+    return ledger.read(settings)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.usefixtures("few")
+def test_a_ledger_of_many_files_is_folded_and_says_the_same(settings: Settings, land: Land) -> None:
+    """Without it a home of a dozen feeds opens some four thousand files after a year, twenty times a run."""
+    entries = _aged(settings, land, _days(8))
+    assert [e.stem for e in entries] == _days(8)
+    assert _names(settings.ledger) == [
+        "000000.parquet",
+        "000006.base.parquet",
+        "000007.parquet",
+        "000008.parquet",
+    ]
+    assert len(pq.read_table(settings.ledger)) == 8, "whoever reads the folder finds each entry once"
+    profiles = _names(settings.raw / "_profile" / "orders")
+    assert "base.parquet" in profiles and len(profiles) <= 3
+    found = read_history(settings, date(2024, 5, 10)).feeds["orders"].deliveries
+    assert [d.rows for d in found] == [1] * 8
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("left", [1, 4, 6])
+def test_a_fold_that_was_killed_has_happened(
+    settings: Settings, land: Land, tmp_path: Path, left: int
+) -> None:
+    """The base stands, and some of the files that it holds were not yet taken away."""
+    entries = _aged(settings, land, _days(6))
+    shutil.copytree(settings.ledger, tmp_path / "before")
+    ledger.fold(settings)
+    for n in range(left, 7):
+        shutil.copy2(tmp_path / "before" / f"{n:06d}.parquet", settings.ledger)
+    assert ledger.read(settings) == entries
+    land("shop/orders/2024-03-01.csv", orders("late", day="2024-03-01"))
+    assert told(take_in(settings)) == [(1, "loaded", 1)]
+    assert _names(settings.ledger) == ["000000.parquet", "000006.base.parquet", "000007.parquet"]
+    entries = _aged(settings, land, ["2024-03-02", "2024-03-03", "2024-03-04", "2024-03-05"])
+    shutil.copytree(settings.ledger, tmp_path / "later")
+    ledger.fold(settings)
+    shutil.copytree(tmp_path / "later", settings.ledger, dirs_exist_ok=True)
+    assert "000006.base.parquet" in _names(settings.ledger), "the base that this one holds is left as well"
+    assert ledger.read(settings) == entries
+    ledger.fold(settings)
+    assert _names(settings.ledger) == ["000000.parquet", "000011.base.parquet"]
+
+
+@pytest.mark.usefixtures("few")
+def test_a_file_that_the_base_hides_is_not_taken_away_with_rows_of_its_own(
+    settings: Settings, land: Land
+) -> None:
+    _aged(settings, land, _days(6))
+    ledger.fold(settings)
+    other = replace(ledger.read(settings)[0], delivery="shop/orders/2023-12-31/rev=1")
+    path = settings.ledger / "000004.parquet"
+    write_parquet(pa.Table.from_pylist([vars(other)], ledger.SCHEMA), path)
+    with pytest.raises(
+        StrataError, match=r"000004.parquet holds shop/orders/2023-12-31/rev=1, which the base"
+    ):
+        take_in(settings)
+    assert path.exists()
