@@ -1,6 +1,6 @@
 """The layout of a home has a number, so that a newer Strata can bring an older home up to it.
 
-`home.json` states it: {"layout": 1, "made_by": "0.1.0", "migrated": [...]}. A layout changes when what is on disk can
+`home.json` states it: {"layout": 2, "made_by": "0.1.0", "migrated": [...]}. A layout changes when what is on disk can
 no longer be read as it was written (vault, identity, ledger, keys, history), not with every version of Strata. Each
 step of `_STEPS` goes from the number before to its own, may be interrupted and begun again, and only then the number
 is written.
@@ -17,7 +17,7 @@ from pipeline.errors import StrataError
 from pipeline.ingest.files import fsync
 from pipeline.settings import Settings
 
-LAYOUT = 1
+LAYOUT = 2
 FILE = "home.json"
 
 
@@ -25,7 +25,14 @@ def _number_it(_: Settings) -> None:
     """0 → 1: homes of before had no number; what they hold is read as it is."""
 
 
-_STEPS: dict[int, Callable[[Settings], None]] = {1: _number_it}
+def _allow_bases(_: Settings) -> None:
+    """1 → 2: the ledger and its profiles may be folded, which an older Strata would take for copies.
+
+    What is there is read as it is; the next sweep folds it.
+    """
+
+
+_STEPS: dict[int, Callable[[Settings], None]] = {1: _number_it, 2: _allow_bases}
 
 
 def read(settings: Settings) -> int | None:

@@ -33,8 +33,10 @@ def test_a_home_of_before_is_brought_up_once_and_says_when(settings: Settings) -
     with run_lock(settings, log=told.append):
         pass
     assert layout.read(settings) == layout.LAYOUT
-    assert [line for line in told if "layout" in line] == [f"bringing {settings.home} to layout 1"]
-    assert [step["layout"] for step in _stated(settings)["migrated"]] == [1]  # type: ignore[attr-defined]
+    assert [line for line in told if "layout" in line] == [
+        f"bringing {settings.home} to layout {number}" for number in (1, 2)
+    ]
+    assert [step["layout"] for step in _stated(settings)["migrated"]] == [1, 2]  # type: ignore[attr-defined]
 
 
 def test_a_newer_home_is_refused(settings: Settings) -> None:
