@@ -63,6 +63,7 @@
         'int_customer_links': ('intermediate', ['is_current', 'source', 'source_customer_id', 'customer_key']),
         'int_guest_orders': ('intermediate', ['*']),
         'int_internal_customers': ('intermediate', ['*']),
+        'int_exchange_rates': ('intermediate', ['currency', 'day', 'rate', 'rate_at_refresh']),
         'int_product_cost_periods': ('intermediate', ['*']),
         'int_products': ('intermediate', ['product_id', 'effective_tax_rate', 'effective_tax_rate_at_refresh', 'unit_cost',
                          'has_dated_cost', 'margin', 'margin_basis', 'is_merchandise', 'category_l1', 'brand']),

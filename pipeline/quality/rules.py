@@ -94,8 +94,8 @@ REJECTED_VALUE = _rule(
 ONE_CURRENCY = _rule(
     "one_currency",
     "Q-07",
-    "Amounts are not in the reporting currency, and there is no rate to convert them."
-    "\n\nSet STRATA_CURRENCY to the currency of the source.",
+    "Amounts are not in the reporting currency, and those of this feed are not converted: orders and returns alone are."
+    "\n\nDeliver them in the reporting currency, or set STRATA_CURRENCY to the currency of the source.",
 )
 VOLUME = _rule(
     "volume",
@@ -130,6 +130,9 @@ NO_STRAY_FILES = _rule(
 RULES = tuple(rule for rule in globals().values() if isinstance(rule, Expect))
 """Every rule over ledger and profiles."""
 
+CONVERTED = ("orders", "order_lines", "returns")
+"""Feeds whose money comes to the reporting currency at the rate of its day; what has none is judged in the warehouse."""
+
 _SALES_ONLY = (VOLUME, REVENUE, DELIVERED, EVENTS_FRESH)
 
 
@@ -147,7 +150,7 @@ def applies(rule: Expect, contract: Contract, *, amount: bool, mix: bool, doubts
         "events_fresh": daily and events,
         "no_missing_days": daily,
         "rejected_value": amount,
-        "one_currency": any(c.type == "m" for c in columns),
+        "one_currency": contract.feed not in CONVERTED and any(c.type == "m" for c in columns),
         "volume": daily,
         "revenue": daily and amount,
         "several_channels": mix,

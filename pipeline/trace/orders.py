@@ -341,7 +341,12 @@ def _counts(order: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
         (order["status"] == "cancelled", "it is cancelled"),
         (paid is None, "it is not paid"),
         (paid is not None and paid >= end, f"it is paid on {paid}, not before {end}"),
-        (not order["is_paid"], f"state {order['status']} is no paid one, or its currency is not the home's"),
+        (
+            order["exchange_rate"] is None,
+            f"no rate of {order['currency']} on {order['ordered_date']}, so it is set aside: deliver it as feed fx, or "
+            "add a row to seeds/policy/exchange_rates.csv, and run again",
+        ),
+        (not order["is_paid"], f"state {order['status']} is no paid one"),
         (order["customer_key"] is None, "its buyer is a guest, or unknown"),
         (not order["is_valid"], "its customer is staff or a test account"),
         (paid is not None and paid < start, f"it is paid on {paid}, before the window begins on {start}"),

@@ -108,7 +108,7 @@ def _facts(facts: Mapping[str, Any] | None, origin: str) -> list[str]:
         profit = "unknown" if order["profit"] is None else order["profit"]
         lines.append(
             f"    fct_orders · {order['status']} · ordered {order['ordered_date']} · paid {order['paid_date'] or '–'} · "
-            f"lines {order['sale_amount']} {money} · net {order['net_revenue']} · profit {profit}"
+            f"lines {order['sale_amount']} {order['currency']} · net {_in(money, order)} · profit {profit}"
         )
         counts = facts["counts"]
         start, end = counts["window"]
@@ -133,15 +133,43 @@ def _facts(facts: Mapping[str, Any] | None, origin: str) -> list[str]:
             lines.append(f"      … {len(facts['lines']) - _LINES_SHOWN} more (--json has them all)")
     for row in facts["returns"][:_LINES_SHOWN]:
         booked = (
-            "counts" if row["is_valid"] else "booked for the shop only" if row["is_booked"] else "not booked"
+            "counts"
+            if row["is_valid"]
+            else "booked for the shop only"
+            if row["is_booked"]
+            else "set aside"
+            if row["exchange_rate"] is None
+            else "not booked"
         )
         lines.append(
             f"    fct_returns · {row['return_id']} · {row['type']} · {row['return_date']} · {row['qty']} pieces · "
-            f"refund {row['refund_amount']} · {booked}"
+            f"refund {row['refund_amount']}{_foreign(money, row)} · {booked}"
         )
     if len(facts["returns"]) > _LINES_SHOWN:
         lines.append(f"      … {counted(len(facts['returns']) - _LINES_SHOWN, 'more return')}")
     return lines
+
+
+def _in(money: str, order: Mapping[str, Any]) -> str:
+    """Net revenue of an order, with the rate by which it came to the currency of the home."""
+    if order["exchange_rate"] is None:
+        return "unknown"
+    rate = order["exchange_rate"]
+    return (
+        f"{order['net_revenue']}"
+        if order["currency"] == money
+        else f"{order['net_revenue']} {money} at {rate}"
+    )
+
+
+def _foreign(money: str, row: Mapping[str, Any]) -> str:
+    """The currency of a refund where it is another than the home's, and its rate."""
+    if row["currency"] == money:
+        return ""
+    rate = row["exchange_rate"]
+    return f" {row['currency']}, " + (
+        "a currency without a rate on its day" if rate is None else f"at {rate}"
+    )
 
 
 def _customer(customer: Mapping[str, Any] | None) -> list[str]:

@@ -90,7 +90,7 @@ def test_too_few_buyers_leave_the_formula_and_the_reason(shop: duckdb.DuckDBPyCo
         ("purchases", "formula", True),
         ("money", "formula", True),
     ]
-    assert "60 buyers (300 needed)" in verdicts[0]["reason"]
+    assert "buyers: 60 (300 needed)" in verdicts[0]["reason"]
     assert (
         verdicts[0]["reason_zh"] == "数据不足：60位购买者（至少300位）；60位购买两次及以上的客户（至少100位）"
     )
@@ -177,7 +177,7 @@ def test_every_sentence_is_there_in_both_languages_with_the_same_figures() -> No
     rival = say("rival", rival=say("method_formula"), error="2", other="1", won=0, origins=3)
     told = say("ahead", days=90, verdict=say("not_better", rivals=listed([rival], (", ", "、"))))
     assert (
-        told == "90 days ahead: the model does not beat formula (error 2 against 1, better at 0 of 3 origins)"
+        told == "90 days ahead: the model does not beat formula (error 2 against 1, better at origins: 0 of 3)"
     )
     assert told.zh == "预测90天：模型不优于简单公式（误差2对1，3个起点中有0个更好）"
     assert copy.deepcopy(told).zh == told.zh, "answers in JSON are copies"

@@ -263,7 +263,7 @@ def test_the_unit_of_time_and_the_grouping_change_nothing() -> None:
     [
         ([], [], [], "bought twice"),
         ([0, 0], [0, 0], [5, 9], "bought twice"),
-        ([1, 1], [6, 1], [5, 9], "1 histories cannot be"),
+        ([1, 1], [6, 1], [5, 9], "histories that cannot be: 1"),
         ([1, 0.5], [1, 1], [5, 9], "x whole"),
         ([1, 0], [1, float("nan")], [5, 9], "cannot be"),
     ],

@@ -121,10 +121,10 @@ GOOD = {"model": 1.0, "last_period": 2.0, "mean_of_all": 3.0, "formula": 4.0}
 @pytest.mark.parametrize(
     ("tested", "earned", "reason"),
     [
-        ([GOOD, GOOD], True, "the model has the lowest error over 2 origins"),
+        ([GOOD, GOOD], True, "the model has the lowest error over all origins (2)"),
         ([GOOD | {"formula": 0.5}, GOOD | {"formula": 0.5}], False, "does not beat formula"),
         ([GOOD | {"last_period": 1.0}], False, "does not beat last_period"),  # a draw is no win
-        ([GOOD | {"last_period": 0.9}, GOOD], False, "better at 1 of 2 origins"),
+        ([GOOD | {"last_period": 0.9}, GOOD], False, "better at origins: 1 of 2"),
         ([GOOD, {k: v for k, v in GOOD.items() if k != "model"}], False, "no model as of 2026-01-01: no fit"),
         ([], False, "it needs 270 days"),
     ],
@@ -179,7 +179,7 @@ def test_every_need_is_told_with_its_limit() -> None:
     seen = _seen(purchases=[2.0] * 99 + [1.0] * 300, tenure=[200.0] * 399, period_purchases=[1.0] * 399)
     asked = sufficiency.needs(seen, POLICY)
     assert [need.name for need in asked if not need.met] == ["repeat_buyers"]
-    assert sufficiency.unmet(asked) == "not enough data: 99 buyers with a second purchase (100 needed)"
+    assert sufficiency.unmet(asked) == "not enough data: buyers with a second purchase: 99 (100 needed)"
     assert not sufficiency.as_dict(asked)["sufficient"]
     enough = _seen(purchases=[2.0] * 300, tenure=[180.0] * 300, period_purchases=[1.0] * 300)
     assert sufficiency.unmet(sufficiency.needs(enough, POLICY)) is None

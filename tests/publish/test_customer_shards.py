@@ -92,7 +92,7 @@ def test_every_member_is_in_the_file_of_its_first_digits_and_nobody_else(
     }
     words = read(folder / "customers" / "words.js")
     assert words["classes"]["rfm"] == {"loyal": ["忠诚客户", "Loyal"]}
-    assert words["reasons"]["rfm|SCORED"][1].startswith("Last purchase {1} days ago")
+    assert words["reasons"]["rfm|SCORED"][1].startswith("Days since the last purchase: {1}")
     with duck.connect([folder]) as con:
         keys = con.execute(customers.keys(folder) or "").fetchall()
     assert {row[0] for row in keys} == set(found), "what the gates read"

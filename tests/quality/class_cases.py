@@ -157,25 +157,63 @@ _EQUAL = tuple(
     for rows, other in ((EQUALS[table], {column: value}),)
 )  # fmt: skip
 
-_POLICY = [{"reporting_currency": "CNY"}]
-_ORDER = {"source": "shop", "currency": "CNY", "is_in_force": True}
-MONEY = {
-    "intermediate.int_run_policy": _POLICY,
-    # A delivery that was replaced by a corrected one counts nowhere.
-    "staging.stg_sales__orders": [_ORDER, {**_ORDER, "currency": "USD", "is_in_force": False}],
-    "intermediate.int_returns": [{"source": "shop", "currency": "CNY"}],
+_ORDER = {
+    "source": "shop", "currency": "CNY", "exchange_rate": Decimal(1), "status": "paid", "is_test": False,
+    "paid_date": date(2024, 4, 20), "sale_amount": Decimal("100"),
+}  # fmt: skip
+_RETURN = {
+    "source": "shop", "currency": "CNY", "exchange_rate": Decimal(1), "return_date": date(2024, 4, 20),
+    "refund_amount": Decimal("40"),
+}  # fmt: skip
+_UNRATED: Row = {"currency": "USD", "exchange_rate": None}
+# What is cancelled, a test, or paid on D is no revenue in any currency; dollars that have their rate are.
+_NO_REVENUE = [
+    {**_ORDER, **_UNRATED, **other}
+    for other in ({"status": "cancelled"}, {"is_test": True}, {"paid_date": date(2024, 5, 7)})
+]
+_RATED = [_ORDER] * 399 + [{**_ORDER, "currency": "USD", "exchange_rate": Decimal("7.1")}]
+_POLICY = {
+    "as_of_date": date(2024, 5, 7), "unrated_start": date(2024, 4, 7),
+    "rfm_window_start": date(2023, 5, 8), "unrated_share_max": Decimal("0.01"), "unrated_rows_min": 5,
+}  # fmt: skip
+RATED = {
+    "intermediate.int_run_policy": [_POLICY],
+    "core.fct_orders": [*_RATED, *_NO_REVENUE * 6],
+    "core.fct_returns": [_RETURN] * 20,
 }
-_USD = {"source": "shop", "currency": "USD", "rows_n": 1}
+# Five rows never stop a source, however small it is, nor does a hundredth of the rows.
+TOLD = {
+    **RATED,
+    "core.fct_orders": [*_RATED, *[{**_ORDER, **_UNRATED}] * 4],
+    "core.fct_returns": [*[_RETURN] * 5, *[{**_RETURN, **_UNRATED}] * 5],
+}
 _FOREIGN = (
-    ("money_is_in_the_reporting_currency", MONEY, {
-        "staging.stg_sales__orders": [_ORDER, {**_ORDER, "currency": "USD"}],
-    }, _USD, "an order"),
-    ("money_is_in_the_reporting_currency", MONEY, {
-        "intermediate.int_returns": [{"source": "shop", "currency": "USD"}],
-    }, _USD, "a return"),
-    ("money_is_in_the_reporting_currency", MONEY, {
-        "staging.stg_sales__orders": [_ORDER, {**_ORDER, "currency": None}],
+    ("currencies_have_their_rate", RATED, {
+        "core.fct_orders": [_ORDER, {**_ORDER, **_UNRATED}, {**_ORDER, **_UNRATED, "paid_date": date(2022, 1, 1)}],
+    }, {
+        "source": "shop", "feed": "orders", "currency": "USD", "rows_n": 2, "amount": Decimal(200),
+        "first_day": date(2022, 1, 1), "last_day": date(2024, 4, 20),
+    }, "an order"),
+    ("currencies_have_their_rate", RATED, {
+        "core.fct_returns": [_RETURN, {**_RETURN, **_UNRATED}],
+    }, {"feed": "returns", "currency": "USD", "rows_n": 1, "amount": Decimal(40)}, "a return"),
+    ("currencies_have_their_rate", RATED, {
+        "core.fct_orders": [_ORDER, {**_ORDER, **_UNRATED, "currency": None}],
     }, {"currency": None, "rows_n": 1}, "a currency that nobody states"),
+    ("few_rows_lack_their_rate", TOLD, {
+        # Half a day of a month of twenty orders a day, beside a good year.
+        "core.fct_orders": [
+            *[{**_ORDER, "paid_date": date(2023, 6, 1)}] * 2000, *[_ORDER] * 590, *[{**_ORDER, **_UNRATED}] * 10,
+        ],
+    }, {"feed": "orders", "recent_unrated_n": 10, "recent_n": 600, "in_window_n": 2600}, "half a day"),
+    ("few_rows_lack_their_rate", TOLD, {
+        "core.fct_orders": [
+            *[_ORDER] * 500, *[{**_ORDER, **_UNRATED, "paid_date": date(2023, 6, 1)}] * 6,
+        ],
+    }, {"feed": "orders", "recent_unrated_n": 0, "in_window_unrated_n": 6, "in_window_n": 506}, "long ago"),
+    ("few_rows_lack_their_rate", TOLD, {
+        "core.fct_returns": [_RETURN] * 6 + [{**_RETURN, **_UNRATED}] * 6,
+    }, {"feed": "returns", "currency": "USD", "recent_unrated_n": 6, "recent_n": 12}, "returns"),
 )  # fmt: skip
 
 

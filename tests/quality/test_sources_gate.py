@@ -177,17 +177,19 @@ def test_a_hole_in_the_past_of_a_known_calendar_warns(settings: Settings) -> Non
     assert the(checks, "orders", "no_missing_days").examples == ("online_retail/orders: 2011-01-11",)
 
 
-def test_another_currency_than_the_home_s_stops(settings: Settings) -> None:
+def test_another_currency_than_the_home_s_stops_where_nothing_converts_it(settings: Settings) -> None:
+    """Orders, their lines and returns come at the rate of their day; a unit cost of the wrong money would go unseen."""
     write(settings, "online_retail/transactions/2011-01-07.csv", retail(date(2011, 1, 7)))
     as_of = date(2011, 1, 8)
     sweep(settings, as_of, run_id="test", released=None)
-    checks = check_sources(replace(settings, currency="CNY"), as_of)
-    assert {name for _, name in failed(checks)} == {"one_currency"}
-    check = the(checks, "order_lines", "one_currency")
-    assert (check.blocks, check.limit, check.examples) == (True, "CNY", ("online_retail: GBP",))
-    assert failed(check_sources(settings, as_of)) == set(), (
-        "the home takes its sources' one currency by default"
-    )
+    assert failed(check_sources(replace(settings, currency="CNY"), as_of)) == set()
+    write(settings, "erp/product_costs/2011-01-07.csv", "product_id,unit_cost,valid_from\np,3,2010-01-01\n")
+    sweep(settings, as_of, run_id="test", released=None)
+    check = the(check_sources(replace(settings, currency="GBP"), as_of), "product_costs", "one_currency")
+    assert (check.blocks, check.limit, check.examples) == (True, "GBP", ("erp: CNY",))
+    assert the(
+        check_sources(replace(settings, currency="CNY"), as_of), "product_costs", "one_currency"
+    ).passed
 
 
 def test_yesterday_s_file_under_today_s_name_stops(shop: Settings) -> None:

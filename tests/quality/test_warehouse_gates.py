@@ -49,7 +49,8 @@ TESTS = (
     "equal_values_have_equal_classes",
     "every_class_has_label_and_action",
     "every_customer_has_one_class_per_scheme",
-    "money_is_in_the_reporting_currency",
+    "currencies_have_their_rate",
+    "few_rows_lack_their_rate",
     "life_scenes_are_sound",
     "profile_fields_are_sound",
     "policy_windows_agree",
@@ -148,11 +149,11 @@ class Case:
 M = Decimal
 FCT_ORDER = dict(
     customer_key="k", source="shop", order_id="o{i}", paid_date=BEFORE, is_paid=True, is_valid=True, net_revenue=M("90"),
-    sale_amount=M("100"), order_discount=M("10"), shipping_fee=M("0"),
+    sale_amount=M("100"), order_discount=M("10"), shipping_fee=M("0"), exchange_rate=M("1"),
 )  # fmt: skip
 FCT_RETURN = dict(
     customer_key="k", source="shop", return_id="r{i}", order_id="o{i}", return_date=BEFORE, is_booked=True, is_valid=True,
-    refund_amount=M("40"), refund_net=M("40"),
+    refund_amount=M("40"), refund_net=M("40"), exchange_rate=M("1"),
 )  # fmt: skip
 ORDERS, RETURNS = many(100, **FCT_ORDER), many(20, **FCT_RETURN)
 HEADERS = many(

@@ -20,6 +20,7 @@ FEEDS = (
     "product_costs",
     "guest_contacts",
     "consents",
+    "fx",
 )
 
 
@@ -75,6 +76,9 @@ class Shop:
                 self.out["product_costs"].append(
                     {"product_id": f"P{n}", "valid_from": "2020-01-01", "unit_cost": 4}
                 )
+        # A rate holds for ten days, so of dollars some days have none.
+        for n in range(0, days, 15):
+            self._quote(first - timedelta(days=n))
         for _ in range(people):
             self._person(first)
         for _ in range(orders):
@@ -139,6 +143,7 @@ class Shop:
             "ordered_at": self._at(ordered),
             "paid_at": None if self.draw.random() < 0.05 else self._at(ordered),
             "status": self.draw.choice(["paid", "completed", "completed", "shipped"]),
+            "currency": self.draw.choice(["CNY", "CNY", "CNY", "USD"]),
             "order_discount": self.draw.choice([0, 0, 0, 5]),
             "is_test": self.draw.random() < 0.02,
             "updated_at": self._at(day),
@@ -165,6 +170,10 @@ class Shop:
             "promotion_id": self.draw.choice([None, None, "PROMO"]),
         }
 
+    def _quote(self, day: date) -> None:
+        rate = self.draw.randrange(60000, 75000) / 10000
+        self.out["fx"].append({"currency": "USD", "date": str(day), "rate_to_reporting": rate})
+
     def _some_order(self) -> str:
         return self.draw.choice(list(self.orders))
 
@@ -179,6 +188,14 @@ class Shop:
 
     def deliver_an_order_late(self, day: date) -> None:
         self._order(day - timedelta(days=self.draw.randrange(1, 500)), day)
+
+    def quote_a_rate(self, day: date) -> None:
+        """Of a day that may have had none, or another."""
+        self._quote(day - timedelta(days=self.draw.randrange(60)))
+
+    def take_other_money(self, day: date) -> None:
+        order = self._some_order()
+        self._restate(order, day, currency="CNY" if self.orders[order]["currency"] == "USD" else "USD")
 
     def cancel(self, day: date) -> None:
         self._restate(self._some_order(), day, status="cancelled")
@@ -308,6 +325,7 @@ class Shop:
                     "product_id": line["product_id"],
                     "qty": line["qty"],
                     "refund_amount": line["qty"] * line["unit_price_paid"],
+                    "currency": self.draw.choice(["CNY", row["currency"]]),
                     "requested_at": self._at(when),
                     "refunded_at": self._at(when),
                     "type": "refund",
@@ -342,6 +360,9 @@ EVENTS: list[Callable[[Shop, date], None]] = [
     Shop.buy,
     Shop.deliver_an_order_late,
     Shop.cancel,
+    Shop.quote_a_rate,
+    Shop.quote_a_rate,
+    Shop.take_other_money,
     Shop.pay,
     Shop.change_the_header,
     Shop.give_to_somebody_else,

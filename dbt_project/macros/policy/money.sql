@@ -17,6 +17,14 @@
     end
 {%- endmacro %}
 
+{# An amount of another currency in the reporting one; as it is, and so exact, where it is in that already. #}
+{% macro converted(amount, exchange_rate) -%}
+    case
+        when {{ exchange_rate }} = 1 then {{ amount }}
+        else cast(round(cast({{ amount }} as double) * cast({{ exchange_rate }} as double), 4) as decimal(18, 4))
+    end
+{%- endmacro %}
+
 {# Fraction with its denominator guarded; a double, as rates are. #}
 {% macro rate(numerator, denominator) -%}
     cast({{ numerator }} as double) / nullif(cast({{ denominator }} as double), 0)

@@ -23,6 +23,8 @@ select
     orders.account_id,
     orders.campaign_code,
     orders.status,
+    orders.currency,
+    orders.exchange_rate,
     orders.ordered_date,
     orders.paid_date,
     orders.source_customer_id is null and orders.customer_key is null as is_guest,

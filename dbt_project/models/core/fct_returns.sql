@@ -32,6 +32,8 @@ select
     costed.channel_id,
     costed.type,
     costed.reason,
+    costed.currency,
+    costed.exchange_rate,
     costed.qty,
     costed.refund_amount,
     costed.refund_net,

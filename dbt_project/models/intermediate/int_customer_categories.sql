@@ -27,9 +27,11 @@ brought_back as (
     select
         returns.customer_key,
         coalesce(products.category_l1, '') as category,
-        sum(returns.refund_amount) filter (where returns.return_date >= policy.behaviour_window_start) as refunds,
-        sum(returns.refund_amount) filter (where returns.return_date >= policy.affinity_window_start) as recent_refunds
-    from {{ ref('int_returns') }} as returns
+        sum(returns.refund) filter (where returns.return_date >= policy.behaviour_window_start) as refunds,
+        sum(returns.refund) filter (where returns.return_date >= policy.affinity_window_start) as recent_refunds
+    from (
+        select *, {{ converted('refund_amount', 'exchange_rate') }} as refund from {{ ref('int_returns') }}
+    ) as returns
     cross join policy
     left join {{ ref('int_products') }} as products on returns.product_id = products.product_id
     anti join (select source, order_id from {{ ref('int_orders_fully_returned') }} where is_current) as whole

@@ -9,31 +9,34 @@ with counted as (
 
 {{ lines_of_orders(
     'counted',
-    ['customer_key', 'paid_date'],
+    ['customer_key', 'paid_date', 'exchange_rate'],
     ['product_id', 'promotion_id', 'kind', 'is_gift', 'qty', 'list_price', 'unit_price_paid', 'line_amount']
-) }}
+) }},
+
+valued as (
+    select
+        *,
+        {{ converted('line_amount', 'exchange_rate') }} as amount,
+        promotion_id is not null or unit_price_paid < list_price as is_promoted
+    from lines
+)
 
 select
     lines.customer_key,
     coalesce(products.category_l1, '') as category,
     coalesce(products.brand, '') as brand,
     lines.paid_date as day,
-    sum(lines.line_amount) as amount,
+    sum(lines.amount) as amount,
     sum(lines.qty) as qty,
-    sum(case when lines.list_price > 0 or lines.promotion_id is not null then lines.line_amount else 0 end)
+    sum(case when lines.list_price > 0 or lines.promotion_id is not null then lines.amount else 0 end)
         as known_amount,
+    sum(case when lines.is_promoted then lines.amount else 0 end) as promo_amount,
     sum(case
-        when lines.promotion_id is not null or lines.unit_price_paid < lines.list_price then lines.line_amount else 0
-    end) as promo_amount,
-    sum(case
-        when lines.list_price > 0 and (lines.promotion_id is not null or lines.unit_price_paid < lines.list_price)
-            then {{ money('lines.qty * lines.list_price') }} else 0
+        when lines.list_price > 0 and lines.is_promoted
+            then {{ converted(money('lines.qty * lines.list_price'), 'lines.exchange_rate') }} else 0
     end) as promo_list_amount,
-    sum(case
-        when lines.list_price > 0 and (lines.promotion_id is not null or lines.unit_price_paid < lines.list_price)
-            then lines.line_amount else 0
-    end) as promo_paid_amount
-from lines
+    sum(case when lines.list_price > 0 and lines.is_promoted then lines.amount else 0 end) as promo_paid_amount
+from valued as lines
 inner join {{ ref('int_products') }} as products on lines.product_id = products.product_id
 where lines.kind = 'sale' and not lines.is_gift and products.is_merchandise
 group by lines.customer_key, coalesce(products.category_l1, ''), coalesce(products.brand, ''), lines.paid_date

@@ -20,7 +20,7 @@ orders as (
             when orders.status = 'cancelled' then 'cancelled'
             when orders.paid_date is null or not {{ is_paid_status('orders.status') }} then 'unpaid'
             when orders.paid_date >= policy.as_of_date then 'paid_later'
-            when not orders.is_paid then 'other_currency'
+            when orders.exchange_rate is null then 'currency_without_rate'
             when orders.customer_key is null then 'guest'
             else 'internal'
         end as reason,
@@ -49,6 +49,7 @@ returns as (
         case
             when returns.is_valid then 'valid'
             when returns.return_date >= policy.as_of_date then 'booked_later'
+            when returns.exchange_rate is null then 'currency_without_rate'
             when not returns.is_booked then 'not_countable'
             when returns.customer_key is null then 'guest'
             else 'internal'

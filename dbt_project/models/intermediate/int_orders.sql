@@ -36,6 +36,22 @@ headers as (
 people as (
     select source, source_customer_id, customer_key from {{ ref('int_customer_links') }}
     where is_current
+),
+
+rated as (
+    select
+        headers.*,
+        -- None: the order is set aside until its day has a rate.
+        cast(case
+            when headers.currency = policy.reporting_currency then 1
+            when headers.is_current then rates.rate
+            else rates.rate_at_refresh
+        end as decimal(18, 8)) as exchange_rate
+    from headers
+    cross join {{ ref('int_run_policy') }} as policy
+    left join {{ ref('int_exchange_rates') }} as rates
+        on {{ key_where('headers.currency <> policy.reporting_currency', 'headers.currency') }} = rates.currency
+        and headers.ordered_date = rates.day
 )
 
 select
@@ -50,13 +66,15 @@ select
     headers.account_id,
     headers.campaign_code,
     headers.status,
+    headers.currency,
+    headers.exchange_rate,
     headers.ordered_date,
     headers.paid_date,
     headers.order_discount,
     headers.shipping_fee,
     headers.is_test,
     {{ is_paid_status('headers.status') }} and headers.paid_date is not null and not headers.is_test
-        and headers.currency = policy.reporting_currency as is_paid,
+        and headers.exchange_rate is not null as is_paid,
     not headers.is_current or (headers.was_in_force and changed.order_id is null) as is_known_at_refresh,
     cast(headers.versions_n as integer) as versions_n,
     coalesce(totals.line_n, 0) as line_n,
@@ -64,21 +82,17 @@ select
     coalesce(totals.sale_qty, 0) as sale_qty,
     coalesce(totals.sale_amount, 0) as sale_amount,
     coalesce(totals.sale_amount_ex_tax, 0) as sale_amount_ex_tax,
-    case
-        when headers.order_discount = 0 or coalesce(totals.sale_amount, 0) = 0
-            then coalesce(totals.sale_amount_ex_tax, 0)
-        else {{ money_share(
-            'totals.sale_amount_ex_tax', 'totals.sale_amount - headers.order_discount', 'totals.sale_amount'
-        ) }}
-    end as net_revenue,
+    {{ converted('case when headers.order_discount = 0 or coalesce(totals.sale_amount, 0) = 0'
+        ~ ' then coalesce(totals.sale_amount_ex_tax, 0) else '
+        ~ money_share('totals.sale_amount_ex_tax', 'totals.sale_amount - headers.order_discount', 'totals.sale_amount')
+        ~ ' end', 'headers.exchange_rate') }} as net_revenue,
     coalesce(totals.has_merchandise, false) as has_merchandise,
     coalesce(totals.contribution, 0) as contribution,
     coalesce(totals.cost_amount, 0) as cost_amount,
     coalesce(totals.is_profit_estimated, false) as is_profit_estimated,
     coalesce(totals.uses_default_margin, false) as uses_default_margin,
     coalesce(totals.is_profit_unknown, false) as is_profit_unknown
-from headers
-cross join {{ ref('int_run_policy') }} as policy
+from rated as headers
 left join (
     select totals.* from {{ ref('int_order_totals') }} as totals
     {{ only_touched(ref('int_orders_touched'), 'totals') }}

@@ -14,6 +14,11 @@ with touched as (
     union
     select source, order_id from {{ lines }} as lines
     where was_in_force and not is_in_force
+    union
+    select orders.source, orders.order_id from {{ orders }} as orders
+    semi join (select * from {{ ref('int_exchange_rates') }} where rate is distinct from rate_at_refresh) as rates
+        on orders.currency = rates.currency and orders.ordered_date = rates.day
+    where orders.is_in_force
 )
 
 select touched.source, touched.order_id

@@ -1,8 +1,10 @@
 {{ config(materialized='table', meta={'only_increments': true}) }}
 -- Orders that an increment computes again, each with its owner in the build before: a row of theirs was delivered,
--- corrected or withdrawn, their customer is another person today, or a product of theirs costs or is taxed otherwise.
+-- corrected or withdrawn, their customer is another person today, a product of theirs costs or is taxed otherwise, or
+-- the rate of their currency on their day is another.
 -- None in a full build, which asks nobody.
 -- depends_on: {{ ref('deliveries_in_force') }}, {{ ref('int_customer_links') }}, {{ ref('int_guest_orders') }}
+-- depends_on: {{ ref('int_exchange_rates') }}
 -- depends_on: {{ ref('int_products') }}, {{ ref('int_product_cost_periods') }}, {{ ref('stg_sales__order_lines') }}
 {% if increments() %}
 with deliveries as (
@@ -45,6 +47,11 @@ touched as (
     select lines.source, lines.order_id
     from {{ ref('stg_sales__order_lines') }} as lines
     semi join products on lines.product_id = products.product_id
+    union
+    select orders.source, orders.order_id
+    from {{ core_table('int_orders') }} as orders
+    semi join {{ changed_rows(ref('int_exchange_rates')) }} as rates
+        on orders.currency = rates.currency and orders.ordered_date = rates.day
 )
 
 select touched.source, touched.order_id, orders.customer_key as owner_before

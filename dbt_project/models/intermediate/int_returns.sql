@@ -60,7 +60,13 @@ joined as (
         coalesce(links.customer_key, orders.customer_key) as customer_key,
         coalesce(orders.ordered_date, returns.return_date) as cost_date,
         orders.order_id is not null as is_order_known,
-        returns.currency = policy.reporting_currency and coalesce(orders.is_paid, true) as is_countable,
+        -- At the rate of its sale, so that nothing is left of an order that came back whole.
+        cast(case
+            when returns.currency = policy.reporting_currency then 1
+            when returns.is_current then rates.rate
+            else rates.rate_at_refresh
+        end as decimal(18, 8)) as exchange_rate,
+        coalesce(orders.is_paid, true) as is_order_countable,
         case
             when not returns.price_includes_tax then returns.refund_amount
             when products.product_id is null and orders.sale_amount > 0
@@ -70,16 +76,23 @@ joined as (
                 ~ " then products.effective_tax_rate else products.effective_tax_rate_at_refresh end,"
                 ~ " policy.default_tax_rate)"
             ) }}
-        end as refund_net
+        end as refund_amount_ex_tax
     from ranked as returns
     cross join {{ ref('int_run_policy') }} as policy
     left join orders using (is_current, source, order_id)
     left join {{ ref('int_customer_links') }} as links using (is_current, source, source_customer_id)
     left join {{ ref('int_products') }} as products on returns.product_id = products.product_id
+    left join {{ ref('int_exchange_rates') }} as rates
+        on {{ key_where('returns.currency <> policy.reporting_currency', 'returns.currency') }} = rates.currency
+        and coalesce(orders.ordered_date, returns.return_date) = rates.day
     where returns.nth = 1
 )
 
 select
     is_current, source, return_id, order_id, line_no, product_id, source_customer_id, customer_key, channel_id, type,
-    reason, currency, qty, refund_amount, refund_net, return_date, cost_date, is_order_known, is_countable, versions_n
+    reason, currency, exchange_rate, qty, refund_amount,
+    {{ converted('refund_amount_ex_tax', 'exchange_rate') }} as refund_net,
+    return_date, cost_date, is_order_known,
+    exchange_rate is not null and is_order_countable as is_countable,
+    versions_n
 from joined

@@ -140,6 +140,10 @@ wide as (
         {{ threshold('calendar_first_year', 'integer') }},
         {{ threshold('calendar_years_ahead', 'integer') }},
         {{ threshold('default_tax_rate', 'decimal(9, 6)') }},
+        {{ threshold('exchange_rate_valid_days', 'integer') }},
+        {{ threshold('unrated_days', 'integer') }},
+        {{ threshold('unrated_share_max', 'decimal(9, 6)') }},
+        {{ threshold('unrated_rows_min', 'integer') }},
         {{ threshold('orphan_line_share_max', 'decimal(9, 6)') }},
         {{ threshold('orphan_customer_share_max', 'decimal(9, 6)') }},
         {{ threshold('orphan_product_share_max', 'decimal(9, 6)') }},
@@ -168,6 +172,7 @@ select
     {{ date_minus('run_context.as_of_date', 'wide.affinity_window_days') }} as affinity_window_start,
     {{ date_minus('run_context.as_of_date', 'wide.attitude_valid_days') }} as attitude_window_start,
     {{ date_minus('run_context.as_of_date', 'wide.clv_recent_days') }} as clv_recent_start,
+    {{ date_minus('run_context.as_of_date', 'wide.unrated_days') }} as unrated_start,
     wide.*
 from run_context
 cross join versions

@@ -81,4 +81,8 @@ select
     judged.top_brand_share,
     judged.policy_version
 from judged
-left join {{ ref('int_customer_prices') }} as prices using (customer_key)
+-- Where no category is known nobody has an index, and a join by all buyers would cost a third of this model.
+left join (
+    select customer_key, price_premium_index from {{ ref('int_customer_prices') }}
+    where price_premium_index is not null
+) as prices using (customer_key)

@@ -1,7 +1,9 @@
 {{ config(meta={'dagster': {'ref': {'name': 'fct_returns'}}, 'description': "More came back of an order than was paid for it, too often (Q-04): refunds are doubled or in another unit, and net revenue is too low."}) }}
--- One minor unit of rounding per returned position is no excess.
+-- One minor unit of rounding per returned position is no excess. In the reporting currency: a refund may come in another than
+-- the payment.
 with refunds as (
-    select source, order_id, sum(refund_amount) as refunded, count(*) as returns_n
+    select
+        source, order_id, sum({{ converted('refund_amount', 'exchange_rate') }}) as refunded, count(*) as returns_n
     from {{ ref('fct_returns') }}
     where is_booked and order_id is not null
     group by source, order_id
@@ -11,7 +13,8 @@ judged as (
     select
         refunds.source,
         refunds.order_id,
-        refunds.refunded > orders.sale_amount - orders.order_discount + orders.shipping_fee
+        refunds.refunded
+        > {{ converted('orders.sale_amount - orders.order_discount + orders.shipping_fee', 'orders.exchange_rate') }}
             + refunds.returns_n * power(10, -policy.currency_digits) as is_excess
     from refunds
     inner join {{ ref('fct_orders') }} as orders
