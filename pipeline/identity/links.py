@@ -192,9 +192,8 @@ class _Fingerprint:
         self._settings, self._entries, self._key_id = settings, entries, key_id
 
     def at(self, day: date) -> str:
-        digest = hashlib.sha256(
-            f"{FORMAT}|{duckdb.__version__}|{self._key_id}|{delivered.member_ids()}".encode()
-        )
+        members = sorted(delivered.member_ids().items())
+        digest = hashlib.sha256(f"{FORMAT}|{duckdb.__version__}|{self._key_id}|{members}".encode())
         for e, starts, ends in sorted(delivered.spans(self._entries, day), key=lambda span: span[0].delivery):
             digest.update(f"{e.delivery}|{e.sha256}|{starts}|{ends}\n".encode())
         for decision in review.read(self._settings, day):
@@ -202,7 +201,9 @@ class _Fingerprint:
         for pair in read_likely(self._settings, day):
             digest.update(f"{pair}\n".encode())
         rules = [load_rules(d) for d in sorted(_policy_days(day))]
-        digest.update(f"{rules}|{sorted(normalise.placeholders().items(), key=str)}".encode())
+        # The text of a set is another in each process.
+        nobody = [(kind, sorted(values)) for kind, values in sorted(normalise.placeholders().items())]
+        digest.update(f"{rules}|{nobody}".encode())
         return digest.hexdigest()
 
 
