@@ -2,13 +2,17 @@
 
 Made-up records of four sources (two in three people have accounts in several), clustered once, taken in as a first
 day, and then a day with 1 % new records. With `--increment`, a home has them in raw, with `--orders` orders of theirs
-beside: its first day, and days with so many new records (and orders) each, from raw to the files of `identity/`.
-Seconds of CPU of this process; peak memory is its high-water mark.
+beside: its first day, and days with so many new records (and orders) each, from raw to the files of `identity/`. Each
+day is a process of its own, as in the daily job: what it takes up is what another one left. Seconds of CPU; peak memory
+is the high-water mark of the process that did the work.
 """
 
 import argparse
 import json
+import os
 import resource
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -93,7 +97,14 @@ def main() -> None:
         "--orders", type=int, default=0, help="with --increment: orders of these records in raw"
     )
     parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--link", type=date.fromisoformat, metavar="DAY", help="of the home of the environment"
+    )
     args = parser.parse_args()
+    if args.link:
+        settings = settings_module.load()
+        report(measured(lambda: write_links(settings, [args.link])) | {"peak_gb": peak_gb()}, True)
+        return
     if args.increment:
         report(increments(args.records, args.increment, args.orders), args.json)
         return
@@ -137,12 +148,15 @@ def increments(n: int, new: list[int], orders: int) -> dict[str, object]:
             frame = frame.iloc[count:]
             day = linked(settings, DAY + timedelta(days=i + 1))
             out[f"new_{count}"] = day | {"of_first_day": round(day["cpu_s"] / first["cpu_s"], 4)}
-    return out | {"peak_gb": peak_gb()}
+    return out
 
 
 def linked(settings: Settings, day: date) -> dict[str, float]:
     """Who is who on a day, from raw, as the daily job finds it out."""
-    return measured(lambda: write_links(settings, [day]))
+    command = [sys.executable, "-m", "benchmarks.identity_scale", "--link", day.isoformat()]
+    environment = os.environ | {"STRATA_HOME": str(settings.home)}
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)
 
 
 def ordered(frame: pd.DataFrame, n: int, days: int) -> list[pd.DataFrame]:

@@ -64,11 +64,6 @@ class Raw:
         empty = self._settings.raw / "_schema" / feed / "dt=1970-01-01" / "rev=0" / "empty.parquet"
         return self._read([str(path) for path in (empty, *files) if path.exists()]) if files else None
 
-    def has(self, spans: Sequence[Span]) -> bool:
-        """Whether each delivery's rows lie where a delivery's rows are written."""
-        files = [self._file(feed, e) for e, _, _ in spans for feed in targets(e.source or "", e.feed or "")]
-        return all(path.exists() for path in files if path is not None)
-
     def _file(self, feed: str, entry: ledger.Entry) -> Path | None:
         if feed not in targets(entry.source or "", entry.feed or ""):
             return None
@@ -90,7 +85,7 @@ def load(
     parts: Parts,
     done: date | None,
 ) -> None:
-    """Tables `seen`, `told`, `observed` and `states`, and `known_next`, what is to be kept of each record in `touched`.
+    """Tables `told`, `observed` and `states`, and `known_next`, what is to be kept of each record in `touched`.
 
     Args:
         parts: with the table `known`.
@@ -122,15 +117,26 @@ def load(
         _add_known(con, parts, done)
     _states(con)
     _next(con)
+    con.execute("drop table seen")
+
+
+def keep(con: duckdb.DuckDBPyConnection, parts: Parts) -> None:
+    """Put what was found into the table `known`; of it stays `brought` (source, id, h, first_seen, last_seen)."""
+    parts.put("known", "known_next", "touched")
+    con.execute(
+        "create or replace temp table brought as select source, id, h, first_seen, last_seen from known_next; "
+        "drop table known_next; drop table touched"
+    )
 
 
 def load_seen(
-    con: duckdb.DuckDBPyConnection, settings: Settings, entries: list[ledger.Entry], day: date
+    con: duckdb.DuckDBPyConnection, settings: Settings, entries: list[ledger.Entry], as_of: date
 ) -> None:
-    """Table `seen` of all records that the deliveries in force on a day have."""
+    """Table `seen` of all records of all deliveries that were ever in force up to a day."""
     for table, columns in _ROWS.items():
         con.execute(f"create or replace temp table {table} ({columns})")
-    _add_rows(con, Raw(settings).whole, list(spans(entries, day)), "")
+    _add_rows(con, Raw(settings).whole, list(spans(entries, as_of)), "")
+    con.execute("drop table told; drop table observed")
 
 
 def _add_rows(

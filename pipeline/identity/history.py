@@ -41,7 +41,7 @@ class Record(NamedTuple):
     values: tuple[Value, ...] = ()
 
 
-@dataclass
+@dataclass(slots=True)
 class Interval:
     """Days on which a record belonged to one person: valid_from ≤ day < valid_to.
 
@@ -332,6 +332,11 @@ class History:
         for key in {i.customer_key for _, i in self.closed[-len(touched) :]}:
             if not self._members.get(key):
                 self._members.pop(key, None)
+
+    def clear(self) -> None:
+        """Let go of all records and intervals, which are kept elsewhere by now; suspects and crowded values stay."""
+        for held in (self.records, self.current, self.closed, self.pairs_made, self._holders, self._members):
+            held.clear()
 
     def open_suspects(self) -> list[Suspect]:
         """What waits for review, the largest first; also each value of too many records that nobody has judged."""

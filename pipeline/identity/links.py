@@ -110,17 +110,19 @@ def _write_links(settings: Settings, days: Sequence[date], as_of: date) -> dict[
     with duck.connect([settings.raw, settings.identity], spill=settings.build / ".spill") as con:
         print_ = _Fingerprint(settings, entries, vault.key_id)
         state = State(con, settings.identity, lambda day: print_.at(day) if day <= as_of else None)
+        # The allocator keeps what was freed until it is told: a first day holds millions of objects beside it.
+        con.execute("set allocator_flush_threshold = '16MB'")
         delivered.load(con, settings, vault, entries, as_of, state.parts, state.day)
+        delivered.keep(con, state.parts)
         changes = delivered.changes(con, vault, state.day)
         events = _events(settings, changes, state.day, as_of)
         history = state.take_up(vault.minting_key, events)
         for event in events.days:
             history.advance(event.day, event.changed, event.rules, event.judged, event.likely)
         del changes, events
-        state.parts.put("known", "known_next", "touched")
-        state.save(history, as_of, print_.at(as_of), "known_next")
-        persons = _write_tables(con, settings, entries, days, as_of, state.day)
         suspects = history.open_suspects()
+        state.save(history, as_of, print_.at(as_of), "brought")
+        persons = _write_tables(con, settings, entries, days, as_of)
         _write_review(settings, suspects, _keys_of(con, state, suspects))
         _write_quality(settings, suspects, as_of, state.records_n, state.persons_n, state.pairs_made)
     return persons | {as_of: state.persons_n}
@@ -192,9 +194,8 @@ class _Fingerprint:
         self._settings, self._entries, self._key_id = settings, entries, key_id
 
     def at(self, day: date) -> str:
-        digest = hashlib.sha256(
-            f"{FORMAT}|{duckdb.__version__}|{self._key_id}|{delivered.member_ids()}".encode()
-        )
+        members = sorted(delivered.member_ids().items())
+        digest = hashlib.sha256(f"{FORMAT}|{duckdb.__version__}|{self._key_id}|{members}".encode())
         for e, starts, ends in sorted(delivered.spans(self._entries, day), key=lambda span: span[0].delivery):
             digest.update(f"{e.delivery}|{e.sha256}|{starts}|{ends}\n".encode())
         for decision in review.read(self._settings, day):
@@ -202,7 +203,9 @@ class _Fingerprint:
         for pair in read_likely(self._settings, day):
             digest.update(f"{pair}\n".encode())
         rules = [load_rules(d) for d in sorted(_policy_days(day))]
-        digest.update(f"{rules}|{sorted(normalise.placeholders().items(), key=str)}".encode())
+        # The text of a set is another in each process.
+        nobody = [(kind, sorted(values)) for kind, values in sorted(normalise.placeholders().items())]
+        digest.update(f"{rules}|{nobody}".encode())
         return digest.hexdigest()
 
 
@@ -212,22 +215,16 @@ def _write_tables(
     entries: list[ledger.Entry],
     days: Sequence[date],
     as_of: date,
-    began: date | None,
 ) -> dict[date, int]:
-    """Write history.parquet and links.parquet from the state, whole: dbt reads them whole. Persons of each past day.
-
-    Args:
-        began: the day whose state this run went on from; None where it read everything, which `seen` then has.
-    """
+    """Write history.parquet and links.parquet from the state, whole: dbt reads them whole. Persons of each past day."""
     con.execute(f"create or replace temp view intervals as {INTERVALS}")
     path, persons = settings.identity / "links.parquet", {}
     parts = [f"select date '{as_of}' as known_at, {_COLUMNS}, first_seen, last_seen from links"]
-    for day in days:
-        if day == as_of:
-            continue
+    past = [day for day in days if day != as_of]
+    if past:
+        delivered.load_seen(con, settings, entries, as_of)
+    for day in past:
         table = f"links_{day:%Y%m%d}"
-        if began:
-            delivered.load_seen(con, settings, entries, day)
         _links_on(con, table, day)
         parts.append(f"from {table}")
         row = con.execute(

@@ -58,8 +58,7 @@ class Parts:
         self._con, self._folder, self._number = con, folder, number
         self.files = {table: files.get(table) or Files(base=None, since=None, rows=0) for table in COLUMNS}
         for table, named in self.files.items():
-            columns = COLUMNS[table].format(at=_AT)
-            con.execute(f"create or replace temp table {table}_since ({columns}, is_gone boolean)")
+            self._empty(table)
             if named["since"]:
                 con.execute(f"insert into {table}_since by name from {parquet(folder / named['since'])}")
             self._bind(table)
@@ -100,24 +99,31 @@ class Parts:
         Of `closed` nothing is replaced: the new rows come to those that are there.
         """
         con, named = self._con, self.files[table]
-        if table != "closed":
-            con.execute(
-                f"create or replace temp table gone as select distinct source, id from {touched} "
-                f"anti join {new} using (source, id)"
-            )
+        others = "" if table == "closed" else f"anti join {touched} using (source, id)"
+        gone = f"select distinct source, id from {touched} anti join {new} using (source, id)"
+        con.execute(
+            f"create or replace temp table gone as {gone if others else 'select null as source, null as id limit 0'}"
+        )
+        rows = _count(con, f"(from {table}_since {others})") + _count(con, "gone") + _count(con, new)
+        if rows > (max(SHARE * named["rows"], ROWS_MIN) if named["base"] else 0):
+            whole = f"select * from {table} {others} union all by name select * from {new}"
+            named["base"], named["since"] = self._write(f"{table}.base", whole), None
+            self._empty(table)
+            self._bind(table)
+            named["rows"] = _count(con, f"{table}_base")
+            return
+        if others:
             con.execute(
                 f"delete from {table}_since where (source, id) in (select (source, id) from {touched})"
             )
             con.execute(f"insert into {table}_since by name select source, id, true as is_gone from gone")
         con.execute(f"insert into {table}_since by name select *, false as is_gone from {new}")
-        rows = _count(con, f"{table}_since")
-        if rows > (max(SHARE * named["rows"], ROWS_MIN) if named["base"] else 0):
-            named["base"], named["since"] = self._write(f"{table}.base", f"from {table}"), None
-            con.execute(f"delete from {table}_since")
-            self._bind(table)
-            named["rows"] = _count(con, f"{table}_base")
-        else:
-            named["since"] = self._write(f"{table}.since", f"from {table}_since") if rows else None
+        named["since"] = self._write(f"{table}.since", f"from {table}_since") if rows else None
+
+    def _empty(self, table: str) -> None:
+        # Rows that are deleted from a table in memory stay there.
+        columns = COLUMNS[table].format(at=_AT)
+        self._con.execute(f"create or replace temp table {table}_since ({columns}, is_gone boolean)")
 
     def _write(self, name: str, sql: str) -> str:
         file = f"state.{name}.{self._number}.parquet"
@@ -134,6 +140,9 @@ def copy(con: duckdb.DuckDBPyConnection, sql: str, path: Path) -> None:
     """Write what a query gives, durably and in one rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(temporary_of(path.name))
-    con.execute(f"copy ({sql}) to {literal(str(temporary))} (format parquet, compression zstd)")
+    # Tokens and ids do not shrink further at a higher level, which costs half as much again.
+    con.execute(
+        f"copy ({sql}) to {literal(str(temporary))} (format parquet, compression zstd, compression_level 1)"
+    )
     fsync(temporary)
     temporary.replace(path)

@@ -302,7 +302,7 @@ class State:
         return {Value(kind, value): Crowd(n, first, (s, i)) for kind, value, n, first, s, i in rows}
 
     def save(self, history: History, day: date, fingerprint: str, seen: str) -> None:
-        """Write what has changed, and publish it in one rename.
+        """Write what has changed, and publish it in one rename. The history holds no records afterwards.
 
         Args:
             seen: relation of the records that the days brought anything of: source, id, h, first_seen, last_seen.
@@ -346,6 +346,11 @@ class State:
             [history.pairs_made.get(name, 0) for name in history.records],
         ]
         con.register("given_records", _of_columns(records, _RECORDS))
+        con.register("given_links", _intervals(history.current.items()))
+        con.register("given_closed", _intervals(history.closed))
+        # A first day has millions of them.
+        del records
+        history.clear()
         con.execute(
             """
             create or replace temp table moved as
@@ -356,7 +361,6 @@ class State:
             f"create or replace temp table named as from moved union select source, id, h from {seen}"
         )
         parts.of("links", "named")
-        con.register("given_links", _intervals(history.current.items()))
         con.execute(
             f"""
             create or replace temp table new_links as
@@ -377,17 +381,20 @@ class State:
             raise StrataError(
                 f"{lost[0]} source ids have no person: delete the folder {self._folder}, which is made anew, and run again"
             )
-        con.register("given_closed", _intervals(history.closed))
+        con.execute(
+            "create or replace temp view new_records as select *, hash(source, id) as h from given_records"
+        )
+        con.execute(f"create or replace temp table new_ids as {_IDS}")
         for table, touched, rows in (
-            ("records", "moved", "select *, hash(source, id) as h from given_records"),
-            ("ids", "moved", _IDS),
-            ("links", "named", "from new_links"),
-            ("closed", "moved", "from given_closed"),
+            ("links", "named", "new_links"),
+            ("ids", "moved", "new_ids"),
+            ("records", "moved", "new_records"),
+            ("closed", "moved", "given_closed"),
         ):
-            con.execute(f"create or replace temp table new_rows as {rows}")
-            parts.put(table, "new_rows", touched)
-        # A first day has millions of them.
-        con.execute("drop table new_rows; drop table new_links; drop table found")
+            parts.put(table, rows, touched)
+            if rows in ("new_links", "new_ids"):
+                con.execute(f"drop table {rows}")
+        con.execute("drop view new_records; drop table found")
         for given in ("given_records", "given_links", "given_closed"):
             con.unregister(given)
 

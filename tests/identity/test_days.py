@@ -4,6 +4,8 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
@@ -15,7 +17,7 @@ import pytest
 from pipeline.identity import delivered, links, parts
 from pipeline.identity.links import write_links
 from pipeline.ingest.load import sweep
-from pipeline.settings import Settings
+from pipeline.settings import PROJECT_ROOT, Settings
 
 Land = Callable[[str, bytes | str], Path]
 DAY = date(2024, 5, 1)
@@ -133,3 +135,21 @@ def test_day_by_day_is_as_reading_everything(
         kept = {path.name for path in settings.identity.glob("state.*.parquet")}
         assert kept == {name for files in named for name in (files["base"], files["since"]) if name}
     assert len(bases) > 5 and sinces > 5, "rows beside a base, and bases that took them over"
+
+
+def test_another_process_goes_on_from_the_state(settings: Settings, land: Land) -> None:
+    """Each day is a process of its own, in which sets have an order of their own."""
+    deliver(land, random.Random(1), DAY)
+    days = [DAY + timedelta(days=n) for n in (1, 2)]
+    sweep(settings, days[0], run_id="test", released=None)
+    write_links(settings, days[:1])
+    before = json.loads((settings.identity / "state.json").read_text())
+    code = (
+        "from datetime import date; from pipeline import settings; from pipeline.identity.links import write_links; "
+        f"write_links(settings.load(), [date.fromisoformat('{days[1]}')])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(PROJECT_ROOT), "PYTHONHASHSEED": "1"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    after = json.loads((settings.identity / "state.json").read_text())
+    assert after["day"] == str(days[1])
+    assert after["files"] == before["files"], "began anew"

@@ -1,6 +1,7 @@
 """Keys are permanent: whatever comes in which order, the deliveries and decisions in force decide them."""
 
 import os
+from dataclasses import asdict
 from datetime import date, timedelta
 
 from hypothesis import given
@@ -64,8 +65,8 @@ events = st.lists(st.tuples(changes, judgements, likely), min_size=1, max_size=6
 def told(history: History) -> tuple:
     """All that a reader can see of a history."""
     return (
-        {name: vars(i) for name, i in history.current.items()},
-        sorted(((name, str(vars(i))) for name, i in history.closed)),
+        {name: asdict(i) for name, i in history.current.items()},
+        sorted(((name, str(asdict(i))) for name, i in history.closed)),
         history.open_suspects(),
         history.pairs_made,
     )

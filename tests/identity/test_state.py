@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,7 +49,7 @@ def run_saved(folder: Path, before: Event | None, days: Sequence[Event]) -> tupl
 
 def told(history: History) -> tuple:
     rows = [
-        {"source": name[0], "source_customer_id": name[1]} | vars(i)
+        {"source": name[0], "source_customer_id": name[1]} | asdict(i)
         for name, i in [*history.closed, *history.current.items()]
     ]
     rows.sort(key=lambda r: (r["source"], r["source_customer_id"], r["valid_from"]))
