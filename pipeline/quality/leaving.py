@@ -1,7 +1,7 @@
 """What every published table must hold, asked of the written files: one scan per table, one suite over its counts.
 
-Great Expectations would need each table as a frame, millions of rows with it. So DuckDB counts the faults of a table
-in one pass over its file, and the suite `expectations/releases/every_table.py` judges the counts.
+DuckDB counts the faults of a table in one pass over its file, and the suite `expectations/releases/every_table.py`
+judges the counts.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import duckdb
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -21,7 +20,8 @@ from pipeline.duck import literal, parquet, quote
 from pipeline.ingest.vault.masking import mask
 from pipeline.quality.checks import Check
 from pipeline.quality.policy import thresholds
-from pipeline.quality.suites import load_suites, run_suite
+from pipeline.quality.scan import scan_suite
+from pipeline.quality.suites import load_suites
 
 _TARGET = "releases.every_table"
 _KEY = "customer_key"
@@ -76,23 +76,25 @@ def check(folder: Path, tables: Iterable[Written], as_of: date) -> list[Check]:
     finally:
         con.close()
     found = [by_table[table.key] for table in asked]
-    frame = pd.DataFrame([counts for counts, _ in found])
-    examples = {counts["table"]: values for counts, values in found}
     suite = load_suites("expectations.releases")[_TARGET]
     columns = {e.check: e.args["column"] for e in suite.expectations}
+    with duck.connect([]) as con:
+        con.register("counted", pa.Table.from_pylist([counts for counts, _ in found]))
+        results = scan_suite(con, suite, "counted")
     checks: list[Check] = []
-    for result in run_suite(suite, frame):
-        faults = frame[frame[columns[result.check]] != 0]
-        checks += [] if len(faults) else [result]
+    for result in results:
+        what = columns[result.check]
+        faults = [(counts, examples) for counts, examples in found if counts[what] != 0]
+        checks += [] if faults else [result]
         checks += [
             replace(
                 result,
-                target=row.table,
-                observed=int(getattr(row, columns[result.check])),
+                target=str(counts["table"]),
+                observed=counts[what],
                 limit=0,
-                examples=tuple(examples[row.table].get(columns[result.check], ())),
+                examples=tuple(examples.get(what, ())),
             )
-            for row in faults.itertuples()
+            for counts, examples in faults
         ]
     return checks
 
