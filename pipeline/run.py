@@ -19,7 +19,7 @@ from pipeline.ingest.landing import scan
 from pipeline.ingest.vault import Vault
 from pipeline.lock import run_lock
 from pipeline.progress import say
-from pipeline.publish.shelf import current, newest_as_of
+from pipeline.publish.shelf import newest_as_of
 from pipeline.quality.checks import Check, blocking
 from pipeline.settings import PROJECT_ROOT, Settings
 from pipeline.transform import base
@@ -234,8 +234,3 @@ def saved_checks(settings: Settings, run_id: str) -> tuple[Check, ...]:
     if "release" in stages:
         return tuple(stages["release"])
     return tuple(check for stage in ("sources", "dbt", "audiences") for check in stages.get(stage, ()))
-
-
-def current_release(settings: Settings) -> str | None:
-    manifest = current(settings)
-    return manifest["release"] if manifest else None

@@ -1,7 +1,10 @@
 """What a user gets wrong is told in one clear line that says what to do, with exit code 1, and in JSON when asked."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import main
-from pipeline.settings import Settings
+from pipeline.settings import PROJECT_ROOT, Settings
 
 Land = Callable[[str, bytes | str], Path]
 
@@ -187,3 +190,16 @@ def test_the_ui_can_be_ended_where_its_shell_ignores_interrupts(
 def test_nothing_to_explain_or_to_compare(settings: Settings) -> None:
     fails("no release has been published in", "explain", "a1")
     fails("has no build to compare with: run `strata run` first", "policy", "diff")
+
+
+@pytest.mark.parametrize("args", [["--help"], ["releases", "list"], ["gate", "show"]])
+def test_a_command_that_only_tells_something_waits_for_no_library(args: list[str], tmp_path: Path) -> None:
+    """In a process of its own: here everything is loaded already."""
+    script = (
+        "import sys\nfrom pipeline.cli import main\n"
+        f"try:\n    main({args!r})\nexcept SystemExit as done:\n    assert not done.code\n"
+        "heavy = {'great_expectations', 'dagster', 'dbt', 'pandas', 'pyarrow', 'pydantic', 'duckdb', 'jinja2'}\n"
+        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()\n"
+    )
+    environment = os.environ | {"STRATA_HOME": str(tmp_path / "home")}
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=PROJECT_ROOT, env=environment)

@@ -2,13 +2,30 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pipeline.cli.shared import answer, errors_in_one_line, home_option, json_option, settings_of
-from pipeline.ingest.contracts import load_contracts
 
-_COLUMNS = load_contracts()["consents"].columns
+
+class _ValueOf(click.ParamType):
+    """A value that the contract of the feed `consents` knows for a column. It is read when it is asked for: `strata --help`
+    need not wait for the contracts."""
+
+    def __init__(self, column: str) -> None:
+        self.name = column
+
+    def _choice(self) -> click.Choice:
+        from pipeline.ingest.contracts import load_contracts
+
+        return click.Choice(load_contracts()["consents"].columns[self.name].values)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return self._choice().convert(value, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        return self._choice().get_metavar(param, ctx)
 
 
 @click.group()
@@ -21,10 +38,10 @@ def consent() -> None:
 @click.option("--customer", required=True, help="Customer id in that source.")
 @click.option(
     "--purpose",
-    type=click.Choice(_COLUMNS["purpose"].values),
+    type=_ValueOf("purpose"),
     help="Default: all that rest on consent (marketing, profiling, survey, third_party).",
 )
-@click.option("--channel", type=click.Choice(_COLUMNS["channel"].values), help="Default: all.")
+@click.option("--channel", type=_ValueOf("channel"), help="Default: all.")
 @click.option("--urgent", is_flag=True, help="Publish the current release without this person now.")
 @click.option("--by", required=True, help="Who writes it down.")
 @home_option

@@ -23,10 +23,9 @@ def releases() -> None:
 def list_(home: Path | None, as_json: bool) -> None:
     """Every release, oldest first."""
     settings = settings_of(home)
-    from pipeline.publish.shelf import list_releases, load_manifest
-    from pipeline.run import current_release
+    from pipeline.publish.shelf import list_releases, load_manifest, pointed
 
-    now = current_release(settings)
+    now = pointed(settings)
     manifests = [load_manifest(settings, release) for release in list_releases(settings)]
     rows = [
         {k: m[k] for k in ("release", "as_of_date", "created_at", "policy_version")}
@@ -100,9 +99,9 @@ def diff(before: str, after: str | None, home: Path | None, as_json: bool) -> No
     """What differs between release BEFORE and release AFTER (default: the current one)."""
     settings = settings_of(home)
     from pipeline.publish import comparison
-    from pipeline.run import current_release
+    from pipeline.publish.shelf import pointed
 
-    other = after or current_release(settings)
+    other = after or pointed(settings)
     if other is None:
         raise StrataError(f"no release has been published in {settings.home} yet: run `strata run`")
     found = comparison.compare(settings, before, other)

@@ -26,7 +26,17 @@ _OVERDUE = (
 
 
 def erasure_checks(settings: Settings, folder: Path, as_of: date) -> list[Check]:
-    """The gate on the very files that are about to leave.
+    """The gate on the very files that are about to leave (see `absent`), and on the delete requests of the home."""
+    overdue = [r for r in delete_requests(settings, as_of) if r.due_on < as_of]
+    by_source = Counter(r.source for r in overdue)
+    examples = tuple(f"{n} of source {source}" for source, n in sorted(by_source.items()))
+    n = len(overdue)
+    met = Check("feed", "dsr", "delete_requests_met", "block", n == 0, n, 0, _OVERDUE, examples, GATE)
+    return [*absent(settings, folder), met]
+
+
+def absent(settings: Settings, folder: Path) -> list[Check]:
+    """`erased_persons_absent` of each file that names people.
 
     Args:
         folder: a release or its candidate: every Parquet file below it with a `customer_key`, or with a source and its
@@ -45,13 +55,6 @@ def erasure_checks(settings: Settings, folder: Path, as_of: date) -> list[Check]
         n = _erased_keys(folder, files.keys(folder), tombstones)
         if n is not None:
             checks.append(Check("table", files.FOLDER, "erased_persons_absent", "block", n == 0, n, 0, _ABSENT, gate=GATE))  # fmt: skip
-    overdue = [r for r in delete_requests(settings, as_of) if r.due_on < as_of]
-    by_source = Counter(r.source for r in overdue)
-    examples = tuple(f"{n} of source {source}" for source, n in sorted(by_source.items()))
-    n = len(overdue)
-    checks.append(
-        Check("feed", "dsr", "delete_requests_met", "block", n == 0, n, 0, _OVERDUE, examples, GATE)
-    )
     return checks
 
 

@@ -68,6 +68,14 @@ def link_unchanged(
         linked.replace(candidate / path)
 
 
+def link(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """A file of a release in a candidate, too: one on the disk for both, where the file system can."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def next_id(settings: Settings, as_of: date) -> str:
     """The day itself for its first release, then `<D>-rN` above every N that is there: no id is given twice."""
     day = as_of.isoformat()

@@ -80,7 +80,7 @@ class Contract(_Strict):
 def load(path: Path = STATED) -> Contract:
     """The contract as stated. Raises StrataError with the first thing that is wrong in the file."""
     try:
-        return Contract.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Contract.model_validate(yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "file"

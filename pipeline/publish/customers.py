@@ -7,8 +7,7 @@ its own table; only the words, which name nobody, are taken over.
 """
 
 import json
-import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import duckdb
 
 from pipeline import duck
 from pipeline.duck import literal, parquet
+from pipeline.publish import commit
 from pipeline.quality.policy import action_texts, reason_templates
 from pipeline.settings import Settings
 
@@ -24,6 +24,8 @@ _WORDS = "words.js"
 _MEMBERSHIP = Path("tables") / "audiences" / "segment_membership.parquet"
 _SUMMARY = Path("tables") / "audiences" / "segment_summary.parquet"
 _360 = Path("tables") / "segments" / "customer_360.parquet"
+# The tables that the files are made of, but for their words.
+READS = frozenset({"audiences.segment_membership", "segments.customer_360"})
 _NEEDED = {"customer_key", "scheme", "class", "since_date", "reason_codes"}
 # Customers up to whom so many hex digits keep a file below a few megabytes: a browser reads it at a stroke.
 _DIGITS = ((8_000, 1), (500_000, 2))
@@ -31,12 +33,19 @@ _MOST_DIGITS = 3
 _HEX = "0123456789abcdef"
 
 
-def write(settings: Settings, folder: Path, words_of: Path | None = None) -> dict[str, int] | None:
+def write(
+    settings: Settings,
+    folder: Path,
+    words_of: Path | None = None,
+    kept: tuple[Mapping[str, int], Collection[str]] | None = None,
+) -> dict[str, int] | None:
     """Write the files of a candidate from its own tables; {"customers", "digits"}, or None where nobody may be shown.
 
     Args:
         folder: the candidate, with its `tables/`.
         words_of: release that it is made from; its words are taken over, as the policy may have changed since.
+        kept: what that release said of its files, and the customer_keys whose rows are not those of then: only their
+            files are written, the others taken over.
     """
     membership = folder / _MEMBERSHIP
     if not membership.is_file():
@@ -53,7 +62,13 @@ def write(settings: Settings, folder: Path, words_of: Path | None = None) -> dic
         digits = next((n for limit, n in _DIGITS if people <= limit), _MOST_DIGITS)
         (folder / FOLDER).mkdir()
         # Sorted by customer_key: a beginning reads its own part of the file, and all of them read it once.
-        for begin in _HEX if digits < _MOST_DIGITS else (a + b for a in _HEX for b in _HEX):
+        begins = [*_HEX] if digits < _MOST_DIGITS else [a + b for a in _HEX for b in _HEX]
+        if words_of and kept and kept[0]["digits"] == digits:
+            begins = sorted({key[:digits] for key in kept[1]})
+            for source in sorted((words_of / FOLDER).glob("*.js")):
+                if source.name != _WORDS and source.stem not in begins:
+                    commit.link(source, folder / FOLDER / source.name)
+        for begin in begins:
             for shard, content in con.execute(_lines(con, folder, digits), [begin, digits]).fetchall():
                 (folder / FOLDER / f"{shard}.js").write_text(
                     f"strataCustomers({{\n{content}\n}});\n", encoding="utf-8"
@@ -89,7 +104,7 @@ def _lines(con: duckdb.DuckDBPyConnection, folder: Path, digits: int) -> str:
 def _write_words(con: duckdb.DuckDBPyConnection, folder: Path, words_of: Path | None) -> None:
     target = folder / FOLDER / _WORDS
     if words_of and (words_of / FOLDER / _WORDS).is_file():
-        shutil.copyfile(words_of / FOLDER / _WORDS, target)
+        commit.link(words_of / FOLDER / _WORDS, target)
         return
     classes: dict[str, dict[str, list[str]]] = {}
     if (folder / _SUMMARY).is_file():

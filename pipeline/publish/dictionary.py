@@ -23,7 +23,7 @@ _ZH = Path(__file__).with_name("dictionary_zh.yml")
 @cache
 def chinese() -> dict[str, str]:
     """English description → Chinese."""
-    return yaml.safe_load(_ZH.read_text(encoding="utf-8"))
+    return yaml.load(_ZH.read_text(encoding="utf-8"), yaml.CSafeLoader)
 
 
 def describe(tables: Iterable[PublishedTable], dbt_manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,9 @@ unit. So the classes of the files that are about to leave are held against those
 follow from new cut points or another policy are meant; they are told and stop nothing.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from math import log
 from pathlib import Path
@@ -38,13 +39,12 @@ _MOVED = (
 
 @dataclass(frozen=True)
 class _Shift:
-    """One scheme over two releases. `moved` counts people of both who changed class, `tokens` names a few."""
+    """One scheme over two releases. `moved` counts people of both who changed class."""
 
     before: Mapping[str, int]
     after: Mapping[str, int]
     both: int
     moved: int
-    tokens: tuple[str, ...]
 
 
 def check(
@@ -71,24 +71,32 @@ def check(
         refreshed = _CUT_POINTS in before["tables"] and _effective(con, folder) != _effective(con, earlier)
         days = max(1, (as_of - date.fromisoformat(before["as_of_date"])).days)
         young = _days_known(settings, as_of) < 7 * limits["history_weeks"]
-        checks = []
+        pairs: dict[tuple[str, str], str] = {}
         for table in tables:
             known = before["tables"].get(table.key, {}).get("schemes", {})
             for scheme, column in sorted(table.schemes.items()):
-                if scheme not in known:
-                    continue
-                new, old = _file(folder, table.key), _file(earlier, table.key)
-                shift = _shift(con, new, column, old, known[scheme])
-                meant = moved_on or (refreshed and scheme in _SCORED)
-                may_stop = (
-                    not (meant or young)
-                    and days <= limits["drift_gap_days_max"]
-                    and shift.both >= limits["drift_customers_min"]
-                )
-                checks += [
-                    _shares(table.key, scheme, shift, limits, may_stop),
-                    _moves(table.key, scheme, shift, limits, may_stop, meant, days),
-                ]
+                if scheme in known:
+                    new, old = _file(folder, table.key), _file(earlier, table.key)
+                    pairs[table.key, scheme] = _pairs(new, column, old, known[scheme])
+        shifts: dict[tuple[str, str], _Shift] = {}
+
+        def look(cursor: duckdb.DuckDBPyConnection, of: tuple[str, str]) -> None:
+            shifts[of] = _shift(cursor, pairs[of])
+
+        duck.share_out(con, pairs, look)
+        checks = []
+        for (table_key, scheme), both_files in pairs.items():
+            shift = shifts[table_key, scheme]
+            meant = moved_on or (refreshed and scheme in _SCORED)
+            may_stop = (
+                not (meant or young)
+                and days <= limits["drift_gap_days_max"]
+                and shift.both >= limits["drift_customers_min"]
+            )
+            few_moved = _moves(table_key, scheme, shift, limits, may_stop, meant, days)
+            if not few_moved.passed:
+                few_moved = replace(few_moved, examples=_tokens(con, both_files))
+            checks += [_shares(table_key, scheme, shift, limits, may_stop), few_moved]
         return checks
     finally:
         con.close()
@@ -137,7 +145,7 @@ def _moves(
     )
     passed = observed <= limit
     level: Level = "block" if may_stop or passed else "warn"
-    return _check(table, f"{scheme}_few_moved", level, passed, observed, limit, _MOVED, shift.tokens)
+    return _check(table, f"{scheme}_few_moved", level, passed, observed, limit, _MOVED, ())
 
 
 def _check(
@@ -161,19 +169,33 @@ def _file(folder: Path, table: str) -> str:
     return parquet(path)
 
 
-def _shift(con: duckdb.DuckDBPyConnection, new: str, column: str, old: str, old_column: str) -> _Shift:
-    def counted(file: str, name: str) -> dict[str, int]:
-        return dict(
-            con.execute(f"select coalesce({quote(name)}, ''), count(*) from {file} group by 1").fetchall()
-        )
-
-    pairs = (
-        f"from {new} as a join {old} as b using (customer_key)"
-        f", lateral (select a.{quote(column)} is distinct from b.{quote(old_column)} as is_moved)"
+def _pairs(new: str, column: str, old: str, old_column: str) -> str:
+    """SQL of everybody in either file: the class that she has now and had then, null where she is not in it."""
+    return (
+        f"(select customer_key, coalesce({quote(column)}, '') as is_in from {new}) as a full join "
+        f"(select customer_key, coalesce({quote(old_column)}, '') as was_in from {old}) as b using (customer_key)"
     )
-    found = con.execute(f"select count(*), count(*) filter (where is_moved) {pairs}").fetchone() or (0, 0)
-    tokens = con.execute(f"select customer_key {pairs} where is_moved order by 1 limit 5").fetchall()
-    return _Shift(counted(old, old_column), counted(new, column), *found, tuple(row[0] for row in tokens))
+
+
+def _shift(con: duckdb.DuckDBPyConnection, pairs: str) -> _Shift:
+    before: Counter[str] = Counter()
+    after: Counter[str] = Counter()
+    both = moved = 0
+    for was, now, n in con.execute(f"select was_in, is_in, count(*) from {pairs} group by all").fetchall():
+        if was is not None:
+            before[was] += n
+        if now is not None:
+            after[now] += n
+        if was is not None and now is not None:
+            both += n
+            moved += n if was != now else 0
+    return _Shift(before, after, both, moved)
+
+
+def _tokens(con: duckdb.DuckDBPyConnection, pairs: str) -> tuple[str, ...]:
+    """A few who moved."""
+    found = con.execute(f"select customer_key from {pairs} where is_in <> was_in order by 1 limit 5")
+    return tuple(row[0] for row in found.fetchall())
 
 
 def _effective(con: duckdb.DuckDBPyConnection, folder: Path) -> date | None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline import duck
+from pipeline.duck import parquet
 from pipeline.errors import GateStopped, StrataError
 from pipeline.ingest import ledger
 from pipeline.privacy import consent, retention
@@ -34,7 +36,8 @@ from pipeline.publish.serving import serve
 from pipeline.publish.tables import PublishedTable, path_of, published_tables, write_database, write_parquet
 from pipeline.quality import approvals, leaving
 from pipeline.quality.checks import Check, blocking, save_checks
-from pipeline.quality.suites import load_suites, run_suite
+from pipeline.quality.scan import scan_suite
+from pipeline.quality.suites import load_suites
 from pipeline.settings import Settings
 from pipeline.transform import receipt
 
@@ -133,9 +136,11 @@ def publish(
 def audit(folder: Path) -> list[Check]:
     """The suites of `expectations/audiences` on the very files that are about to leave."""
     checks: list[Check] = []
-    for suite in load_suites("expectations.audiences").values():
-        schema, table = suite.target.split(".")
-        checks += run_suite(suite, pd.read_parquet(folder / "tables" / schema / f"{table}.parquet"))
+    with duck.connect([folder]) as con:
+        for suite in load_suites("expectations.audiences").values():
+            schema, table = suite.target.split(".")
+            file = parquet(folder / "tables" / schema / f"{table}.parquet")
+            checks += scan_suite(con, suite, file)
     return checks
 
 

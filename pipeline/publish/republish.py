@@ -2,7 +2,7 @@
 
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -14,11 +14,10 @@ from pipeline import duck
 from pipeline.duck import literal, parquet
 from pipeline.errors import GateStopped, StrataError
 from pipeline.lock import publish_lock
-from pipeline.privacy import access_log, consent, persons
+from pipeline.privacy import access_log, consent, erasure_gate, persons
 from pipeline.privacy.consent import Refusals
-from pipeline.privacy.erasure_gate import erasure_checks
 from pipeline.publish import audience_lists, commit, customers, release, shelf, withheld
-from pipeline.publish.tables import PARQUET, PublishedTable, write_database
+from pipeline.publish.tables import PARQUET, PublishedTable, path_of, write_database
 from pipeline.quality import leaving
 from pipeline.quality.checks import Check, blocking
 from pipeline.settings import Settings
@@ -50,13 +49,16 @@ def without_refused(settings: Settings, log: Callable[[str], None] = lambda _: N
     Shared sums stay as they were until the next run: a count less one would tell who left.
 
     Raises:
-        StrataError: where nothing was published yet.
+        StrataError: where nothing was published yet, or the release is damaged.
         GateStopped: where a row that must not leave is still there.
     """
     with publish_lock(settings, log=log):
         before = shelf.current(settings)
         if before is None:
             raise StrataError(f"no release has been published in {settings.home} yet: run `strata run`")
+        problems = shelf.verify_folder(settings.releases / before["release"])
+        if problems:
+            raise StrataError(f"release {before['release']} is damaged and is not made again: {problems[0]}")
         return again(settings, before, before["release"], consent.refusals(settings, before["inputs"]), log)
 
 
@@ -69,38 +71,39 @@ def again(
 ) -> Republished:
     """Make a release current again without the refused, as the next free id of its day where it holds any of them.
 
+    What holds none of them is not written again: both releases have the same file.
+
     Args:
-        before: its manifest.
+        before: its manifest; its files have been verified.
         follows: the current release.
     """
     with publish_lock(settings, log=log):
-        folder = settings.releases / before["release"]
-        problems = shelf.verify_folder(folder)
-        if problems:
-            raise StrataError(f"release {before['release']} is damaged and is not made again: {problems[0]}")
+        folder, day = settings.releases / before["release"], date.fromisoformat(before["as_of_date"])
         refused = Refusals(
             persons.every_key(settings, folder, refused.unprofiled),
             persons.every_key(settings, folder, refused.unmarketed),
             {c: persons.every_key(settings, folder, keys) for c, keys in refused.channels.items()},
         )
+        told = before.get("audiences")
+        touched = _touched(folder, before, refused)
+        if not touched and not blocking(audience_lists.check(folder, told, refused.channels)):
+            _stop(_audit(settings, folder, refused, before, day, told, touched))
+            if before["release"] != follows:
+                commit.point(settings, before["release"])
+            return Republished(before["release"], before["release"], 0, 0)
         commit.sweep_leftovers(settings)
         candidate = settings.releases / f".tmp-{secrets.token_hex(8)}"
         candidate.mkdir(parents=True)
         try:
-            rows, met = _copy(settings, candidate, before, refused)
-            searchable = customers.write(settings, candidate, words_of=folder)
-            lists, gone = audience_lists.carry(folder, candidate, before.get("audiences"), refused.channels)
+            rows = _copy(settings, candidate, before, refused, touched)
+            met: set[str] = set().union(*touched.values())
+            searchable = _customers(
+                settings, candidate, before, met if touched.keys() & customers.READS else ()
+            )
+            lists, gone = audience_lists.carry(folder, candidate, told, refused.channels)
             met |= gone
-            day = date.fromisoformat(before["as_of_date"])
-            checks = _audit(settings, candidate, refused, before, day, lists, is_changed=bool(met))
-            stopped = blocking(checks)
-            if stopped:
-                raise GateStopped("nothing was published: " + "\n".join(str(check) for check in stopped))
-            if not met:
-                commit.remove(candidate)
-                if before["release"] != follows:
-                    commit.point(settings, before["release"])
-                return Republished(before["release"], before["release"], 0, 0)
+            checks = _audit(settings, candidate, refused, before, day, lists, touched)
+            _stop(checks)
             name = commit.next_id(settings, day)
             manifest: dict[str, Any] = before | {
                 "release": name,
@@ -121,55 +124,88 @@ def again(
     return Republished(name, before["release"], rows, len(met))
 
 
-def _copy(
-    settings: Settings, candidate: Path, before: dict[str, Any], refused: consent.Refusals
-) -> tuple[int, set[str]]:
-    """Copy each table's Parquet without the refused; (rows left out, keys of those who were in it or addressed)."""
-    folder = settings.releases / before["release"]
-    left_out, met = 0, set()
-    con = duck.connect([folder, candidate], spill=settings.build / ".spill")
-    try:
+def _stop(checks: list[Check]) -> None:
+    stopped = blocking(checks)
+    if stopped:
+        raise GateStopped("nothing was published: " + "\n".join(str(check) for check in stopped))
+
+
+def _touched(folder: Path, before: Mapping[str, Any], refused: consent.Refusals) -> dict[str, set[str]]:
+    """Table -> customer_keys whose rows must go or lose a channel's flag; tables with none of them are left out."""
+    found: dict[str, set[str]] = {}
+    with duck.connect([folder]) as con:
         withheld.register(con, refused)
         for key, entry in before["tables"].items():
-            schema, table = key.split(".")
-            source, target = (f / "tables" / schema / f"{table}.parquet" for f in (folder, candidate))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            names = tuple(entry["columns"])
-            rows = parquet(source)
-            con.execute(
-                f"copy (select {withheld.columns(schema, names)} from {rows} where {withheld.condition(schema, names)}) "
-                f"to {literal(str(target))} {PARQUET}"
-            )
-            if "customer_key" not in names:
+            schema, _ = key.split(".")
+            stays = withheld.unchanged(schema, tuple(entry["columns"]))
+            if stays == "true":
                 continue
-            kept = parquet(target)
-            changed = con.execute(
-                f"select customer_key from (select * from {rows} except all select * from {kept})"
-            ).fetchall()
-            met.update(row[0] for row in changed)
+            rows = parquet(_file(folder, key))
+            keys = con.execute(f"select distinct customer_key from {rows} where not coalesce({stays}, false)")
+            if met := {row[0] for row in keys.fetchall()}:
+                found[key] = met
+    return found
+
+
+def _copy(
+    settings: Settings,
+    candidate: Path,
+    before: Mapping[str, Any],
+    refused: consent.Refusals,
+    touched: Collection[str],
+) -> int:
+    """The Parquet of each table, written without the refused where it holds any of them; how many rows were left out."""
+    folder = settings.releases / before["release"]
+    left_out = 0
+    with duck.connect([folder, candidate], spill=settings.build / ".spill") as con:
+        withheld.register(con, refused)
+        for key, entry in before["tables"].items():
+            schema, _ = key.split(".")
+            source, target = _file(folder, key), _file(candidate, key)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if key not in touched:
+                commit.link(source, target)
+                continue
+            names = tuple(entry["columns"])
+            con.execute(
+                f"copy (select {withheld.columns(schema, names)} from {parquet(source)} "
+                f"where {withheld.condition(schema, names)}) to {literal(str(target))} {PARQUET}"
+            )
             left_out += entry["rows"] - pq.read_metadata(target).num_rows
-    finally:
-        con.close()
-    return left_out, met
+    return left_out
+
+
+def _file(folder: Path, key: str) -> Path:
+    schema, table = key.split(".")
+    return folder / "tables" / schema / f"{table}.parquet"
+
+
+def _customers(
+    settings: Settings, candidate: Path, before: Mapping[str, Any], met: Collection[str]
+) -> dict[str, int] | None:
+    """The files of single customers: those of the release, but where somebody of `met` stood."""
+    folder, told = settings.releases / before["release"], before.get("customers")
+    return customers.write(settings, candidate, words_of=folder, kept=(told, met) if told else None)
 
 
 def _write(settings: Settings, candidate: Path, before: Path, manifest: dict[str, Any]) -> None:
     """Database, docs of the release `before`, page and manifest of the candidate; then it is the current release."""
     tables = _tables(manifest)
+    hashes = {path: shelf.sha256(candidate / path) for path in shelf.files_of(candidate)}
     described = {}
     for table in tables:
-        file = candidate / "tables" / table.schema / f"{table.name}.parquet"
+        file = path_of(table)
         described[table.key] = manifest["tables"][table.key] | {
-            "rows": pq.read_metadata(file).num_rows,
-            "sha256": shelf.sha256(file),
-            "bytes": file.stat().st_size,
+            "rows": pq.read_metadata(candidate / file).num_rows,
+            "sha256": hashes[file.as_posix()],
+            "bytes": (candidate / file).stat().st_size,
         }
     manifest["tables"] = described
     write_database(candidate, tables)
     if (before / "docs").exists():
-        shutil.copytree(before / "docs", candidate / "docs", copy_function=shutil.copyfile)
+        shutil.copytree(before / "docs", candidate / "docs", copy_function=commit.link)
     release.write_page(candidate, tables, manifest)
-    commit.seal(settings, candidate, manifest, is_current=True)
+    commit.seal(settings, candidate, manifest, is_current=True, hashes=hashes)
 
 
 def _tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
@@ -188,28 +224,24 @@ def _tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
 
 def _audit(
     settings: Settings,
-    candidate: Path,
+    folder: Path,
     refused: consent.Refusals,
-    before: dict[str, Any],
+    before: Mapping[str, Any],
     day: date,
-    lists: dict[str, Any] | None,
-    *,
-    is_changed: bool,
+    lists: Mapping[str, Any] | None,
+    touched: Collection[str],
 ) -> list[Check]:
-    """What the release said of its build, with the checks of the published files made anew.
+    """What the release said of its build, with the checks of the files that are to be current made anew.
 
-    Who may be addressed is asked in any case; what the tables must hold, only where they are not those that passed.
+    Who may be addressed is asked in any case; what the tables must hold, only where some are not those that passed.
     """
-    anew = release.audit(candidate) + leaving.check(candidate, _tables(before), day) if is_changed else []
-    anew += audience_lists.check(candidate, lists, refused.channels)
-    # An overdue request of somebody else is no reason to keep this one waiting.
-    anew += [c for c in erasure_checks(settings, candidate, day) if c.check == "erased_persons_absent"]
-    con = duck.connect([candidate])
-    try:
+    anew = release.audit(folder) + leaving.check(folder, _tables(before), day) if touched else []
+    anew += audience_lists.check(folder, lists, refused.channels)
+    # Without the delete requests: an overdue one of somebody else is no reason to keep this one waiting.
+    anew += erasure_gate.absent(settings, folder)
+    with duck.connect([folder]) as con:
         withheld.register(con, refused)
-        anew.append(withheld.still_published(con, candidate))
-    finally:
-        con.close()
+        anew.append(withheld.still_published(con, folder))
     made = {(check.target, check.check) for check in anew}
     kept = [Check.from_dict(dict(c)) for c in before["checks"]]
     return [check for check in kept if (check.target, check.check) not in made] + anew

@@ -67,6 +67,15 @@ def columns(schema: str, names: Sequence[str]) -> str:
     )
 
 
+def unchanged(schema: str, names: Sequence[str]) -> str:
+    """Whether a row stays as it is: `true` for a table that tells of no person's class."""
+    stays = condition(schema, names)
+    if stays == "true":
+        return stays
+    flags = (f"{quote(c)} is not distinct from {_allowed(c)}" for c in names if c.startswith(FLAG))
+    return " and ".join((f"({stays})", *flags))
+
+
 def _allowed(flag: str) -> str:
     channel = literal(flag.removeprefix(FLAG))
     return (

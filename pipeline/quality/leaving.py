@@ -1,18 +1,17 @@
 """What every published table must hold, asked of the written files: one scan per table, one suite over its counts.
 
-Great Expectations would need each table as a frame, millions of rows with it. So DuckDB counts the faults of a table
-in one pass over its file, and the suite `expectations/releases/every_table.py` judges the counts.
+DuckDB counts the faults of a table in one pass over its file, and the suite `expectations/releases/every_table.py`
+judges the counts.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from math import sqrt
 from pathlib import Path
 from typing import Any, Protocol
 
 import duckdb
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -21,7 +20,8 @@ from pipeline.duck import literal, parquet, quote
 from pipeline.ingest.vault.masking import mask
 from pipeline.quality.checks import Check
 from pipeline.quality.policy import thresholds
-from pipeline.quality.suites import load_suites, run_suite
+from pipeline.quality.scan import scan_suite
+from pipeline.quality.suites import load_suites
 
 _TARGET = "releases.every_table"
 _KEY = "customer_key"
@@ -55,6 +55,17 @@ class Written(Protocol):
     def counted_from(self) -> str | None: ...
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """One file: its faults by kind (and `table`), what of them can be shown, its columns of text, and the values of those
+    that list each value once."""
+
+    counts: dict[str, Any]
+    shown: dict[str, Sequence[str]]
+    texts: Sequence[str]
+    listed: Sequence[str]
+
+
 def check(folder: Path, tables: Iterable[Written], as_of: date) -> list[Check]:
     """One check per rule; where it fails, one per table that fails it, with what is wrong there.
 
@@ -64,7 +75,7 @@ def check(folder: Path, tables: Iterable[Written], as_of: date) -> list[Check]:
     limits = thresholds(as_of)
     asked = list(tables)
     lists = {table.key for table in asked if _KEY in table.columns}
-    by_table: dict[str, tuple[dict[str, object], dict[str, Sequence[str]]]] = {}
+    by_table: dict[str, _Seen] = {}
 
     def look(cursor: duckdb.DuckDBPyConnection, table: Written) -> None:
         k = 0 if _tells_nothing_new(table, lists) else int(limits["k_anon_min"])
@@ -73,26 +84,28 @@ def check(folder: Path, tables: Iterable[Written], as_of: date) -> list[Check]:
     con = duck.connect([folder])
     try:
         duck.share_out(con, asked, look)
+        _look_closer(con, folder, by_table.values())
+        suite = load_suites("expectations.releases")[_TARGET]
+        found = [(by_table[table.key].counts, by_table[table.key].shown) for table in asked]
+        con.register("counted", pa.Table.from_pylist([counts for counts, _ in found]))
+        results = scan_suite(con, suite, "counted")
     finally:
         con.close()
-    found = [by_table[table.key] for table in asked]
-    frame = pd.DataFrame([counts for counts, _ in found])
-    examples = {counts["table"]: values for counts, values in found}
-    suite = load_suites("expectations.releases")[_TARGET]
     columns = {e.check: e.args["column"] for e in suite.expectations}
     checks: list[Check] = []
-    for result in run_suite(suite, frame):
-        faults = frame[frame[columns[result.check]] != 0]
-        checks += [] if len(faults) else [result]
+    for result in results:
+        what = columns[result.check]
+        faults = [(counts, examples) for counts, examples in found if counts[what] != 0]
+        checks += [] if faults else [result]
         checks += [
             replace(
                 result,
-                target=row.table,
-                observed=int(getattr(row, columns[result.check])),
+                target=str(counts["table"]),
+                observed=counts[what],
                 limit=0,
-                examples=tuple(examples[row.table].get(columns[result.check], ())),
+                examples=tuple(examples.get(what, ())),
             )
-            for row in faults.itertuples()
+            for counts, examples in faults
         ]
     return checks
 
@@ -105,12 +118,9 @@ def _tells_nothing_new(table: Written, lists: Collection[str]) -> bool:
     return table.counted_from is None or table.counted_from in lists
 
 
-def _counts(
-    con: duckdb.DuckDBPyConnection, folder: Path, table: Written, as_of: date, k: int
-) -> tuple[dict[str, object], dict[str, Sequence[str]]]:
-    """Faults of one file by kind, and examples of those that can be shown. Cells below `k` people are faults."""
-    schema, name = table.key.split(".")
-    path = folder / "tables" / schema / f"{name}.parquet"
+def _counts(con: duckdb.DuckDBPyConnection, folder: Path, table: Written, as_of: date, k: int) -> _Seen:
+    """Faults of one file. Cells below `k` people are faults."""
+    path = _path(folder, table.key)
     file = parquet(path)
     types = {row[0]: row[1] for row in con.execute(f"describe select * from {file}").fetchall()}
     texts = [c for c, kind in types.items() if kind == "VARCHAR" and c != _KEY]
@@ -136,15 +146,27 @@ def _counts(
     row = con.execute(f"select {counted} from {file}").fetchone()
     counts: dict[str, Any] = dict(zip(asked, row or (), strict=True))
     counts["doubled_grain"] = _doubled(con, file, grain)
-    counts["personal_data"] += _suspects(con, few)
-    shown: dict[str, Sequence[str]] = {}
-    if counts["personal_data"]:
-        columns = _personal(con, file, [quote(c) for c in texts])
-        counts["personal_data"] = len(columns)
-        shown["personal_data"] = [f"column {column}" for column in columns]
     other = sorted(set(types) ^ set(table.columns))
-    shown["other_columns"] = other
-    return {"table": table.key, **counts, "other_columns": len(other)}, shown
+    counted_faults = {"table": table.key, **counts, "other_columns": len(other)}
+    return _Seen(counted_faults, {"other_columns": other}, texts, few)
+
+
+def _look_closer(con: duckdb.DuckDBPyConnection, folder: Path, tables: Iterable[_Seen]) -> None:
+    """Where a first glance sees personal data, ask the finders: the columns in which they agree are the faults."""
+    seen = list(tables)
+    # All lists at once: there are few values in them, and a question of each table costs more than its answer.
+    suspects = _suspects(con, sorted(set().union(*(one.listed for one in seen))))
+    for one in seen:
+        if one.counts["personal_data"] or not suspects.isdisjoint(one.listed):
+            file = parquet(_path(folder, one.counts["table"]))
+            columns = _personal(con, file, [quote(c) for c in one.texts])
+            one.counts["personal_data"] = len(columns)
+            one.shown["personal_data"] = [f"column {column}" for column in columns]
+
+
+def _path(folder: Path, key: str) -> Path:
+    schema, name = key.split(".")
+    return folder / "tables" / schema / f"{name}.parquet"
 
 
 def _doubled(con: duckdb.DuckDBPyConnection, file: str, grain: Sequence[str]) -> int:
@@ -187,13 +209,13 @@ def _listed_values(path: Path, texts: Sequence[str]) -> tuple[set[str], list[str
     return listed, sorted(values)
 
 
-def _suspects(con: duckdb.DuckDBPyConnection, values: Sequence[str]) -> int:
-    """How many of the values look personal at a first glance."""
+def _suspects(con: duckdb.DuckDBPyConnection, values: Sequence[str]) -> set[str]:
+    """Those of the values that look personal at a first glance."""
     con.register("listed", pa.table({"value": pa.array(values, pa.string())}))
     found = con.execute(
-        f"select count(*) from listed where regexp_matches(value, {literal(_MAYBE_PERSONAL)})"
-    ).fetchone()
-    return found[0] if found else 0
+        f"select value from listed where regexp_matches(value, {literal(_MAYBE_PERSONAL)})"
+    ).fetchall()
+    return {row[0] for row in found}
 
 
 def _other_days(table: Written, types: dict[str, str], as_of: date) -> str:

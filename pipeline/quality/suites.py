@@ -121,9 +121,6 @@ def _check(suite: Suite, expect: Expect, result: Any) -> Check:
             v.get("exception_message") for v in (result.exception_info or {}).values() if isinstance(v, dict)
         ]
         failure = next((m for m in messages if m), None)
-    limits = {
-        k: v for k, v in expect.args.items() if k not in ("column", "column_list", "column_A", "column_B")
-    }
     examples = tuple(str(v) for v in (details.get("partial_unexpected_list") or [])[:5])
     return Check(
         kind="table" if suite.kind == "table" else "feed",
@@ -132,14 +129,18 @@ def _check(suite: Suite, expect: Expect, result: Any) -> Check:
         level=expect.level,
         passed=bool(result.success),
         observed=_plain(failure if failure else observed),
-        limit=_plain(_limit(limits)),
+        limit=limit_of(expect),
         description=expect.description,
         examples=() if result.success else examples,
         gate=expect.gates,
     )
 
 
-def _limit(args: Mapping[str, Any]) -> Any:
+def limit_of(expect: Expect) -> str | int:
+    """What the expectation allows, as a result states it."""
+    args = {
+        k: v for k, v in expect.args.items() if k not in ("column", "column_list", "column_A", "column_B")
+    }
     if not args:
         return 0
     if "value_set" in args:

@@ -151,6 +151,30 @@ def test_a_redacted_release_shows_the_erased_no_more(settings: Settings, tmp_pat
     )
 
 
+def test_files_that_hold_nobody_who_left_are_taken_over_and_the_others_are_as_if_all_were_written(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(customers, "_DIGITS", ((5, 1), (50, 2)))
+    before = candidate(tmp_path / "before")
+    told = customers.write(settings, before)
+    assert told == {"customers": 40, "digits": 2}
+    gone = {token(6), token(12)}
+    made = []
+    for name, kept in (("whole", None), ("kept", (told, gone))):
+        folder = tmp_path / name
+        shutil.copytree(before / "tables", folder / "tables")
+        path = folder / customers._MEMBERSHIP
+        rows = [row for row in pq.read_table(path).to_pylist() if row["customer_key"] not in gone]
+        pq.write_table(pa.Table.from_pylist(rows), path)
+        assert customers.write(settings, folder, words_of=before, kept=kept) == {"customers": 38, "digits": 2}
+        made.append({p.name: p for p in (folder / "customers").iterdir()})
+    whole, kept_files = made
+    assert {n: p.read_bytes() for n, p in whole.items()} == {n: p.read_bytes() for n, p in kept_files.items()}
+    assert "06.js" not in whole and whole.keys() >= {"00.js", "words.js"}
+    taken_over = {n for n, p in kept_files.items() if p.samefile(before / "customers" / n)}
+    assert taken_over == whole.keys(), "each stood alone in her file"
+
+
 @pytest.mark.parametrize("kind", ["unprofiled", "unmarketed"])
 def test_q_17_finds_who_refused_in_the_files_alone(settings: Settings, tmp_path: Path, kind: str) -> None:
     folder = candidate(tmp_path / "c")

@@ -4,11 +4,14 @@ import subprocess
 import sys
 from typing import Any
 
+import duckdb
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from pipeline.quality.checks import Check
 from pipeline.quality.policy import classes, k_anonymity, schemes
+from pipeline.quality.scan import scan_suite
 from pipeline.quality.suites import load_suites, run_suite
 from pipeline.settings import PROJECT_ROOT
 
@@ -95,6 +98,13 @@ def suites() -> dict[str, Any]:
     return {**load_suites("expectations.sources"), **load_suites("expectations.audiences")}
 
 
+def scanned(target: str, frame: pd.DataFrame) -> list[Check]:
+    """The same suite as publication asks it, of a table."""
+    with duckdb.connect() as con:
+        con.register("released", pa.Table.from_pandas(frame, preserve_index=False))
+        return scan_suite(con, suites()[target], "released")
+
+
 def failed(checks: list[Check]) -> list[str]:
     return [c.check for c in checks if not c.passed]
 
@@ -102,6 +112,8 @@ def failed(checks: list[Check]) -> list[str]:
 @pytest.mark.parametrize("target", CLEAN)
 def test_clean_data_pass(target: str) -> None:
     assert failed(run_suite(suites()[target], CLEAN[target])) == []
+    if target.startswith("audiences."):
+        assert failed(scanned(target, CLEAN[target])) == []
 
 
 @pytest.mark.parametrize(
@@ -117,6 +129,13 @@ def test_a_planted_defect_fails_its_own_check_alone(
     check = next(c for c in checks if c.check == name)
     assert check.description.split("\n")[0].endswith(".")
     assert check.target == target
+    if target.startswith("audiences."):
+        found = scanned(target, frame)
+        assert failed(found) == [name]
+        asked = next(c for c in found if c.check == name)
+        assert (asked.limit, asked.level, asked.gate) == (check.limit, check.level, check.gate)
+        # Clear data that stand where a token should are not told.
+        assert asked.examples and (name != "keys_are_tokens" or str(value) not in str(asked.examples))
 
 
 def test_every_expectation_has_its_defect_here() -> None:
@@ -127,11 +146,14 @@ def test_every_expectation_has_its_defect_here() -> None:
 def test_an_empty_membership_passes() -> None:
     """A source without consents publishes nobody, which is no defect."""
     assert failed(run_suite(suites()["audiences.segment_membership"], MEMBERSHIP.head(0))) == []
+    assert failed(scanned("audiences.segment_membership", MEMBERSHIP.head(0))) == []
 
 
 def test_a_missing_column_fails_and_does_not_crash() -> None:
     checks = run_suite(suites()["audiences.segment_membership"], MEMBERSHIP.drop(columns="reason_zh"))
     assert "every_row_has_a_reason" in failed(checks)
+    found = scanned("audiences.segment_membership", MEMBERSHIP.drop(columns="reason_zh"))
+    assert failed(found) == ["every_row_has_a_reason"] and "reason_zh" in str(found)
 
 
 def test_policy_value_sets_are_not_empty() -> None:

@@ -29,7 +29,7 @@ def join(*texts: Text | None) -> Text:
 
 @cache
 def _book() -> dict:
-    return yaml.safe_load((Path(__file__).parent / "labels.yml").read_text(encoding="utf-8"))
+    return yaml.load((Path(__file__).parent / "labels.yml").read_text(encoding="utf-8"), yaml.CSafeLoader)
 
 
 def say(key: str, /, **values: object) -> Text:
