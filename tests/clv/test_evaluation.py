@@ -177,7 +177,8 @@ def test_every_sentence_is_there_in_both_languages_with_the_same_figures() -> No
     rival = say("rival", rival=say("method_formula"), error="2", other="1", won=0, origins=3)
     told = say("ahead", days=90, verdict=say("not_better", rivals=listed([rival], (", ", "、"))))
     assert (
-        told == "90 days ahead: the model does not beat formula (error 2 against 1, better at origins: 0 of 3)"
+        told
+        == "90 days ahead: the model does not beat formula (error 2 against 1, better at origins: 0 of 3)"
     )
     assert told.zh == "预测90天：模型不优于简单公式（误差2对1，3个起点中有0个更好）"
     assert copy.deepcopy(told).zh == told.zh, "answers in JSON are copies"

@@ -21,7 +21,7 @@
 {% macro converted(amount, exchange_rate) -%}
     case
         when {{ exchange_rate }} = 1 then {{ amount }}
-        else cast(round(cast({{ amount }} as double) * cast({{ exchange_rate }} as double), 4) as decimal(18, 4))
+        else cast(cast({{ amount }} as decimal(18, 4)) * cast({{ exchange_rate }} as decimal(18, 8)) as decimal(18, 4))
     end
 {%- endmacro %}
 
