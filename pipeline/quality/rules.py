@@ -94,7 +94,7 @@ REJECTED_VALUE = _rule(
 ONE_CURRENCY = _rule(
     "one_currency",
     "Q-07",
-    "Amounts are not in the reporting currency, and those of this feed are not converted: orders and returns alone are."
+    "Amounts are not in the reporting currency, and those of this feed are not converted: orders, returns and ad_spend are."
     "\n\nDeliver them in the reporting currency, or set STRATA_CURRENCY to the currency of the source.",
 )
 VOLUME = _rule(
@@ -130,7 +130,7 @@ NO_STRAY_FILES = _rule(
 RULES = tuple(rule for rule in globals().values() if isinstance(rule, Expect))
 """Every rule over ledger and profiles."""
 
-CONVERTED = ("orders", "order_lines", "returns")
+CONVERTED = ("orders", "order_lines", "returns", "ad_spend")
 """Feeds whose money comes to the reporting currency at the rate of its day; what has none is judged in the warehouse."""
 
 _SALES_ONLY = (VOLUME, REVENUE, DELIVERED, EVENTS_FRESH)

@@ -301,6 +301,8 @@ def _read_facts(settings: Settings, order_id: str, sources: list[str]) -> dict[s
             row["delivery"]
             for row in _rows(con, "select delivery from operations.ingest_ledger where is_in_force", [])
         }
+        # A warehouse that an earlier version built counts nothing but the currency of the home.
+        own = {"currency": run[0]["reporting_currency"], "exchange_rate": 1}
         by_source = {}
         for source in sources:
             orders = _rows(
@@ -319,10 +321,10 @@ def _read_facts(settings: Settings, order_id: str, sources: list[str]) -> dict[s
                 [source, order_id, order_id, order_id],
             )
             by_source[source] = {
-                "order": orders[0] if orders else None,
+                "order": own | orders[0] if orders else None,
                 "lines": lines,
-                "returns": returns,
-                "counts": _counts(orders[0], run[0]) if orders else None,
+                "returns": [own | row for row in returns],
+                "counts": _counts(own | orders[0], run[0]) if orders else None,
                 "currency": run[0]["reporting_currency"],
             }
     return {"from": f"warehouse as of {run[0]['as_of_date']}", "by_source": by_source, "built": built}

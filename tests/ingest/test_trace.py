@@ -249,6 +249,20 @@ def build(settings: Settings, deliveries: list[str]) -> None:
         con.executemany("insert into operations.ingest_ledger values (?, true)", [[d] for d in deliveries])
 
 
+def test_an_order_that_is_set_aside_says_which_rate_is_missing_and_what_to_do(shop: Settings) -> None:
+    build(shop, [f"shop/{f}/rev=1" for f in ("orders/2024-05-06", "order_lines/2024-05-06")])
+    assert "no rate" not in told(trace_order(shop, "a"))
+    with duckdb.connect(str(shop.warehouse)) as con:
+        con.execute(
+            "create or replace table core.fct_orders as select * replace (false as is_paid, null as net_revenue), "
+            "'USD' as currency, cast(null as decimal(18, 8)) as exchange_rate from core.fct_orders"
+        )
+    now = told(trace_order(shop, "a"))
+    assert "lines 10 USD · net unknown" in now
+    assert "does not count: no rate of USD on 2024-05-06, so it is set aside" in now
+    assert "seeds/policy/exchange_rates.csv" in now
+
+
 def test_between_a_replay_and_the_next_run_a_trace_says_what_is_not_built_yet(
     shop: Settings, land: Land
 ) -> None:

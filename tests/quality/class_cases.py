@@ -165,6 +165,9 @@ _RETURN = {
     "source": "shop", "currency": "CNY", "exchange_rate": Decimal(1), "return_date": date(2024, 4, 20),
     "refund_amount": Decimal("40"),
 }  # fmt: skip
+_ADVERTISED = {
+    "source": "ads", "currency": "CNY", "exchange_rate": Decimal(1), "spend_date": date(2024, 4, 20), "spend": Decimal(9),
+}  # fmt: skip
 _UNRATED: Row = {"currency": "USD", "exchange_rate": None}
 # What is cancelled, a test, or paid on D is no revenue in any currency; dollars that have their rate are.
 _NO_REVENUE = [
@@ -180,6 +183,7 @@ RATED = {
     "intermediate.int_run_policy": [_POLICY],
     "core.fct_orders": [*_RATED, *_NO_REVENUE * 6],
     "core.fct_returns": [_RETURN] * 20,
+    "intermediate.int_ad_spend": [_ADVERTISED],
 }
 # Five rows never stop a source, however small it is, nor does a hundredth of the rows.
 TOLD = {
@@ -194,6 +198,9 @@ _FOREIGN = (
         "source": "shop", "feed": "orders", "currency": "USD", "rows_n": 2, "amount": Decimal(200),
         "first_day": date(2022, 1, 1), "last_day": date(2024, 4, 20),
     }, "an order"),
+    ("currencies_have_their_rate", RATED, {
+        "intermediate.int_ad_spend": [_ADVERTISED, {**_ADVERTISED, **_UNRATED}],
+    }, {"feed": "ad_spend", "currency": "USD", "rows_n": 1, "amount": Decimal(9)}, "an advertisement"),
     ("currencies_have_their_rate", RATED, {
         "core.fct_returns": [_RETURN, {**_RETURN, **_UNRATED}],
     }, {"feed": "returns", "currency": "USD", "rows_n": 1, "amount": Decimal(40)}, "a return"),

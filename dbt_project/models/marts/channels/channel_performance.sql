@@ -31,19 +31,10 @@ brought_back as (
 ),
 
 spent as (
-    select channel_id, spend_date as day, sum(spend) as spend, sum(impressions) as impressions, sum(clicks) as clicks
-    from (
-        select
-            *,
-            row_number() over (
-                partition by source, channel_id, campaign_code, keyword, spend_date
-                order by dt desc, rev desc, delivery_row desc, delivery desc
-            ) as nth
-        from {{ ref('stg_marketing__ad_spend') }}
-    ) as ranked
+    select channel_id, spend_date as day, sum(cost) as cost, sum(impressions) as impressions, sum(clicks) as clicks
+    from {{ ref('int_ad_spend') }}
     cross join policy
-    where nth = 1 and currency = policy.reporting_currency
-        and spend_date >= policy.channel_window_start and spend_date < policy.as_of_date
+    where spend_date >= policy.channel_window_start and spend_date < policy.as_of_date
     group by all
 ),
 
@@ -85,7 +76,7 @@ select
     {{ rate('orders.sales', 'orders.orders') }} as aov,
     cast(coalesce(spent.impressions, 0) as bigint) as impressions,
     cast(coalesce(spent.clicks, 0) as bigint) as clicks,
-    {{ money('coalesce(spent.spend, 0)') }} as cost,
+    {{ money('coalesce(spent.cost, 0)') }} as cost,
     policy.policy_version
 from days
 cross join policy
