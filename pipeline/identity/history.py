@@ -97,9 +97,6 @@ class Crowd(NamedTuple):
     first: Name
 
 
-_BARE = (1.0, None)
-
-
 def key_of(minting_key: bytes, name: Name) -> str:
     """The permanent key of a person whose earliest record is `name`."""
     return token(minting_key, "customer", f"{name[0]}\x1f{name[1]}")
@@ -261,10 +258,12 @@ class History:
 
     def _linking(self, name: Name) -> list[Value]:
         """The identifiers of a record that are nobody else's business: not of too many, not known to be shared."""
+        crowded, shared = self.crowded, self._shared
         return [
             value
             for value in self.records[name].values
-            if _bare(value) not in self.crowded and _bare(value) not in self._shared
+            for bare in (_bare(value),)
+            if bare not in crowded and bare not in shared
         ]
 
     def _cluster(self, day: date, touched: list[Name], partners: Mapping[Name, set[Name]]) -> None:
@@ -319,7 +318,7 @@ class History:
             key, rule, confidence, observed = now.get(name, (None, ALONE, 1.0, None))
             observed = observed or (self.records[name].first_seen if name in self.records else day)
             if old and old.customer_key == key:
-                self.current[name] = replace(old, rule=rule, confidence=confidence, observed_at=observed)
+                old.rule, old.confidence, old.observed_at = rule, confidence, observed
                 continue
             lives_on = bool(old and self._members.get(old.customer_key))
             if old:
@@ -398,4 +397,4 @@ class History:
 
 def _bare(value: Value) -> Value:
     """The value without how surely and when it was seen."""
-    return value if value[2:] == _BARE else Value(value.type, value.value)
+    return value if value[3] is None and value[2] == 1.0 else Value(value[0], value[1])

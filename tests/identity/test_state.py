@@ -91,3 +91,19 @@ def test_a_run_reads_what_its_days_can_touch(tmp_path: Path) -> None:
     _, suspects, records_n, _, read = run_saved(tmp_path, second, [third])
     assert (read, records_n) == (301, 300), "two are left with the mailbox, and they are read"
     assert [s.why for s in suspects] == ["shared value"]
+
+
+def test_a_first_day_leaves_no_rows_in_memory(tmp_path: Path) -> None:
+    """A million records are four gigabytes where tables, objects and files hold them at the same time."""
+    day = Event(DAY, {("app", f"{n}"): record(0, f"p{n}", "team@") for n in range(300)}, RULES, [], [])
+    with duck.connect([tmp_path]) as con:
+        state = State(con, tmp_path, fingerprint)
+        history = state.take_up(KEY, Events(None, [day]))
+        history.advance(*day)
+        con.execute(
+            "create temp table nothing (source varchar, id varchar, h ubigint, first_seen date, last_seen date)"
+        )
+        state.save(history, DAY, "same", "nothing")
+        rows = con.execute("select table_name from duckdb_tables() where estimated_size > 0").fetchall()
+    assert {name for (name,) in rows} <= {"moved", "named", "gone"}, "names and hashes alone"
+    assert not history.records and not history.current
