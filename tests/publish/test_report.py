@@ -38,6 +38,7 @@ from pipeline.publish.report import (
     trust,
 )
 from pipeline.publish.report import numbers as fmt
+from pipeline.publish.report.labels import _book
 from pipeline.publish.report.release import Release
 from pipeline.settings import Settings
 from tests.publish.test_customer_shards import candidate, settings, token  # noqa: F401
@@ -645,8 +646,23 @@ def test_green_only_when_every_check_passed(release):
     manifest["checks"].append(WARNING)
     html = render_page(tables, manifest)
     assert 'class="quality warn"' in html and "freshness_8_days" in html and "an older mood" in html
-    manifest["checks"].append(WARNING | {"level": "block", "check": "orders_present"})
-    assert 'class="quality fail"' in render_page(tables, manifest)
+    blocked = WARNING | {"level": "block", "check": "orders_present"}
+    manifest["checks"].append(blocked | {"approved": "Li Wei: the stores have closed (1f)"})
+    html = render_page(tables, manifest)
+    assert 'class="quality warn"' in html and "Let through once" in html, "somebody answers for it"
+    assert "Li Wei: the stores have closed" in html
+    manifest["checks"].append(blocked)
+    html = render_page(tables, manifest)
+    assert 'class="quality fail"' in html and "A quality gate failed: do not use these numbers</span>" in html
+
+
+def test_every_label_is_two_texts():
+    """`[zh, Said: so]` without quotes is a mapping for YAML."""
+    for name, words in _book().items():
+        if name not in ("order", "currency"):
+            assert all(len(pair) == 2 and all(isinstance(w, str) for w in pair) for pair in words.values()), (
+                name
+            )
 
 
 def test_no_checks_is_not_green(release):
