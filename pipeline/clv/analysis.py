@@ -117,7 +117,7 @@ def analyse(
                 f"{path.name}: no purchase is left: every order is a refund or was taken back the same day"
             )
         first = counted.first_purchase
-        seen = histories(file.con, as_of, period=round(policy["clv_recent_days"]))
+        seen = histories(file.con, as_of, period=round(policy["clv_recent_days"]), named=True)
         asked = sufficiency.needs(seen, policy)
         short = sufficiency.unmet(asked)
         models = _NO_MODELS if short else fit(seen, kind)

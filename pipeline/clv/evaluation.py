@@ -19,7 +19,7 @@ from pipeline import duck
 from pipeline.clv import churn, sufficiency
 from pipeline.clv.churn import Churn
 from pipeline.clv.evaluated import FORECASTS, SCHEMA, folder, is_due, keep_forecast, known_before
-from pipeline.clv.histories import histories
+from pipeline.clv.histories import NUMBERED, histories
 from pipeline.clv.said import in_chinese, listed, say
 from pipeline.ingest.files import write_parquet
 from pipeline.quality.policy import thresholds
@@ -42,7 +42,7 @@ from (
     select is_profit_unknown from intermediate.int_customer_returns
 )
 """
-_DAYS = """
+_DAYS = f"""
 create temp table customer_days as
 with moved as (
     select
@@ -52,14 +52,17 @@ with moved as (
     union all
     select customer_key, day, false, null, -case when $has_profit then profit_reversed else refund_net end
     from intermediate.int_customer_returns
-)
+),
 
-select
-    customer_key as customer_id, day, is_purchase, gap_days,
-    greatest(money, 0) as value, greatest(-money, 0) as refund,
-    min(case when is_purchase then day end) over (partition by customer_key) as first_day
-from moved
-semi join intermediate.int_customer_facts using (customer_key)
+days as (
+    select
+        customer_key as customer_id, day, is_purchase, gap_days,
+        cast(greatest(money, 0) as decimal(18, 4)) as value, cast(greatest(-money, 0) as decimal(18, 4)) as refund
+    from moved
+    semi join intermediate.int_customer_facts using (customer_key)
+),
+
+{NUMBERED.format(days="days")}
 """
 
 
@@ -109,7 +112,7 @@ def forecast(settings: Settings, as_of: date) -> Path | None:
         # The kind of money that was tested, and no other.
         if basis != "profit":
             return None
-        seen = histories(con, as_of, period=round(policy["clv_recent_days"]))
+        seen = histories(con, as_of, period=round(policy["clv_recent_days"]), named=True)
     orders = models.expected_purchases(seen, horizon)
     value = models.value(seen, horizon, policy["clv_discount_rate"])
     assert orders is not None and value is not None

@@ -17,6 +17,22 @@ from pipeline.order_file import RELATION
 
 DAYS_PER_WEEK = 7
 
+# Every origin groups the days by customer: by a number and in its order that costs three fifths of what the ids do.
+NUMBERED = """
+numbered as (
+    select
+        customer_id,
+        row_number() over (order by customer_id) as customer_no,
+        min(case when is_purchase then day end) as first_day
+    from {days}
+    group by customer_id
+)
+
+select days.*, numbered.customer_no, numbered.first_day, days.value - days.refund as net
+from {days} as days
+inner join numbered on days.customer_id = numbered.customer_id
+order by numbered.customer_no, days.day
+"""
 # An amount and its negative of one customer and day cancel each other: an order of 80,995 pieces that was typed in by
 # mistake and taken back at once is no purchase. `gap_days` is null where there is no earlier purchase.
 _DAYS = f"""
@@ -46,13 +62,16 @@ days as (
         cast(sum(free) as bigint) as free_n
     from amounts
     group by customer_id, day
-)
+),
 
-select
-    *,
-    case when is_purchase then day - lag(day) over (partition by customer_id, is_purchase order by day) end as gap_days,
-    min(case when is_purchase then day end) over (partition by customer_id) as first_day
-from days
+spaced as (
+    select
+        *,
+        case when is_purchase then day - lag(day) over (partition by customer_id, is_purchase order by day) end as gap_days
+    from days
+),
+
+{NUMBERED.format(days="spaced")}
 """
 _COUNTED = """
 select
@@ -74,7 +93,7 @@ with before as (
 )
 
 select
-    customer_id,
+    {ids}
     count(*) filter (where is_purchase and day < $origin) as purchases,
     cast($origin as date) - max(day) filter (where is_purchase and day < $origin) as recency,
     cast($origin as date) - min(first_day) as tenure,
@@ -86,17 +105,17 @@ select
     count(*) filter (where is_purchase and day >= $year_start and day < $origin) as f_year,
     count(*) filter (where is_purchase and day >= $half_start and day < $origin) as f_half,
     count(*) filter (where is_purchase and day >= $previous_half_start and day < $half_start) as f_previous_half,
-    cast(coalesce(sum(value - refund) filter (where day >= $half_start and day < $origin), 0) as double) as m_half,
-    cast(coalesce(sum(value - refund) filter (where day >= $previous_half_start and day < $half_start), 0) as double)
+    cast(coalesce(sum(net) filter (where day >= $half_start and day < $origin), 0) as double) as m_half,
+    cast(coalesce(sum(net) filter (where day >= $previous_half_start and day < $half_start), 0) as double)
         as m_previous_half,
     count(*) filter (where is_purchase and day >= $period_start and day < $origin) as period_purchases,
-    cast(coalesce(sum(value - refund) filter (where day >= $period_start and day < $origin), 0) as double)
+    cast(coalesce(sum(net) filter (where day >= $period_start and day < $origin), 0) as double)
         as period_money,
     count(*) filter (where is_purchase and day >= $origin) as next_purchases,
-    cast(coalesce(sum(value - refund) filter (where day >= $origin), 0) as double) as next_money
+    cast(coalesce(sum(net) filter (where day >= $origin), 0) as double) as next_money
 from before
-group by customer_id
-order by customer_id
+group by customer_no
+order by customer_no
 """
 
 
@@ -123,6 +142,7 @@ class Histories:
     """One entry a customer with a purchase before `origin`, ordered by customer; days and money as floats.
 
     Attributes:
+        customer_id: empty unless they were asked for.
         purchases: purchase days; recency, tenure: days from the last and the first to the origin (1 = the day before).
         own_gap: median days between purchases; NaN at one purchase.
         paid_repeats: purchase days after the first with a value above zero; repeat_value their value.
@@ -209,10 +229,11 @@ def histories(
     ahead: int = 0,
     half: int = 180,
     year: int = 365,
+    named: bool = False,
 ) -> Histories:
-    """Everybody who had bought before `origin`, from `customer_days`."""
+    """Everybody who had bought before `origin`, from `customer_days`; with their ids where `named`."""
     found = con.execute(
-        _BY_CUSTOMER,
+        _BY_CUSTOMER.format(ids="any_value(customer_id) as customer_id," if named else ""),
         {
             "origin": origin,
             "until": origin + timedelta(days=ahead),
@@ -222,7 +243,7 @@ def histories(
             "year_start": origin - timedelta(days=year),
         },
     ).fetchnumpy()
-    customers = np.asarray(found.pop("customer_id"))
+    customers = np.asarray(found.pop("customer_id", ()))
     columns = {name: _floats(values) for name, values in found.items()}
     return Histories(origin, period, ahead, customers, **columns)
 

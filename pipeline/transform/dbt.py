@@ -141,7 +141,8 @@ def dbt_checks(
 def _table_metadata(
     settings: Settings, tables: list[tuple[str, str]]
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """Column schema, row count and, for the segment summary, each segment's share: numbers become plots in the UI."""
+    """Column schema, row count and, for the segment summary and the mart of a scheme, each class's share: numbers become
+    plots in the UI."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     if not settings.warehouse.exists():
         return found
@@ -171,6 +172,9 @@ def _table_metadata(
                 "select scheme, class, share from audiences.segment_summary where share is not null"
             ).fetchall():
                 found["audiences", "segment_summary"][f"share {scheme}: {name}"] = float(share)
+                mart = _class_marts().get(scheme)
+                if mart in found:
+                    found[mart][f"share {scheme}: {name}"] = float(share)
     finally:
         con.close()
     return found
@@ -255,6 +259,18 @@ def _table_of(event: Any) -> tuple[str, str] | None:
         return None
     node = _nodes().get(str(name))
     return (node["schema"], node.get("alias") or node["name"]) if node else None
+
+
+@cache
+def _class_marts() -> dict[str, tuple[str, str]]:
+    """Scheme → (schema, table) of the mart that classes people by it, as its column says (`meta.scheme`)."""
+    return {
+        column["config"]["meta"]["scheme"]: (node["schema"], node.get("alias") or node["name"])
+        for node in _nodes().values()
+        if node["resource_type"] == "model"
+        for column in node["columns"].values()
+        if "scheme" in column.get("config", {}).get("meta", {})
+    }
 
 
 @cache

@@ -71,7 +71,7 @@ def shop() -> Iterator[duckdb.DuckDBPyConnection]:
         select
             k as customer_id, date '2024-11-27' + cast(20 * n as integer) as day, true as is_purchase,
             case when n > 0 then 20 end as gap_days, 10.0 as value, 0.0 as refund,
-            date '2024-11-27' as first_day
+            k as customer_no, date '2024-11-27' as first_day, 10.0 as net
         from range(60) as people (k) cross join range(20) as purchases (n)
         where k < 40 or n < 3
         """

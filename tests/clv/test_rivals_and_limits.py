@@ -40,7 +40,7 @@ def test_a_history_is_counted_by_hand(tmp_path: Path) -> None:
     ]
     with open_orders(_file(tmp_path, orders), COLUMNS, AS_OF) as file:
         counted = histories.aggregate(file.con)
-        now = histories.histories(file.con, AS_OF, period=10)
+        now = histories.histories(file.con, AS_OF, period=10, named=True)
         then = histories.histories(file.con, AS_OF - timedelta(days=20), period=10, ahead=15)
     assert counted == histories.Counted(4, 2, 2, 1, 3, 1, AS_OF - timedelta(days=71))
     assert counted.without_purchase == 2

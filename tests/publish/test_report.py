@@ -15,9 +15,12 @@ import shutil
 import subprocess
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import partial
 from html import unescape
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pandas as pd
@@ -38,6 +41,7 @@ from pipeline.publish.report import (
     trust,
 )
 from pipeline.publish.report import numbers as fmt
+from pipeline.publish.report.labels import _book
 from pipeline.publish.report.release import Release
 from pipeline.settings import Settings
 from tests.publish.test_customer_shards import candidate, settings, token  # noqa: F401
@@ -645,8 +649,23 @@ def test_green_only_when_every_check_passed(release):
     manifest["checks"].append(WARNING)
     html = render_page(tables, manifest)
     assert 'class="quality warn"' in html and "freshness_8_days" in html and "an older mood" in html
-    manifest["checks"].append(WARNING | {"level": "block", "check": "orders_present"})
-    assert 'class="quality fail"' in render_page(tables, manifest)
+    blocked = WARNING | {"level": "block", "check": "orders_present"}
+    manifest["checks"].append(blocked | {"approved": "Li Wei: the stores have closed (1f)"})
+    html = render_page(tables, manifest)
+    assert 'class="quality warn"' in html and "Let through once" in html, "somebody answers for it"
+    assert "Li Wei: the stores have closed" in html
+    manifest["checks"].append(blocked)
+    html = render_page(tables, manifest)
+    assert 'class="quality fail"' in html and "A quality gate failed: do not use these numbers</span>" in html
+
+
+def test_every_label_is_two_texts():
+    """`[zh, Said: so]` without quotes is a mapping for YAML."""
+    for name, words in _book().items():
+        if name not in ("order", "currency"):
+            assert all(len(pair) == 2 and all(isinstance(w, str) for w in pair) for pair in words.values()), (
+                name
+            )
 
 
 def test_no_checks_is_not_green(release):
@@ -1061,8 +1080,8 @@ def searchable(release: tuple, made: Settings, folder: Path) -> str:
     return html
 
 
-def open_in_chromium(file: Path, scratch: Path, at: str = "") -> tuple[str, list[str]]:
-    """(DOM after rendering, addresses that the page asked for).
+def open_in_chromium(file: Path | str, scratch: Path, at: str = "") -> tuple[str, list[str]]:
+    """(DOM after rendering, addresses that the page asked for) of a file, or of an address on 127.0.0.1.
 
     The browser's own errands (clock, updates) also show in its network log; they have no page as initiator.
     """
@@ -1086,12 +1105,12 @@ def open_in_chromium(file: Path, scratch: Path, at: str = "") -> tuple[str, list
             "--disable-component-update",
             "--disable-sync",
             "--disable-extensions",
-            "--host-resolver-rules=MAP * ~NOTFOUND",
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
             f"--user-data-dir={scratch / 'profile'}",
             f"--log-net-log={log}",
             "--virtual-time-budget=20000",
             "--dump-dom",
-            f"{file.as_uri()}{at}",
+            f"{file if isinstance(file, str) else file.as_uri()}{at}",
         ],
         capture_output=True,
         text=True,
@@ -1146,6 +1165,20 @@ def test_opened_from_a_file_it_reads_in_both_languages_and_asks_nobody(release, 
     # Nobody of this token may be shown: her file is asked for, and says so.
     dom, asked = open_in_chromium(page, tmp_path / "planted", f"#customer={token(7)}")
     assert asked == [] and "shows nobody of this token" in dom
+
+
+@pytest.mark.browser
+def test_opened_from_a_server_it_asks_for_its_own_files_alone(release, tmp_path, settings):  # noqa: F811
+    searchable(release, settings, tmp_path / "release")
+    files = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "release"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), files) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        origin = f"http://127.0.0.1:{server.server_port}"
+        dom, asked = open_in_chromium(f"{origin}/index.html", tmp_path / "page", f"#customer={token(6)}")
+        server.shutdown()
+    assert {address.removeprefix(origin) for address in asked} == {"/customers/0.js", "/customers/words.js"}
+    answer = dom[dom.index('id="answer"') :]
+    assert "Last purchase 12 days ago" in Page(answer[: answer.index("</section>")]).text
 
 
 _AXE = """

@@ -129,7 +129,8 @@ class _People:
     def _minted(self) -> set[str]:
         """The customer_key that each record known today would have of its own."""
         key = self._vault.minting_key
-        return {token(key, "customer", f"{source}\x1f{id_}") for source, id_ in self._home.records}
+        records = (self._home.records[name].to_pylist() for name in ("source", "source_customer_id"))
+        return {token(key, "customer", f"{source}\x1f{id_}") for source, id_ in zip(*records, strict=True)}
 
     def fate(self, member: str) -> str:
         """She was erased, her record belongs to another person now, or it is gone."""

@@ -1,12 +1,14 @@
 """Who is in which audience, and why the others are not. Pure: frames in, lists of customer_keys out."""
 
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import duck
 from pipeline.duck import quote
@@ -54,6 +56,30 @@ class Chosen:
     suppressed: Mapping[str, int]
 
 
+class _Reasons(Mapping[str, str]):
+    """Reasons of those whom a rule is true of, and of all others: these are looked through only where one is asked for."""
+
+    def __init__(self, own: Mapping[str, str], others: pa.Table) -> None:
+        self._own, self._others = own, others
+
+    @cached_property
+    def _all(self) -> dict[str, str]:
+        return {**dict(_pairs(self._others)), **self._own}
+
+    def __getitem__(self, key: str) -> str:
+        return self._own[key] if key in self._own else self._all[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._own) + len(self._others)
+
+
+def _pairs(rows: pa.Table) -> Iterator[tuple[str, str]]:
+    return zip(rows["customer_key"].to_pylist(), rows["reason"].to_pylist(), strict=True)
+
+
 def held_out(salt: bytes, customer_key: str, share: float) -> bool:
     """Whether a person is in the hold-out of this share. Always the same answer; a larger share holds out the same
     people and more."""
@@ -91,11 +117,11 @@ def choose(
             owners = taken.setdefault(audience.channel, {})
             active, holdout, lost, reasons = [], [], {}, {}
             suppressed: dict[str, int] = {}
-            for key, matches, reason in rows:
+            concerned = pc.or_(pc.is_null(rows["reason"]), pc.fill_null(rows["matches"], False))
+            for key, reason in _pairs(rows.filter(concerned)):
                 if reason is not None:
                     reasons[key] = reason
-                    if matches:
-                        suppressed[reason] = suppressed.get(reason, 0) + 1
+                    suppressed[reason] = suppressed.get(reason, 0) + 1
                 elif key in owners:
                     lost[key] = owners[key]
                     reasons[key] = f"in_{owners[key]}"
@@ -114,7 +140,7 @@ def choose(
                     tuple(active),
                     tuple(holdout),
                     lost,
-                    reasons,
+                    _Reasons(reasons, rows.filter(pc.invert(concerned))),
                     dict(sorted(suppressed.items())),
                 )
             )
@@ -135,8 +161,8 @@ def consent_of(consents: pd.DataFrame, purpose: str, channel: str) -> dict[str, 
 
 def _judged(
     con: duckdb.DuckDBPyConnection, audience: Audience, limits: Mapping[str, float], columns: set[str]
-) -> list[tuple[str, bool, str | None]]:
-    """(customer_key, whether the rule is true of her, the first reason why she may not be addressed or None)."""
+) -> pa.Table:
+    """customer_key, `matches`: whether the rule is true of her, `reason`: the first why she may not be addressed, or null."""
     rule, values = audience.rule.sql()
     flag = f"released_{audience.channel}"
     released = quote(flag) if flag in columns else "null"
@@ -181,4 +207,4 @@ def _judged(
         from judged order by customer_key
         """,
         parameters,
-    ).fetchall()
+    ).to_arrow_table()

@@ -35,7 +35,7 @@ class Home:
     Args:
         people, consents: as `selection.choose` takes them.
         contacts: one row per person: customer_key, phone_token, email_token, userid, external_userid, openid.
-        records: (source, source_customer_id) of every record known today.
+        records: source and source_customer_id of every record known today.
     """
 
     release: str
@@ -44,7 +44,7 @@ class Home:
     people: pd.DataFrame
     consents: pd.DataFrame
     contacts: pd.DataFrame
-    records: list[tuple[str, str]]
+    records: pa.Table
 
 
 def read(settings: Settings, schemes: Iterable[str]) -> Home:
@@ -118,7 +118,7 @@ def _read(
         )
     people, consents = _people(con, settings, table, schemes, built)
     contacts = con.execute(_contacts(settings)).df()
-    records = con.execute("select source, source_customer_id from links").fetchall()
+    records = con.execute("select source, source_customer_id from links").to_arrow_table()
     return Home(
         manifest["release"],
         built,

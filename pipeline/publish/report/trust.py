@@ -36,8 +36,13 @@ def ledger_totals(release: Release) -> dict | None:
     }
 
 
+def level_of(check: Mapping) -> str:
+    """What a failed check means here: one that somebody has let through once stops nobody from reading on."""
+    return "approved" if check.get("approved") else text_of(check.get("level"))
+
+
 def check_row(check: Mapping) -> dict:
-    level = text_of(check.get("level"))
+    level = level_of(check)
     return {
         "subject": text_of(check.get("feed") or check.get("table")),
         "check": text_of(check.get("check")) + (f" ({check['gate']})" if check.get("gate") else ""),
@@ -45,6 +50,7 @@ def check_row(check: Mapping) -> dict:
         "level_text": known("level", level) or Text(level, level),
         "observed": fmt.brief(check.get("observed")),
         "limit": fmt.brief(check.get("limit")),
+        "approved": text_of(check.get("approved")),
         "description": described(check),
     }
 
@@ -60,20 +66,23 @@ def described(check: Mapping) -> Text | None:
 
 
 def quality(release: Release) -> dict:
-    """State fail: a blocking check did not pass · warn: another one did not · none: no checks · ok."""
+    """State fail: a blocking check did not pass and nobody let it through · warn: another one did not pass · none: no
+    checks · ok."""
     checks = list(release.manifest.get("checks") or [])
     broken = [check for check in checks if not check.get("passed")]
-    severity = {"block": 0, "warn": 1, "info": 2}
+    severity = {"block": 0, "approved": 1, "warn": 2, "info": 3}
     broken.sort(
         key=lambda c: (
-            severity.get(c.get("level"), 1),
+            severity.get(level_of(c), 2),
             text_of(c.get("feed") or c.get("table")),
             text_of(c["check"]),
         )
     )
-    levels = {check.get("level") for check in broken}
+    levels = {level_of(check) for check in broken}
     state = "fail" if "block" in levels else "warn" if levels - {"info"} else "ok" if checks else "none"
-    by_level = {level: sum(1 for c in checks if c.get("level") == level) for level in severity}
+    by_level = {
+        level: sum(1 for c in checks if c.get("level") == level) for level in ("block", "warn", "info")
+    }
     facts = [
         {
             "label": say("quality.checks"),
@@ -141,7 +150,7 @@ def check_subjects(checks: Sequence[Mapping]) -> list[dict]:
             text_of(check.get("feed") or check.get("table")) or fmt.DASH,
             {"passed": 0, "warned": 0, "failed": 0},
         )
-        row["passed" if check.get("passed") else "failed" if check.get("level") == "block" else "warned"] += 1
+        row["passed" if check.get("passed") else "failed" if level_of(check) == "block" else "warned"] += 1
     return [{"subject": name} | counts for name, counts in sorted(subjects.items())]
 
 
