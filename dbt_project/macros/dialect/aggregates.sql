@@ -42,3 +42,18 @@
 {% macro default__row_hash(columns) -%} hash({{ columns | join(', ') }}) {%- endmacro %}
 
 {% macro spark__row_hash(columns) -%} xxhash64({{ columns | join(', ') }}) {%- endmacro %}
+
+{# Exclusive or of several such hashes, none of them null: equal sets of rows have equal ones, in any order. #}
+{% macro xor_of(hashes) -%}
+    {{ return(adapter.dispatch('xor_of', 'strata')(hashes)) }}
+{%- endmacro %}
+
+{% macro default__xor_of(hashes) -%}
+    {%- set text = namespace(sql=hashes[0]) -%}
+    {%- for one in hashes[1:] -%}
+        {%- set text.sql = 'xor(' ~ text.sql ~ ', ' ~ one ~ ')' -%}
+    {%- endfor -%}
+    {{ text.sql }}
+{%- endmacro %}
+
+{% macro spark__xor_of(hashes) -%} {{ hashes | join(' ^ ') }} {%- endmacro %}

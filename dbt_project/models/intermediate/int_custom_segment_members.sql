@@ -27,9 +27,14 @@ tests as (
 ),
 
 stated as (
+    {%- for scheme in class_columns() %}
     select
-        customer_key, 'class' as kind, scheme as fact, class as text_value, cast(null as decimal(18, 4)) as number_value
-    from {{ ref('int_class_reasons_standard') }}
+        customer_key, 'class' as kind, '{{ scheme }}' as fact, {{ scheme }}_class as text_value,
+        cast(null as decimal(18, 4)) as number_value
+    from {{ ref('int_customer_classes') }}
+    where exists (select 1 from tests where tests.kind = 'class' and tests.fact = '{{ scheme }}')
+    {{- ' union all' if not loop.last }}
+    {%- endfor %}
     {%- for fact, (kind, value) in facts.items() %}
     union all
     select
@@ -69,6 +74,8 @@ judged as (
         bit_or(case when not holds then alternatives else cast(0 as bigint) end) as failed,
         bit_or(case when holds is null then alternatives else cast(0 as bigint) end) as undecided
     from outcomes
+    -- A test that holds rules nothing out.
+    where not coalesce(holds, false)
     group by customer_key, word
 )
 

@@ -5,21 +5,10 @@ with policy as (
     select * from {{ ref('int_run_policy') }}
 ),
 
--- A repeated state of an order has the same hour, or the first that was told.
-hours as (
-    select orders.source, orders.order_id, min(headers.ordered_hour) as ordered_hour
+placed as (
+    select orders.customer_key, orders.sale_n, {{ iso_weekday('orders.paid_date') }} as weekday, orders.ordered_hour
     from {{ ref('int_customer_orders') }} as orders
     inner join policy on orders.paid_date >= policy.behaviour_window_start
-    inner join {{ ref('stg_sales__orders') }} as headers
-        on orders.source = headers.source and orders.order_id = headers.order_id
-    where headers.is_in_force
-    group by orders.source, orders.order_id
-),
-
-placed as (
-    select orders.customer_key, orders.sale_n, {{ iso_weekday('orders.paid_date') }} as weekday, hours.ordered_hour
-    from {{ ref('int_customer_orders') }} as orders
-    inner join hours on orders.source = hours.source and orders.order_id = hours.order_id
 ),
 
 baskets as (

@@ -3,8 +3,8 @@
 -- read it and the order facts behind it are wide.
 {{ config(materialized='table') }}
 select
-    orders.source, orders.order_id, orders.customer_key, orders.channel_id, orders.paid_date, orders.sale_n,
-    orders.exchange_rate
+    orders.source, orders.order_id, orders.customer_key, orders.channel_id, orders.paid_date, orders.ordered_hour,
+    orders.sale_n, orders.exchange_rate
 from {{ ref('int_orders') }} as orders
 inner join {{ ref('int_run_policy') }} as policy
     on orders.paid_date

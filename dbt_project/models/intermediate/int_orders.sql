@@ -14,6 +14,10 @@ with repeated as (
 ranked as (
     select
         headers.*,
+        -- The hour of the order, or the first that was told of it.
+        min(headers.ordered_hour) over (
+            partition by headers.is_current, headers.source, headers.order_id
+        ) as first_hour,
         row_number() over (
             partition by headers.is_current, headers.source, headers.order_id
             order by headers.updated_at desc nulls last, headers.dt desc, headers.rev desc,
@@ -25,11 +29,11 @@ ranked as (
 ),
 
 headers as (
-    select {{ header | join(', ') }}, 1 as versions_n
+    select {{ header | join(', ') }}, ordered_hour, 1 as versions_n
     from {{ delivered }} as headers
     anti join repeated using (is_current, source, order_id)
     union all
-    select {{ header | join(', ') }}, versions_n from ranked
+    select {{ header | join(', ') }}, first_hour as ordered_hour, versions_n from ranked
     where nth = 1
 ),
 
@@ -69,6 +73,7 @@ select
     headers.currency,
     headers.exchange_rate,
     headers.ordered_date,
+    headers.ordered_hour,
     headers.paid_date,
     headers.order_discount,
     headers.shipping_fee,

@@ -26,11 +26,21 @@ candidates as (
     having sum(named.qty) >= max(orders.sale_qty) and max(orders.sale_qty) > 0
 ),
 
+-- Before lines are put right: few orders come back.
+candidate_rows as (
+    select delivered.* from {{ ref('stg_sales__order_lines') }} as delivered
+    semi join candidates on delivered.source = candidates.source and delivered.order_id = candidates.order_id
+),
+
+candidate_lines as (
+    {{ order_lines('candidate_rows') }}
+),
+
 sold as (
     select
         candidates.is_current, candidates.source, candidates.order_id, lines.product_id, lines.line_no,
         sum(lines.qty) as qty
-    from {{ ref('int_order_lines') }} as lines
+    from candidate_lines as lines
     inner join candidates
         on lines.source = candidates.source and lines.order_id = candidates.order_id
     left join {{ ref('int_orders_changed') }} as changed
