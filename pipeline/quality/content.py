@@ -196,11 +196,15 @@ def rejected_value(feed: Feed, history: History) -> Check:
 
 
 def one_currency(feed: Feed, history: History) -> Check:
+    """Sources whose amounts, where they state any, are of another currency than the home's."""
+    money = [name for name, column in feed.contract.columns.items() if column.type == "m"]
     other = sorted(
         {
             f"{d.entry.source}: {d.entry.currency}"
             for d in feed.deliveries
-            if d.entry.currency and d.entry.currency != history.currency
+            if d.entry.currency
+            and d.entry.currency != history.currency
+            and (not d.profile or any(d.number(f"{name}__nulls") < d.rows for name in money))
         }
     )
     return rules.result(feed.name, rules.ONE_CURRENCY, not other, len(other), history.currency, other)
