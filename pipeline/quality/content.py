@@ -196,6 +196,7 @@ def rejected_value(feed: Feed, history: History) -> Check:
 
 
 def one_currency(feed: Feed, history: History) -> Check:
+    """Sources whose amounts, where they state any, are of another currency than the home's."""
     money = [name for name, column in feed.contract.columns.items() if column.type == "m"]
     other = sorted(
         {
@@ -203,8 +204,7 @@ def one_currency(feed: Feed, history: History) -> Check:
             for d in feed.deliveries
             if d.entry.currency
             and d.entry.currency != history.currency
-            # A mapped source fills feeds whose amounts it does not know.
-            and any(d.rows > d.number(f"{name}__nulls") for name in money)
+            and (not d.profile or any(d.number(f"{name}__nulls") < d.rows for name in money))
         }
     )
     return rules.result(feed.name, rules.ONE_CURRENCY, not other, len(other), history.currency, other)
