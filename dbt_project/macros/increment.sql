@@ -14,11 +14,19 @@
 {%- endmacro %}
 
 {#
+  Whether this model goes on from its own rows. The history of classes does where the warehouse holds what the release has
+  that history goes on from (pipeline/transform/history.py); elsewhere it takes the release's, also in an increment.
+#}
+{% macro goes_on() -%}
+    {{ return(increments() and (not config.get('meta').get('of_history') or env_var('STRATA_HISTORY', '') == 'yes')) }}
+{%- endmacro %}
+
+{#
   Narrows `rows` to the touched keys of an increment. The comments, here and below, are what pipeline/transform/replay.py
   goes by: it builds everything.
 #}
 {% macro only_touched(touched, rows, keys=['source', 'order_id']) -%}
-    {%- if increments() and is_incremental() -%}
+    {%- if goes_on() and is_incremental() -%}
     /* increment */ semi join {{ touched }} as touched on
     {%- for key in keys %} {{ rows }}.{{ key }} = touched.{{ key }}{{ ' and' if not loop.last }}{% endfor %} /* instead of */
     {%- endif -%}
@@ -26,7 +34,7 @@
 
 {# Where rows of orders are read from: all of them, in an increment those of touched orders, which were found once. #}
 {% macro of_touched(relation, touched) -%}
-    {%- if increments() and is_incremental() -%}
+    {%- if goes_on() and is_incremental() -%}
     /* increment */ {{ touched }} /* instead of {{ relation }} */
     {%- else -%} {{ relation }}
     {%- endif -%}
@@ -38,7 +46,7 @@
     {%- set columns = arguments['dest_columns'] | map(attribute='quoted') | join(', ') -%}
     {%- set keys = arguments['unique_key'] -%}
     delete from {{ target }} as built
-    {%- if increments() %}
+    {%- if goes_on() %}
     where exists (
         select 1 from {{ core_table(config.get('meta')['touched']) }} as touched
         where {% for key in keys %}built.{{ key }} = touched.{{ key }}{{ ' and ' if not loop.last }}{% endfor %}

@@ -83,6 +83,8 @@ def describe(
         **contract.load().as_manifest(),
         "previous_release": before["release"] if before else None,
         "fingerprint": proof.fingerprint,
+        # The next build goes on from its rows where they are what this release says.
+        "warehouse": proof.warehouse,
         "run_id": run_id,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {

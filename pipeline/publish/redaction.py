@@ -242,6 +242,8 @@ def _publish(
         "release": release,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "redacts": redacts,
+        # It no longer says what that warehouse holds.
+        "warehouse": None,
     }
     write_database(candidate, tables)
     try:

@@ -43,12 +43,18 @@ class LocalDbt(ConfigurableResource):
     """dbt inside the step's process, asked for what Dagster selected."""
 
     def build(
-        self, context: AssetExecutionContext, settings: Settings, target: Path, increments: bool
+        self,
+        context: AssetExecutionContext,
+        settings: Settings,
+        target: Path,
+        increments: bool,
+        history: bool,
     ) -> tuple[list[Any], DbtFailed | None]:
         """Dagster's events of one `dbt build`, which has ended on return, and its failure if it failed.
 
         Args:
             increments: go on from the build before, which is known to be whole.
+            history: the history of classes too; it is what the release says that history goes on from.
         """
         chosen = get_updated_cli_invocation_params_for_context(
             context=context, manifest={}, dagster_dbt_translator=DagsterDbtTranslator()
@@ -67,7 +73,7 @@ class LocalDbt(ConfigurableResource):
 
         failure = None
         try:
-            invoke(args, settings.home, target, note, increments=increments)
+            invoke(args, settings.home, target, note, increments=increments, history=history)
         except DbtFailed as failed:
             failure = failed
         events = [
@@ -196,18 +202,19 @@ def transform(context: AssetExecutionContext, dbt: LocalDbt, run_lock: RunLock) 
     if stopped:
         raise GateStopped("the sources' gate is shut: " + "\n".join(str(check) for check in stopped))
     write_context(settings, day)
-    history.prepare(settings, day, _nodes())
+    release = history.prepare(settings, day, _nodes())
     built_from = fingerprint(settings, day)
     made_from = base.look(settings, day)
     way = base.choose(settings, made_from)
     base.invalidate(settings)
+    is_in_warehouse = history.is_in_warehouse(settings, release)
     settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
     target = settings.dbt / "target"
     (target / "run_results.json").unlink(missing_ok=True)
     say("building the marts (dbt)")
     say(f"  {way}")
     base.save_way(settings, context.run_id, way)
-    events, failure = dbt.build(context, settings, target, way.increments)
+    events, failure = dbt.build(context, settings, target, way.increments, is_in_warehouse)
     # What the warehouse is made of now; a policy that is tried is compared with it.
     shutil.copyfile(MANIFEST, settings.dbt / "built.json")
     yield from _with_table_metadata(context, settings, events, way)

@@ -24,6 +24,7 @@ from pipeline.duck import literal, quote
 from pipeline.progress import say
 from pipeline.publish import shelf
 from pipeline.settings import Settings
+from pipeline.transform.receipt import identity
 
 # Columns of each table that are read, all of them where None, and the condition under which a row stood before D. Both
 # are SQL over the columns of the release's file; $day is D.
@@ -93,6 +94,18 @@ def prepare(settings: Settings, as_of: date, nodes: Mapping[str, Any]) -> str | 
             sql = f"copy (select {picked} {rows}) to {literal(str(target))} (format parquet)"
             con.execute(sql.replace("$day", f"date {literal(as_of.isoformat())}"))
     return base
+
+
+def is_in_warehouse(settings: Settings, release: str | None) -> bool:
+    """Whether `class_history` in the warehouse is what `prepare` has just laid out: the very file of the release, and the
+    release was written from the warehouse as it lies there now. A rollback, a redaction, the same day again or another build
+    since say no."""
+    if release is None:
+        return False
+    file = settings.releases / release / "tables" / "segments" / "class_history.parquet"
+    laid_out = settings.build / "history" / "class_history.parquet"
+    written_from = shelf.load_manifest(settings, release).get("warehouse")
+    return written_from == identity(settings.warehouse) and laid_out.samefile(file)
 
 
 def _stands(

@@ -19,9 +19,13 @@ _only_one = threading.Lock()
 
 
 @contextlib.contextmanager
-def _told(home: Path, increments: bool) -> Iterator[None]:
-    """STRATA_HOME and STRATA_INCREMENT for the profile and the SQL that ask for them."""
-    told = {"STRATA_HOME": str(home), "STRATA_INCREMENT": "yes" if increments else ""}
+def _told(home: Path, increments: bool, history: bool) -> Iterator[None]:
+    """STRATA_HOME, STRATA_INCREMENT and STRATA_HISTORY for the profile and the SQL that ask for them."""
+    told = {
+        "STRATA_HOME": str(home),
+        "STRATA_INCREMENT": "yes" if increments else "",
+        "STRATA_HISTORY": "yes" if history else "",
+    }
     before = {name: os.environ.get(name) for name in told}
     os.environ.update(told)
     try:
@@ -45,6 +49,7 @@ def invoke(
     on_result: Callable[[dict[str, Any]], None] | None = None,
     *,
     increments: bool = False,
+    history: bool = False,
 ) -> None:
     """Run one dbt command on the warehouse of `home`; `run_results.json` and the compiled SQL go to `target`.
 
@@ -53,6 +58,7 @@ def invoke(
     Args:
         on_result: called with each finished node's event, in the form of dbt's JSON log.
         increments: the SQL goes on from the build before (macros/increment.sql).
+        history: the history of classes too, from the rows that the warehouse holds.
 
     Raises:
         DbtFailed: a node failed, or the command could not run at all.
@@ -75,7 +81,7 @@ def invoke(
     quiet = ["--log-level-file", "none", "--no-use-colors", "--no-write-json"]
     target.mkdir(parents=True, exist_ok=True)
     # dbt keeps flags, adapter and log in globals.
-    with _only_one, _told(home, increments):
+    with _only_one, _told(home, increments, history):
         try:
             answer = dbtRunner(manifest=parsed_project(home), callbacks=[watch]).invoke(
                 [*args, *places, *quiet]

@@ -40,6 +40,9 @@ _PARTS = (
 )
 # What an increment leaves out of its build (macros/increment.sql): a replay builds everything.
 _INCREMENT = re.compile(r"/\* increment \*/.*?/\* instead of(.*?)\*/", re.DOTALL)
+# Columns and joins of int_customer_classes.
+_CLASS = re.compile(r"(?P<mart>\w+)\.\w+ as (?P<name>\w+_class)\b")
+_JOIN = re.compile(r"inner join \S+ as (?P<mart>\w+) on .*")
 _RAW = re.compile(r"read_parquet\('([^']*/raw/[^']*)'[^)]*\)")
 
 
@@ -87,6 +90,21 @@ class Replay:
         union["depends_on"]["nodes"] = [node["unique_id"] for node in chosen]
         union["compiled_code"] = " union all ".join(
             f"from {quote(node['schema'])}.{quote(node['name'])}" for node in chosen
+        )
+        marts = {name.split(".")[-1] for node in chosen for name in node["depends_on"]["nodes"]}
+        wide = self.nodes["model.strata.int_customer_classes"]
+        facts = "model.strata.int_customer_facts"
+        wide["depends_on"]["nodes"] = [
+            name for name in wide["depends_on"]["nodes"] if name == facts or name.split(".")[-1] in marts
+        ]
+        wide["compiled_code"] = _JOIN.sub(
+            lambda found: found[0] if found["mart"] in marts else "",
+            _CLASS.sub(
+                lambda found: (
+                    found[0] if found["mart"] in marts else f"cast(null as varchar) as {found['name']}"
+                ),
+                wide["compiled_code"],
+            ),
         )
 
     def _borrow(self, home: Path, folder: Path) -> None:

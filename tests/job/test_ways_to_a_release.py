@@ -2,11 +2,15 @@
 
 import json
 import random
+import re
 from datetime import date, timedelta
 from pathlib import Path
 
+import duckdb
 import pytest
 
+from pipeline import duck
+from pipeline.transform.replay import _INCREMENT
 from tests.job.conftest import Line, failed, make_company
 
 
@@ -127,6 +131,64 @@ def test_backfill_day_by_day_and_one_go_give_the_same_bytes(ways: dict[str, Line
     both = shown[0].keys() & shown[1].keys()
     assert len(both) > 5
     assert all(shown[0][cell] == shown[1][cell] for cell in both)
+
+
+def test_a_history_that_goes_on_is_the_whole_one(ways: dict[str, Line]) -> None:
+    """The increment wrote the rows of few people anew; its SQL over everybody gives every row of the table."""
+    line = ways["daily"]
+    models = line.home / "dbt" / "target" / "compiled" / "strata" / "models"
+    narrow = (models / "segments" / "class_history.sql").read_text()
+    whole = _INCREMENT.sub(r"\1", narrow)
+    assert whole != narrow, "the history did not go on from the warehouse"
+    touched = (models / "intermediate" / "int_classes_touched.sql").read_text()
+    with duck.connect(
+        [line.home], database=line.home / "warehouse" / "warehouse.duckdb", read_only=True
+    ) as con:
+        assert _differing(con, "segments.class_history", f"({whole})") == 0
+        n, rows = con.execute(
+            "select count(*), (select count(*) from segments.class_history) from intermediate.int_classes_touched"
+        ).fetchone() or (0, 0)
+        assert 0 < n < rows / 2
+        # The same with people who wait until a class has held, and with one who may no longer be profiled.
+        file = duck.parquet(line.home / "build" / "history" / "class_history.parquet")
+        con.execute(
+            "create temp table laid_out as select * replace ("
+            "case when waits then null else published_from end as published_from, "
+            "case when waits then 'other' else previous_class end as previous_class, "
+            "case when waits then valid_from - 400 else valid_from end as valid_from) "
+            f"from (select *, customer_key like '%a' and valid_to is null as waits from {file}) as rows_of_file"
+        )
+        con.execute("create temp table barred as select max(customer_key) as customer_key from laid_out")
+        texts = []
+        for sql in (touched, narrow, whole):
+            moved = re.sub(r"read_parquet\('[^']*/class_history.parquet'[^)]*\)", "laid_out", sql)
+            moved = moved.replace('"warehouse"."intermediate"."int_persons_excluded"', "barred")
+            texts.append(moved.replace('"warehouse"."intermediate"."int_classes_touched"', "touched"))
+        con.execute(f"create temp table touched as {texts[0]}")
+        con.execute("create temp table history as from laid_out")
+        con.execute("delete from history using touched where history.customer_key = touched.customer_key "
+                    "and history.scheme = touched.scheme")  # fmt: skip
+        con.execute(f"insert into history by name {texts[1]}")
+        shown = con.execute(
+            "select count(*) from laid_out join history using (customer_key, scheme, valid_from) "
+            "where laid_out.published_from is null and history.published_from is not null"
+        ).fetchone()
+        assert shown and shown[0] > 0
+        assert _differing(con, "history", f"({texts[2]})") == 0
+
+
+def _differing(con: duckdb.DuckDBPyConnection, one: str, other: str) -> int:
+    row = con.execute(
+        f"select count(*) from ((select {_HISTORY} from {one} except all select {_HISTORY} from {other}) union all "
+        f"(select {_HISTORY} from {other} except all select {_HISTORY} from {one}))"
+    ).fetchone()
+    return row[0] if row else -1
+
+
+_HISTORY = (
+    "customer_key, scheme, class, valid_from, valid_to, from_class, cause, factors, is_rescored, published_from, "
+    "previous_class, previous_since, left_cause"
+)
 
 
 def test_the_same_day_again_changes_nothing(ways: dict[str, Line]) -> None:

@@ -15,6 +15,7 @@ from pipeline.publish.shelf import sha256
 from pipeline.settings import Settings
 from pipeline.transform import history
 from pipeline.transform.dbt import ensure_manifest
+from pipeline.transform.receipt import identity
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +176,39 @@ def test_a_history_of_which_every_word_stands_is_the_file_of_the_release(home: S
     keep(row("a", "A", 12, None, 12), row("erased", "A", 12, None, 12))
     history.prepare(home, day(13), nodes)
     assert not linked.samefile(file) and state(home) == [("a", "A", day(12), None, day(12))]
+
+
+def test_the_warehouse_holds_the_history_only_as_the_release_was_written_from_it(
+    home: Settings, nodes: dict
+) -> None:
+    """An increment of the history leaves the rows that the warehouse has of it."""
+    columns = nodes["model.strata.class_history"]["columns"]
+    kinds = {"varchar": pa.string(), "date": pa.date32(), "boolean": pa.bool_()}
+    schema = pa.schema([(name, kinds[c["data_type"]]) for name, c in columns.items()])
+    file = publish(home, "2026-03-12", [row("a", "A", 12, None, 12)])
+    pq.write_table(pa.Table.from_pylist([row("a", "A", 12, None, 12)], schema), file)
+    path = home.releases / "2026-03-12" / "manifest.json"
+    home.warehouse.parent.mkdir(parents=True)
+    home.warehouse.write_text("built")
+
+    def state_of(written_from: str | None) -> None:
+        manifest = json.loads(path.read_text()) | {"warehouse": written_from}
+        manifest["tables"]["segments.class_history"] = {"sha256": sha256(file)}
+        path.write_text(json.dumps(manifest))
+
+    def asked(on: date) -> bool:
+        return history.is_in_warehouse(home, history.prepare(home, on, nodes))
+
+    state_of(identity(home.warehouse))
+    assert asked(day(13))
+    assert not asked(day(12)), "the same day again takes back what the release has of it"
+    state_of(None)
+    assert not asked(day(13)), "a release of an earlier version, or a redacted one"
+    state_of(identity(home.warehouse))
+    home.warehouse.write_text("built again")
+    assert not asked(day(13)), "the release was written from another build"
+    home.pointer.unlink()
+    assert not asked(day(13))
 
 
 def test_a_damaged_history_is_passed_over(home: Settings, nodes: dict) -> None:

@@ -1,3 +1,5 @@
+{{ config(materialized='incremental', incremental_strategy='replace_touched', unique_key=['customer_key', 'scheme'],
+          on_schema_change='append_new_columns', meta={'touched': 'int_classes_touched', 'of_history': true}) }}
 -- The class of every customer in every scheme since the first build, as computed, with the day from which it was shown.
 -- What stood before D comes from the release before (docs/decisions/017-class-history.md); today's moves are added to it.
 with policy as (
@@ -11,7 +13,8 @@ before as (
 kept as (
     select history.*
     from {{ source('history', 'class_history') }} as history
-    anti join {{ ref('int_persons_excluded') }} as excluded using (customer_key)
+    {{ only_touched(ref('int_classes_touched'), 'history', ['customer_key', 'scheme']) }}
+    anti join {{ ref('int_persons_excluded') }} as excluded on history.customer_key = excluded.customer_key
 ),
 
 moves as (
