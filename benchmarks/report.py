@@ -52,6 +52,8 @@ class Round:
     breakdown: dict | None = None
     # Load of the machine (runnable processes, mean of a minute) when each round began.
     loads: list[float] = field(default_factory=list)
+    # DuckDB's limit in every run of ours, where there was one.
+    memory: str | None = None
     # Bytes of the landing folder and of the home after its first run.
     disk: dict[str, int] = field(default_factory=dict)
     # What a reader waits for the release that our last run made (opening.py).
@@ -177,6 +179,7 @@ def report(state: Round) -> dict:
         "as_of": data.AS_OF.isoformat(),
         "machine": machine(),
         "load": state.loads,
+        "memory_limit": state.memory,
         "disk_mb": {what: round(n / 1e6, 1) for what, n in state.disk.items()},
         "opening": state.opening,
         "results": results,
@@ -214,6 +217,8 @@ def markdown(facts: dict) -> str:
         "increment": "ours, the next day (1/1000)",
         "full": "ours, the next day with --full",
     }
+    if limit := facts["memory_limit"]:
+        named["ours"] = f"ours, DuckDB held to {limit}"
     for row in facts["results"]:
         name = named.get(row["system"], row["system"])
         lines.append(

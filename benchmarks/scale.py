@@ -61,6 +61,7 @@ def bench(
     keep: bool,
     *,
     memory: str | None = None,
+    limited_only: bool = False,
     peer_python: str = sys.executable,
     increment: bool = False,
 ) -> Round | None:
@@ -68,6 +69,7 @@ def bench(
 
     Args:
         memory: DuckDB's limit of one more run of ours, `limited`, beside the unlimited one.
+        limited_only: `memory` holds in every run of ours, for a size of which the disk takes one home.
         peer_python: interpreter of the peers that our own environment does not have.
         increment: take in one more day after the last run of ours, as an increment and in full.
     """
@@ -83,10 +85,12 @@ def bench(
 
     landing, generated = generate(rows, work)
     floor_landing = generate(FLOOR_ROWS, work)[0] if with_ours else None
-    mine = ["ours", *(["limited"] if memory else []), "floor", "dbt build"] if with_ours else []
+    limits = ["limited"] if memory and not limited_only else []
+    mine = ["ours", *limits, "floor", "dbt build"] if with_ours else []
     mine += ["score"] if with_ours and SCORER in peers else []
     asked = ["scan", *(p for p in peers if p != SCORER or with_ours), *mine]
     state = Round(rows, generated, skipped=runnable(asked, rows, peer_python))
+    state.memory = memory if limited_only else None
     systems = [system for system in asked if system not in state.skipped]
 
     orders = work / f"orders-{rows}.parquet"
@@ -100,7 +104,7 @@ def bench(
     def run(system: str, log: Path) -> Sample:
         nonlocal release
         if system == "ours":
-            sample, release = run_ours(landing, home, log)
+            sample, release = run_ours(landing, home, log, memory if limited_only else None)
         elif system == "limited":
             sample, _ = run_ours(landing, work / f"home-{rows}-limited", log, memory)
             shutil.rmtree(work / f"home-{rows}-limited", ignore_errors=True)
@@ -181,6 +185,9 @@ def main() -> int:
     )
     parser.add_argument("--memory", help="once more with this memory limit of DuckDB, for example 4GB")
     parser.add_argument(
+        "--limited-only", action="store_true", help="every run of ours has that limit, none is without"
+    )
+    parser.add_argument(
         "--increment", action="store_true", help="also the next day, as an increment and with --full"
     )
     parser.add_argument(
@@ -205,6 +212,8 @@ def main() -> int:
         parser.error(f"unknown peers {', '.join(unknown)}; there are {', '.join(NAMES)}")
     if args.runs < 1 or min(args.rows) < 1:
         parser.error("--rows and --runs must be at least 1")
+    if args.limited_only and (not args.memory or args.increment):
+        parser.error("--limited-only needs --memory and goes without --increment")
 
     reports, failed = [], False
     for rows in args.rows:
@@ -217,6 +226,7 @@ def main() -> int:
                 args.work.resolve(),
                 args.keep,
                 memory=args.memory,
+                limited_only=args.limited_only,
                 peer_python=args.peer_python,
                 increment=args.increment,
             )
