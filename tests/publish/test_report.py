@@ -1178,7 +1178,7 @@ def test_opened_from_a_server_it_asks_for_its_own_files_alone(release, tmp_path,
         server.shutdown()
     assert {address.removeprefix(origin) for address in asked} == {"/customers/0.js", "/customers/words.js"}
     answer = dom[dom.index('id="answer"') :]
-    assert "Last purchase 12 days ago" in Page(answer[: answer.index("</section>")]).text
+    assert "Days since the last purchase: 12" in Page(answer[: answer.index("</section>")]).text
 
 
 _AXE = """
