@@ -132,6 +132,8 @@ def figures(reports: Sequence[dict]) -> str:
         cells += [f"{size.disk_mb[what]:,.0f}" for what in ("landing", "home")]
         cells += [f"{size.seconds['script']:.1f}" if "script" in size.seconds else "–"]
         lines.append(f"| {size.rows:,} | " + " | ".join(cells) + " |")
+    held = [(facts["rows"], limit) for facts in raw if (limit := facts.get("memory_limit"))]
+    lines += ["", *(f"At {rows:,} lines DuckDB was held to {limit}." for rows, limit in held)] if held else []
     one = sizes[-2]
     powers = {name: exponent(sizes, name) for name in (*STAGES, "whole job")}
     told = ", ".join(f"{name} {power:.2f}" for name, power in powers.items())

@@ -55,6 +55,13 @@ def test_a_loaded_machine_gives_cpu_seconds_and_says_so():
     assert "| build | 33 min |" in text
 
 
+def test_a_size_that_was_measured_under_a_limit_says_so():
+    limited = facts(10_000_000, 10) | {"memory_limit": "4GB"}
+    text = growth.figures([{"sizes": [facts(1_000_000, 1), limited]}])
+    assert "\nAt 10,000,000 lines DuckDB was held to 4GB.\n" in text
+    assert "held to" not in growth.figures([LINEAR])
+
+
 def test_the_chart_draws_what_was_measured_and_names_what_was_not():
     assert "not measured: increment" in growth.chart([LINEAR])
     with_increment = {"sizes": [facts(1_000_000, 1, increment=3), facts(10_000_000, 10, increment=4)]}
