@@ -9,9 +9,8 @@ thousands of files after a year, many times a run.
 """
 
 import json
-import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import date, datetime
@@ -153,18 +152,17 @@ def _listed(settings: Settings) -> tuple[list[_File], list[_File]]:
     Raises StrataError for another Parquet file among them.
     """
     found = []
-    with suppress(FileNotFoundError), os.scandir(settings.ledger) as names:
-        for item in names:
-            if item.name.startswith(".") or not item.name.endswith(".parquet"):
-                continue
-            match = _FILE.fullmatch(item.name)
-            if not match:
-                raise StrataError(
-                    f"{item.path} is no file of the ledger and would count its rows again: take it away"
-                )
-            stat = item.stat()
+    for path in settings.ledger.glob("*.parquet"):
+        match = _FILE.fullmatch(path.name)
+        if path.name.startswith("."):
+            continue
+        if not match:
+            raise StrataError(f"{path} is no file of the ledger and would count its rows again: take it away")
+        # What a sweep has folded in since the folder was listed is gone; `read` looks again.
+        with suppress(FileNotFoundError):
+            stat = path.stat()
             state = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
-            found.append(_File(int(match[1]), bool(match[2]), Path(item.path), state))
+            found.append(_File(int(match[1]), bool(match[2]), path, state))
     base = max((file.number for file in found if file.is_base), default=_TEMPLATE)
     counts = [
         f for f in found if f.number > base or f.number == _TEMPLATE or (f.is_base and f.number == base)
@@ -179,20 +177,26 @@ _last_read: dict[Path, tuple[list[_File], tuple[Entry, ...]]] = {}
 
 def read(settings: Settings) -> list[Entry]:
     """Every entry, oldest first. Raises StrataError where a file was copied into the ledger."""
-    files, _ = _listed(settings)
-    known = _last_read.get(settings.ledger)
-    if known and known[0] == files:
-        return list(known[1])
+    while True:
+        files, _ = _listed(settings)
+        known = _last_read.get(settings.ledger)
+        if known and known[0] == files:
+            return list(known[1])
+        # Beside a sweep that folds, a listing or a file of it may be of before and the next one of after.
+        with suppress(FileNotFoundError):
+            entries = _entries(files)
+            if _listed(settings)[0] == files:
+                _last_read.clear()
+                _last_read[settings.ledger] = files, tuple(entries)
+                return entries
+
+
+def _entries(files: Sequence[_File]) -> list[Entry]:
     names = {field.name for field in fields(Entry)}
     entries: list[Entry] = []
     held: dict[tuple[str, str], Path] = {}
     for file in files:
-        try:
-            rows = pq.read_table(file.path).to_pylist()
-        except FileNotFoundError:
-            # A sweep folded it in since the folder was listed.
-            return read(settings)
-        for row in rows:
+        for row in pq.read_table(file.path).to_pylist():
             entry = Entry(**{k: v for k, v in row.items() if k in names})
             first = held.setdefault((entry.delivery, entry.file_stat), file.path)
             if first != file.path:
@@ -200,8 +204,6 @@ def read(settings: Settings) -> list[Entry]:
                     f"{file.path} holds {entry.delivery}, which {first.name} holds as well: one is a copy, take it away"
                 )
             entries.append(entry)
-    _last_read.clear()
-    _last_read[settings.ledger] = files, tuple(entries)
     return entries
 
 

@@ -349,6 +349,30 @@ def test_a_fold_that_was_killed_has_happened(
 
 
 @pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("listed_before", [1, 3])
+def test_whoever_reads_beside_a_fold_reads_all(
+    settings: Settings, land: Land, monkeypatch: pytest.MonkeyPatch, listed_before: int
+) -> None:
+    """The folder is folded while it is listed: the base was not seen, and what was seen is gone or the template alone."""
+    entries = _aged(settings, land, _days(6))
+    ledger._last_read.clear()
+    listed, seen = ledger._listed, []
+
+    def before_the_fold(of: Settings) -> object:
+        found = listed(of)
+        if not seen:
+            seen.append(found)
+            ledger.fold(of)
+            ledger._last_read.clear()
+            return found[0][:listed_before], []
+        return found
+
+    monkeypatch.setattr(ledger, "_listed", before_the_fold)
+    assert ledger.read(settings) == entries
+    assert len(seen) == 1
+
+
+@pytest.mark.usefixtures("few")
 def test_a_file_that_the_base_hides_is_not_taken_away_with_rows_of_its_own(
     settings: Settings, land: Land
 ) -> None:
