@@ -117,6 +117,8 @@ def publish(
         manifest = describe(
             settings, as_of, release, run_id, proof, checks, tables, candidate, before, hashes
         )
+        if not _holds_no_more(settings, manifest["tables"].get("segments.class_history")):
+            manifest["warehouse"] = None
         manifest["customers"] = searchable
         manifest["audiences"] = lists
         manifest["before"] = _told_before(settings, before)
@@ -131,6 +133,16 @@ def publish(
     approvals.spend(settings, manifest)
     log(f"release {release} is current")
     return Published(release, True, tuple(checks), settings.releases / release)
+
+
+def _holds_no_more(settings: Settings, history: Mapping[str, Any] | None) -> bool:
+    """Whether the warehouse has no more rows of the history of classes than were published: who refused since the build was
+    left out, and the next history must not go on from rows of theirs."""
+    if history is None:
+        return False
+    with duck.connect([settings.warehouse.parent], database=settings.warehouse, read_only=True) as con:
+        found = con.execute("select count(*) from segments.class_history").fetchone()
+    return bool(found) and found[0] == history["rows"]
 
 
 def audit(folder: Path) -> list[Check]:

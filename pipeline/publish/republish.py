@@ -113,6 +113,8 @@ def again(
                 "customers": searchable,
                 "audiences": lists,
                 "withheld": {"persons": len(met), "rows": rows},
+                # That warehouse still holds those who were left out: history must not go on from its rows.
+                "warehouse": None,
                 "access_log": vars(access_log.head(settings)),
             }
             manifest["checks"] = [check.as_dict() for check in checks]
