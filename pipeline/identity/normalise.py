@@ -63,32 +63,49 @@ def _without_look_alikes(text: str) -> str:
 
 def phone(text: str, country: str) -> str | None:
     """E.164, such as +8613812345678. `country` (ISO 3166) is where a number without prefix is dialled."""
-    value = plain(text)
+    found = _e164(plain(text), country)
+    return found if found and not _is_placeholder("phone", found) else None
+
+
+def _e164(value: str, country: str) -> str | None:
     if _MASK.search(value):
         return None
     digits = re.sub(r"[\s()\-.·–—/]", "", value)
     if country == "CN" and _CN_MOBILE.fullmatch(digits):
-        found = "+86" + digits
-    else:
-        if len(digits) < 6:
-            return None
-        try:
-            parsed = phonenumbers.parse(digits, country)
-        except phonenumbers.NumberParseException:
-            return None
-        if not phonenumbers.is_possible_number(parsed):
-            return None
-        found = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
-    return None if _is_placeholder("phone", found) else found
+        return "+86" + digits
+    if len(digits) < 6:
+        return None
+    try:
+        parsed = phonenumbers.parse(digits, country)
+    except phonenumbers.NumberParseException:
+        return None
+    if not phonenumbers.is_possible_number(parsed):
+        return None
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
 
 
 def email(text: str) -> str | None:
     """Lower case, trimmed, without the name that may stand before it; the local part stays as it is delivered."""
-    value = plain(text)
+    found = _mailbox(plain(text))
+    return found if found and not _is_placeholder("email", found) else None
+
+
+def _mailbox(value: str) -> str | None:
     if named := _ADDRESSED.fullmatch(value):
         value = named.group(1).strip()
     value = _without_look_alikes(value).lower().removeprefix("mailto:")
-    return value if _EMAIL.fullmatch(value) and not _is_placeholder("email", value) else None
+    return value if _EMAIL.fullmatch(value) else None
+
+
+def is_malformed(kind: str, text: str, country: str) -> bool:
+    """Whether a phone or e-mail has a form that nobody can read (Q-04).
+
+    A placeholder is well formed, and who masked a value (138****0000) made no mistake: neither is the export's fault.
+    """
+    value = plain(text)
+    if _MASK.search(value) and (kind == "phone" or re.search("[*•●]", value)):
+        return False
+    return (_e164(value, country) if kind == "phone" else _mailbox(value)) is None
 
 
 def name(text: str) -> str | None:

@@ -27,7 +27,13 @@ Known = Mapping[str, tuple[object, str]]
 Noted = Mapping[str, Mapping[str, float]]
 """Delivery → name → number, of what only the rows as they came can tell."""
 
-NOTES = ("key_conflicts", "rejected_amount", "doubt__malformed_phone", "doubt__malformed_email")
+MALFORMED = {"phone": "doubt__malformed_phone", "email": "doubt__malformed_email"}
+"""Kind of contact → name in the profile of how many rows have one that nobody can read."""
+
+MALFORMED_TWICE = "malformed_twice"
+"""Name in the profile of how many of those counts are of a row that is counted already."""
+
+NOTES = ("key_conflicts", "rejected_amount", *MALFORMED.values(), MALFORMED_TWICE)
 """Numbers that the loader notes: rows whose key has another content too, money in rejected rows, unreadable contacts."""
 
 _BASE = "base.parquet"
@@ -69,17 +75,37 @@ def rejected_amounts(con: duckdb.DuckDBPyConnection, contract: Contract) -> dict
     return {delivery: value for delivery, value in found if value}
 
 
-def malformed(
-    con: duckdb.DuckDBPyConnection, relation: str, column: str, values: Sequence[str]
-) -> dict[str, int]:
-    """Rows by delivery whose contact is one of `values`, which no normaliser could read."""
-    con.register("malformed_values", pa.table({"value": pa.array(values, pa.string())}))
-    found = con.execute(
-        f"select _delivery, count(*) from {relation} semi join malformed_values on cast({quote(column)} as varchar) = value "
-        "group by _delivery"
+def malformed_contacts(
+    con: duckdb.DuckDBPyConnection, relation: str, unreadable: Mapping[tuple[str, str], Sequence[str]]
+) -> dict[str, dict[str, float]]:
+    """How many rows have a contact that nobody can read, by delivery and kind.
+
+    Args:
+        relation: rows of a feed with its contacts in clear.
+        unreadable: (column, kind) → its values that no normaliser could read.
+    """
+    if not unreadable:
+        return {}
+    asked: dict[str, list[str]] = {}
+    for n, ((column, kind), values) in enumerate(unreadable.items()):
+        con.register(f"malformed_{n}", pa.table({"value": pa.array(values, pa.string())}))
+        is_bad = f"coalesce(cast({quote(column)} as varchar) in (select value from malformed_{n}), false)"
+        asked.setdefault(kind, []).append(is_bad)
+    by_kind = {kind: f"({' or '.join(found)})" for kind, found in asked.items()}
+    sums = [f"count(*) filter (where {kind}_bad)" for kind in by_kind]
+    once = f"count(*) filter (where {' or '.join(f'{kind}_bad' for kind in by_kind)})"
+    rows = con.execute(
+        f"select _delivery, {', '.join(sums)}, {once} from (select _delivery, "
+        f"{', '.join(f'{found} as {kind}_bad' for kind, found in by_kind.items())} from {relation}) group by 1"
     ).fetchall()
-    con.unregister("malformed_values")
-    return dict(found)
+    for n in range(len(unreadable)):
+        con.unregister(f"malformed_{n}")
+    names = [MALFORMED[kind] for kind in by_kind]
+    return {
+        delivery: dict(zip(names, counts, strict=True)) | {MALFORMED_TWICE: sum(counts) - rows_n}
+        for delivery, *counts, rows_n in rows
+        if rows_n
+    }
 
 
 def parts_of(contract: Contract, *, mapped: bool) -> dict[str, str]:
@@ -96,7 +122,6 @@ def parts_of(contract: Contract, *, mapped: bool) -> dict[str, str]:
         parts["mix"] = f"cast(to_json(histogram({quote(measures.mix)})) as varchar)"
     parts |= {f"doubt__{d.name}": f"count(*) filter (where {d.when})" for d in measures.doubts}
     if mapped and contract.key:
-        # The mapping made these rows: nobody has looked for repeated keys among them yet.
         parts["key_conflicts"] = f"count(*) - count(distinct row({', '.join(map(quote, contract.key))}))"
     return parts
 
@@ -149,20 +174,23 @@ def write(
     select: str,
     entries: Sequence[Entry],
     folder: Path,
-    noted: Noted | None,
+    noted: Noted,
     known: Known | None = None,
+    *,
+    mapped: bool = False,
 ) -> dict[str, int]:
     """Write the profile of each delivery of a batch; rows by delivery.
 
     Args:
         select: rows of the feed as they stand in raw.
         folder: `raw/_profile`.
-        noted: what the loader noted, or None for rows that a mapping made.
+        noted: what the loader noted.
         known: what is known of the one delivery already.
+        mapped: a mapping made the rows, of which nobody has looked for repeated keys.
     """
     names = [e.delivery for e in entries]
-    notes = {name: [(noted or {}).get(d, {}).get(name) for d in names] for name in NOTES}
-    if noted is None:
+    notes = {name: [noted.get(d, {}).get(name) for d in names] for name in NOTES}
+    if mapped:
         del notes["key_conflicts"]
     else:
         notes["key_conflicts"] = [n or 0 for n in notes["key_conflicts"]]
@@ -174,7 +202,7 @@ def write(
     }
     table = pa.table(made_by | {k: pa.array(v, pa.float64()) for k, v in notes.items()})
     con.register("batch_deliveries", table)
-    parts = parts_of(contract, mapped=noted is None)
+    parts = parts_of(contract, mapped=mapped)
     footer = known or {}
     asked = {name: sql for name, sql in parts.items() if name not in footer}
     told = [

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
+from pipeline.identity.normalise import is_malformed
 from pipeline.ingest import ledger, profile, take_over
 from pipeline.ingest.contracts import Contract, Source, load_contracts
 from pipeline.ingest.files import fsync, temporary_of, write_parquet
@@ -160,10 +161,14 @@ class RawWriter:
             for path in unwritten.values():
                 # What a sweep that died left for a file that has no rows any more.
                 path.unlink(missing_ok=True)
-        noted = self._with_malformed(con, relation, noted)
+        unreadable = profile.malformed_contacts(con, relation, self._malformed)
+        notes = {
+            e.delivery: {**(noted or {}).get(e.delivery, {}), **unreadable.get(e.delivery, {})}
+            for e, _ in deliveries
+        }
         folder = self.settings.raw / "_profile"
         entries = [as_read(entry) for entry, _ in deliveries]
-        return profile.write(con, contract, select, entries, folder, noted, known)
+        return profile.write(con, contract, select, entries, folder, notes, known, mapped=noted is None)
 
     def take_over(
         self,
@@ -181,19 +186,6 @@ class RawWriter:
         select = f"select * from read_parquet({literal(str(path))}, hive_partitioning = false)"
         folder = self.settings.raw / "_profile"
         return profile.write(con, contract, select, [entry], folder, {entry.delivery: {}}, known)
-
-    def _with_malformed(
-        self, con: duckdb.DuckDBPyConnection, relation: str, noted: profile.Noted | None
-    ) -> profile.Noted | None:
-        """The notes and, where the feed is delivered as it stands, how many contacts nobody can read (Q-04)."""
-        if noted is None:
-            return None
-        counted: dict[str, dict[str, float]] = {delivery: dict(notes) for delivery, notes in noted.items()}
-        for (name, kind), values in self._malformed.items():
-            for delivery, n in profile.malformed(con, relation, name, values).items():
-                key = f"doubt__malformed_{kind}"
-                counted.setdefault(delivery, {})[key] = counted.get(delivery, {}).get(key, 0) + n
-        return counted
 
     def _tokenised(
         self, con: duckdb.DuckDBPyConnection, contract: Contract, relation: str, *, alone: Entry | None
@@ -218,8 +210,8 @@ class RawWriter:
                 values = [row[0] for row in rows]
                 tokens = self.vault.tokenise(column.pii, values, self.source.country)
                 if column.pii in ("phone", "email"):
-                    # A masked phone (138****0000) is no mistake of anybody's.
-                    bad = [v for v, made in zip(values, tokens, strict=True) if made is None and "*" not in v]
+                    told_by_none = [v for v, made in zip(values, tokens, strict=True) if made is None]
+                    bad = [v for v in told_by_none if is_malformed(column.pii, v, self.source.country)]
                     self._malformed |= {(name, column.pii): bad} if bad else {}
                 known = {"value": pa.array(values, pa.string()), "token": pa.array(tokens, pa.string())}
                 if column.pii == "text":

@@ -57,6 +57,12 @@ def with_states(updates: str) -> str:
     return "\n".join([head + ",updated_at", *first, *again]) + "\n"
 
 
+def contacts(contact: tuple[str, str], n: int, *, head: bool = True) -> str:
+    """A file of guest contacts, or only its rows: n orders with one phone and one e-mail."""
+    rows = "".join(f"{contact[0]}-{i},{contact[0]},{contact[1]},true,{LAST} 10:05:00\n" for i in range(n))
+    return "order_id,phone,email,is_consented,updated_at\n" * head + rows
+
+
 @dataclass(frozen=True)
 class Case:
     """One planted defect: files of the last day, the checks that must fail, and what the first of them must say."""
@@ -157,6 +163,21 @@ CASES = (
         ("rejected_rows", "rejected_value"),
     ),
     Case(
+        "Q-04",
+        "contacts that nobody can read",
+        {
+            "guest_contacts": contacts(("1234", "nobody"), 6)
+            + contacts(("5678", "a@mail.example"), 2, head=False)
+        },
+        "guest_contacts",
+        "values_accurate",
+        "block",
+        (
+            f"shop/guest_contacts/{LAST}: 8 of 8 rows: "
+            "the phone can be read by nobody (8); the email can be read by nobody (6)",
+        ),
+    ),
+    Case(
         "Q-06",
         "yesterday's export under today's date",
         {"orders": content("orders", LAST, at=LAST - timedelta(days=3))},
@@ -224,6 +245,25 @@ def test_a_planted_defect_is_named_by_its_gate(shop: Settings, case: Case) -> No
     assert (check.gate, check.level) == (case.gate, case.level)
     for part in (f"feed {case.target}: {case.check} ({case.gate})", *case.says):
         assert part in str(check)
+
+
+def test_a_placeholder_and_a_mask_are_not_malformed(shop: Settings) -> None:
+    """Q-04. The till insists on a number and the marketplace hides it: neither wrote one that nobody can read."""
+    told = (
+        contacts(("13800000000", "test@test.com"), 10)
+        + contacts(("138****0001", "a***@mail.example"), 10, head=False)
+        + contacts(("+44 20 7946 0018", "ann@mail.example"), 10, head=False)
+    )
+    check = the(judge(shop, {"guest_contacts": told}, suites=False), "guest_contacts", "values_accurate")
+    assert check.passed and check.observed == 0
+
+
+def test_a_few_guests_more_among_a_few_orders_are_chance(shop: Settings) -> None:
+    """Q-03. The usual quarter is 5 of 20. Among 20 orders 13 guests may be chance; among 200 as many per cent are not."""
+    few = judge(shop, {"orders": content("orders", LAST, guests=13)}, suites=False)
+    assert the(few, "orders", "guest_share_steady").passed
+    many = judge(shop, {"orders": content("orders", LAST, 200, guests=130)}, suites=False)
+    assert not the(many, "orders", "guest_share_steady").passed
 
 
 def test_a_newer_state_of_a_row_is_no_conflict(shop: Settings) -> None:
