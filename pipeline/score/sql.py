@@ -1,5 +1,7 @@
 """The macros of the dbt project outside dbt: their text, rendered by Jinja for DuckDB."""
 
+from ast import literal_eval
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ _MACROS = (
     "dialect/dates.sql",
     "dialect/joins.sql",
     "dialect/text.sql",
+    "policy/classes.sql",
     "policy/rules.sql",
     "policy/money.sql",
     "policy/reasons.sql",
@@ -66,6 +69,14 @@ def _environment() -> Environment:
 def render(template: str, /, **values: Any) -> str:
     """The SQL of a template of this folder. Values are names, numbers and literals that the caller has quoted."""
     return _environment().get_template(template).render(**values)
+
+
+def model(path: str, ref: Callable[[str], str]) -> str:
+    """The SQL of a model of the dbt project, `path` under `models/`, whose tables are what `ref` says of their names."""
+    text = (DBT_PROJECT_DIR / "models" / path).read_text(encoding="utf-8")
+    # Outside dbt a list that a macro returns is its text.
+    families = literal_eval(str(macro("class_families")()).strip())
+    return _environment().from_string(text).render(ref=ref, class_families=lambda: families)
 
 
 def macro(name: str) -> Any:

@@ -11,9 +11,9 @@ import duckdb
 from pipeline import duck
 from pipeline.duck import literal
 from pipeline.errors import StrataError
-from pipeline.lock import run_lock
 from pipeline.publish import shelf
 from pipeline.score.sql import macro
+from pipeline.segments.reasons import released
 from pipeline.settings import Settings
 from pipeline.transform.context import POLICY_DIR
 
@@ -28,6 +28,7 @@ _INPUTS = (
     "customer_lifecycle",
     "customer_loyalty",
     "customer_clv",
+    "customer_affinity",
 )
 _NOT_INPUTS = ("customer_key", "as_of_date", "policy_version")
 
@@ -70,7 +71,7 @@ def explain(
             "ids": ids,
             "inputs": inputs,
             "cut_points": _cut_points(con, tables, inputs.get("customer_rfm", {})),
-            "classes": _classes(settings, con, tables, key, wide, history),
+            "classes": _classes(con, tables, key, wide, history),
             "conflicts": _conflicts(con, wide["conflict_flags"]),
             "action": _action(con, wide),
             "contact": {
@@ -196,7 +197,6 @@ def _cut_points(con: duckdb.DuckDBPyConnection, tables: Path, rfm: Mapping[str, 
 
 
 def _classes(
-    settings: Settings,
     con: duckdb.DuckDBPyConnection,
     tables: Path,
     key: str,
@@ -204,12 +204,12 @@ def _classes(
     history: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
     """Class, labels, reason and since when, by scheme; what is computed beside what is shown while a move has to hold."""
-    reasons = _reasons(settings, con, tables, key, wide["as_of_date"])
     labels = {
         (row["scheme"], row["class"]): row
         for row in _rows(con, f"select * from {_file(tables, 'audiences/segment_summary')}")
     }
     opened = {row["scheme"]: row for row in history if row["valid_to"] is None}
+    reasons = _reasons(con, tables, key, wide["as_of_date"], opened)
     found = []
     shown = {name.removesuffix("_class"): wide[name] for name in wide if name.endswith("_class")}
     shown.pop("action", None)
@@ -237,50 +237,44 @@ def _classes(
 
 
 def _reasons(
-    settings: Settings, con: duckdb.DuckDBPyConnection, tables: Path, key: str, as_of: date
+    con: duckdb.DuckDBPyConnection,
+    tables: Path,
+    key: str,
+    as_of: date,
+    opened: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, Any]]:
-    """Reasons by scheme: of the last build while it is of this day, else those that the release published.
-
-    A release keeps the reasons of people who may be addressed; those of the others are known to the build alone, which is
-    read only while no run is at work.
-    """
-    if settings.warehouse.exists():
-        try:
-            with run_lock(settings, wait_seconds=0):
-                built = _built_reasons(settings, key, as_of)
-        except (StrataError, duckdb.CatalogException):
-            # A run is at work, or broke off and has left tables out.
-            built = None
-        if built is not None:
-            return built
+    """Reasons by scheme: as the release tells them of people who may be addressed, and of everybody else made anew from the
+    figures that it keeps. A release that was written before it kept them all has none."""
     file = _file(tables, "audiences/segment_membership")
     rows = _rows(con, f"select * from {file} where customer_key = $1", [key]) if file else []
-    return {row["scheme"]: row for row in rows}
-
-
-def _built_reasons(settings: Settings, key: str, as_of: date) -> dict[str, dict[str, Any]] | None:
-    """Reasons by scheme of the last build; None where it is of another day."""
-    with duck.connect(
-        [settings.raw, settings.identity, settings.build],
-        database=settings.warehouse,
-        read_only=True,
-        spill=settings.build / ".spill",
-    ) as built:
-        row = built.execute("select max(as_of_date) from intermediate.int_run_policy").fetchone()
-        if row is None or row[0] != as_of:
-            return None
-        text = {language: macro("reason_text")(language) for language in ("zh", "en")}
-        rows = _rows(
-            built,
-            f"select reasons.scheme, {text['zh']} as reason_zh, {text['en']} as reason_en, "
-            f"{macro('reason_codes')()} as reason_codes, reasons.is_inferred "
-            "from intermediate.int_class_reasons as reasons "
-            "left join intermediate.int_class_templates as templates "
-            "on reasons.scheme = templates.scheme and reasons.reason_code = templates.reason_code "
-            "where reasons.customer_key = $1",
+    if rows:
+        return {row["scheme"]: row for row in rows}
+    templates = literal(str(POLICY_DIR / "class_reasons.csv"))
+    text = ", ".join(f"{macro('reason_text')(language)} as reason_{language}" for language in ("zh", "en"))
+    told = (
+        f"select reasons.scheme, {text}, {macro('reason_codes')()} as reason_codes, reasons.is_inferred from reasons "
+        f"left join read_csv({templates}, header = true, all_varchar = true) as templates "
+        "on split_part(reasons.scheme, ':', 1) = templates.scheme and reasons.reason_code = templates.reason_code"
+    )
+    try:
+        found = _rows(
+            con,
+            f"with reasons as (select * from (\n{released(tables, as_of)}\n) where customer_key = $1) {told}",
             [key],
         )
-    return {row["scheme"]: row for row in rows}
+    except (duckdb.CatalogException, duckdb.BinderException, duckdb.IOException):
+        return {}
+    rules = _file(tables, "segments/custom_segment")
+    own = [{"scheme": scheme, "class": row["class"]} for scheme, row in opened.items() if ":" in scheme]
+    for row in own if rules else ():
+        found += _rows(
+            con,
+            "with reasons as (select $1 as scheme, $2 as reason_code, any_value(rule) as value_1, null as value_2, "
+            f"null as value_3, null as value_4, null as value_5, false as is_inferred from {rules} where segment = $3) "
+            + told,
+            [row["scheme"], row["class"], row["scheme"].split(":", 1)[1]],
+        )
+    return {row["scheme"]: row for row in found}
 
 
 def _history(con: duckdb.DuckDBPyConnection, tables: Path, key: str) -> list[dict[str, Any]]:
@@ -359,7 +353,9 @@ def told(found: Mapping[str, Any]) -> str:
         if item["reason_zh"]:
             lines.append(f"    {item['reason_zh']} · {item['reason_en']}")
         else:
-            lines.append("    reason not kept: this release keeps those of people who may be addressed")
+            lines.append(
+                "    reason not kept: the release was written before it had the figures of everybody's reasons"
+            )
     for item in found["conflicts"]:
         lines.append(f"contradiction {item['conflict']}: {item['label_zh']} {item['label_en']}")
     action = found["action"]

@@ -356,8 +356,9 @@ def test_records_that_are_joined_or_taken_apart_move_their_people_by_that(
     assert [row[2] for row in counted if row[0] or row[1]] == [1, 1]
 
 
-def test_a_move_has_no_cause_that_cannot_be_told_apart_but_of_two_kinds_of_scheme(two_days: Replay) -> None:
-    """What neither scoring again nor the customer's own acts explain is left of price sensitivity and custom rules."""
+def test_a_move_has_no_cause_that_cannot_be_told_apart_but_of_four_kinds_of_scheme(two_days: Replay) -> None:
+    """What neither scoring again nor the customer's own acts explain is left of price sensitivity, affinity, forecasts and
+    custom rules."""
     found = two_days.rows(
         "select scheme, cause, is_rescored, count(*) from intermediate.int_class_moves "
         "where from_class is not null and to_class is not null group by all"
@@ -365,7 +366,7 @@ def test_a_move_has_no_cause_that_cannot_be_told_apart_but_of_two_kinds_of_schem
     assert len({scheme for scheme, *_ in found}) > 8
     assert not [row for row in found if row[1] == "unexplained"]
     loose = {scheme for scheme, cause, *_ in found if cause == "other"}
-    assert all(scheme == "price_sensitivity" or scheme.startswith("custom:") for scheme in loose)
+    assert all(scheme in ("price_sensitivity", "affinity", "clv") or scheme.startswith("custom:") for scheme in loose)
     always = {"rfm", "abc", "value", "lifecycle", "frequency", "power", "loyalty", "behaviour", "channel"}
     assert all(again for scheme, _, again, _ in found if scheme in always)
 

@@ -27,6 +27,8 @@ _CLASSES = [
     "demographics",
     "household",
     "price_sensitivity",
+    "affinity",
+    "clv",
 ]
 _PERSON = {
     "customer_key": "k{i}",

@@ -1,4 +1,5 @@
-"""English sentences of the policy seeds read right for a figure of 1: no plural noun follows a figure that can be 1."""
+"""Sentences and codes of the policy seeds: English ones read right for a figure of 1, and no code holds a figure that policy
+may change."""
 
 import csv
 import re
@@ -41,3 +42,21 @@ def test_no_sentence_says_1_days(seed: str) -> None:
 )
 def test_a_plural_after_a_figure_is_found(sentence: str, found: list[str]) -> None:
     assert plural_after_a_figure(sentence) == found
+
+
+def test_no_code_of_a_class_or_reason_has_a_figure_of_policy_in_its_name() -> None:
+    """`lapsed_over_365d` was told of 180 days. Age bands are their own policy: a row names and bounds them."""
+    codes = [
+        (seed, row[column])
+        for seed, column in (
+            ("class_reasons", "reason_code"),
+            ("backtest_reasons", "code"),
+            ("segment_labels", "class"),
+            ("playbook", "action_code"),
+            ("class_conflicts", "conflict"),
+        )
+        for row in csv.DictReader((POLICY_DIR / f"{seed}.csv").open(encoding="utf-8", newline=""))
+        if row.get("scheme") != "demographics"
+    ]
+    assert len(codes) > 200
+    assert [code for code in codes if any(sign.isdigit() for sign in code[1])] == []

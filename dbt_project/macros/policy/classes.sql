@@ -28,6 +28,8 @@
         'demographics': ('customer_demographics', 'age_band'),
         'household': ('customer_household_type', 'household_type'),
         'price_sensitivity': ('customer_price_sensitivity', 'price_sensitivity_class'),
+        'affinity': ('customer_affinity', 'affinity_class'),
+        'clv': ('customer_value', 'clv_tier'),
     }) }}
 {%- endmacro %}
 

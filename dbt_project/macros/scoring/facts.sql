@@ -41,6 +41,17 @@
     ]) }}
 {%- endmacro %}
 
+{# Thresholds that the sentences of reasons name and no class is computed again by: (key, SQL type). #}
+{% macro told_thresholds() -%}
+    {{ return([
+        ('affinity_window_days', 'integer'),
+        ('clv_horizon_days', 'integer'),
+        ('need_signal_days', 'integer'),
+        ('motive_valid_days', 'integer'),
+        ('willingness_valid_days', 'integer'),
+    ]) }}
+{%- endmacro %}
+
 {# First days of the windows that end before `day`; `wide` has the thresholds. #}
 {% macro window_starts(day, wide) -%}
     {{ date_minus(day, wide ~ '.rfm_window_days') }} as rfm_window_start,

@@ -447,7 +447,7 @@ caused as (
                     when stated.customer_key is not null then 'profile_update'
                     when acted.customer_key is not null then 'own_activity'
                     -- These are cut by what all customers share too.
-                    when moves.scheme = 'price_sensitivity' or moves.scheme like 'custom:%' then 'other'
+                    when moves.scheme in ('price_sensitivity', 'affinity', 'clv') or moves.scheme like 'custom:%' then 'other'
                     else 'ageing'
                 end
             when by_step.class_{{ steps | length }} is distinct from moves.to_class then 'unexplained'

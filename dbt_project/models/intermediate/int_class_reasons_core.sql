@@ -1,7 +1,7 @@
 -- RFM, ABC, value and lifecycle: each class with the code of what decided it and the figures, as text, that its sentence
 -- shows. The sentences are rows of class_reasons.
 with policy as (
-    select lifecycle_half_window_days as half_days from {{ ref('int_run_policy') }}
+    select lifecycle_half_window_days as half_days, rfm_window_days, abc_window_days from {{ ref('int_run_policy') }}
 ),
 
 bought as (
@@ -17,11 +17,15 @@ bought as (
             else 'scored'
         end as reason_code,
         cast(recency_days as varchar) as value_1,
-        case when r_score is not null then cast(frequency_days as varchar) end as value_2,
+        case
+            when r_score is not null then cast(frequency_days as varchar)
+            when no_purchase_reason <> 'never_bought' then cast(policy.rfm_window_days as varchar)
+        end as value_2,
         case when r_score is not null then {{ money_text('monetary') }} end as value_3,
         'R' || r_score || ' F' || f_score || ' M' || m_score as value_4,
         case when r_score is not null then rfm_code end as value_5
     from {{ ref('customer_rfm') }}
+    cross join policy
 ),
 
 ranked as (
@@ -41,7 +45,10 @@ ranked as (
             when value.potential_flag then '_willing'
             else ''
         end as potential,
-        case when abc.worst_rank is not null then {{ money_text('abc.profit_365') }} end as value_1,
+        case
+            when abc.worst_rank is not null then {{ money_text('abc.profit_365') }}
+            when abc.unclassified_reason = 'no_purchase_in_window' then cast(policy.abc_window_days as varchar)
+        end as value_1,
         cast(abc.worst_rank as varchar) as value_2,
         case when abc.worst_rank is not null then cast(abc.n as varchar) end as value_3,
         cast(cast(ceil({{ rate('100 * abc.worst_rank', 'abc.n') }}) as integer) as varchar) as value_4,

@@ -20,6 +20,7 @@ select
     case
         when need.f_score is not null then {{ money_text('need.monetary') }}
         when need.reason_code = 'views' then cast(need.observed_at as varchar)
+        when need.reason_code = 'lapsed' then cast(policy.rfm_window_days as varchar)
     end as value_2,
     'F' || need.f_score || ' M' || need.m_score as value_3,
     cast(null as varchar) as value_4,
@@ -71,20 +72,17 @@ cross join policy
 union all
 
 select
-    declared.customer_key,
+    power.customer_key,
     'income' as scheme,
-    declared.income_tier as class,
+    power.income_tier as class,
     false as is_inferred,
-    declared.income_reason as reason_code,
-    cast(declared.income_observed_at as varchar) as value_1,
-    case declared.income_reason
-        when 'stated' then declared.income_region
-        else cast(declared.income_year as varchar)
-    end as value_2,
-    cast(declared.income_year as varchar) as value_3,
+    power.income_reason as reason_code,
+    cast(power.income_observed_at as varchar) as value_1,
+    cast(extract(year from power.income_observed_at) as varchar) as value_2,
+    cast(null as varchar) as value_3,
     cast(null as varchar) as value_4,
     cast(null as varchar) as value_5
-from {{ ref('int_customer_declared') }} as declared
+from {{ ref('customer_purchasing_power') }} as power
 
 union all
 

@@ -1,4 +1,5 @@
--- What the classes of a day were cut by: kept for every day, because the classes of the next one are asked for under them.
+-- What the classes of a day were cut by, and what the sentences of their reasons name: kept for every day, because the
+-- classes of the next one are asked for under them.
 with policy as (
     select * from {{ ref('int_run_policy') }}
 ),
@@ -40,7 +41,7 @@ today as (
         ) as rfm_drawn_by,
         concat_ws('|', policy.abc_window_days, policy.abc_a_share, policy.abc_b_share) as abc_drawn_by,
         cast(policy.lifecycle_default_gap_days as varchar) as lifecycle_drawn_by,
-        {%- for key, type in scoring_thresholds() %}
+        {%- for key, type in scoring_thresholds() + told_thresholds() %}
         policy.{{ key }},
         {%- endfor %}
         run_context.rules,
@@ -54,6 +55,7 @@ today as (
 
 {% set columns = ['as_of_date', 'rfm_effective_from'] + class_cut_points() | map(attribute=0) | list
     + ['rfm_drawn_by', 'abc_drawn_by', 'lifecycle_drawn_by'] + scoring_thresholds() | map(attribute=0) | list
+    + told_thresholds() | map(attribute=0) | list
     + ['rules', 'policy_version'] -%}
 select {{ columns | join(', ') }} from today
 union all

@@ -238,6 +238,8 @@ joined as (
         people.profile_filled_n,
         people.profile_required_n,
         clv.clv_12m,
+        unrated.orders_n as unrated_orders_n,
+        unrated.currency as unrated_currency,
         affinity.top_category,
         affinity.next_category,
         lifecycle.expected_gap,
@@ -283,6 +285,7 @@ joined as (
     left join {{ ref('int_customer_habits') }} as habits using (customer_key)
     left join {{ ref('int_customer_brands') }} as brands using (customer_key)
     left join pains on facts.customer_key = pains.customer_key and pains.nth = 1
+    left join {{ ref('int_customers_unrated') }} as unrated on facts.customer_key = unrated.customer_key
     left join reaction_hours on facts.customer_key = reaction_hours.customer_key
     left join custom using (customer_key)
     left join conflicting on classes.bits = conflicting.bits
@@ -320,6 +323,8 @@ select
     joined.expected_gap as behaviour_expected_gap,
     joined.churn_days as behaviour_churn_days,
     joined.clv_12m as behaviour_clv_12m,
+    cast(coalesce(joined.unrated_orders_n, 0) as integer) as behaviour_unrated_orders,
+    joined.unrated_currency as behaviour_unrated_currency,
     cast(joined.basket_revenue as decimal(18, 4)) as behaviour_basket_revenue,
     joined.lines_per_order as behaviour_basket_lines,
     joined.weekday as behaviour_weekday,

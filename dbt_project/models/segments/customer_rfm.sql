@@ -48,7 +48,7 @@ select
     case
         when coded.is_buyer then null
         when coded.purchase_days_n = 0 then 'never_bought'
-        else 'lapsed_over_365d'
+        else 'lapsed'
     end as no_purchase_reason,
     coded.is_buyer and coded.monetary_rfm <= 0 as is_monetary_not_positive,
     coded.policy_version
