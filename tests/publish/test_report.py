@@ -6,17 +6,13 @@ import base64
 import copy
 import hashlib
 import html
-import importlib.util
 import itertools
 import json
-import os
 import re
-import shutil
 import subprocess
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import partial
-from html import unescape
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -44,6 +40,7 @@ from pipeline.publish.report import numbers as fmt
 from pipeline.publish.report.labels import _book
 from pipeline.publish.report.release import Release
 from pipeline.settings import Settings
+from tests.publish.browser import program
 from tests.publish.test_customer_shards import candidate, settings, token  # noqa: F401
 
 AS_OF = date(2026, 4, 1)
@@ -1085,17 +1082,11 @@ def open_in_chromium(file: Path | str, scratch: Path, at: str = "") -> tuple[str
 
     The browser's own errands (clock, updates) also show in its network log; they have no page as initiator.
     """
-    program = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None
-    )
-    if program is None:
-        reason = "no Chromium on PATH (chromium, chromium-browser, google-chrome): the page was not opened"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     scratch.mkdir()
     log = scratch / "net.json"
     done = subprocess.run(
         [
-            program,
+            program(),
             "--headless",
             "--no-sandbox",
             "--disable-gpu",
@@ -1179,53 +1170,3 @@ def test_opened_from_a_server_it_asks_for_its_own_files_alone(release, tmp_path,
     assert {address.removeprefix(origin) for address in asked} == {"/customers/0.js", "/customers/words.js"}
     answer = dom[dom.index('id="answer"') :]
     assert "Days since the last purchase: 12" in Page(answer[: answer.index("</section>")]).text
-
-
-_AXE = """
-const told = [];
-async function look(how, options) {
-  const found = await axe.run(document, {resultTypes: ["violations"], ...options});
-  found.violations.forEach(v => told.push(`${how}: ${v.id} ${v.nodes.length} ${v.nodes[0].target.join(" ")}`));
-}
-addEventListener("load", async () => {
-  document.querySelectorAll("details").forEach(d => { d.open = true; });
-  await look("light", {});
-  document.querySelectorAll("style").forEach(s => {
-    s.textContent = s.textContent.replace("screen and (prefers-color-scheme: dark)", "all");
-  });
-  await look("dark", {runOnly: ["color-contrast"]});
-  const answer = document.createElement("pre");
-  answer.id = "axe";
-  answer.textContent = JSON.stringify(told);
-  document.body.appendChild(answer);
-});
-"""
-
-
-@pytest.mark.browser
-def test_axe_finds_nothing_in_light_or_dark_with_an_answer_shown(release, tmp_path, settings):  # noqa: F811
-    found = importlib.util.find_spec("axe_core_python")
-    if found is None or not found.submodule_search_locations:
-        reason = "axe-core-python is not installed: accessibility was not looked at"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    axe = (Path(found.submodule_search_locations[0]) / "axe.min.js").read_text(encoding="utf-8")
-    html = re.sub(
-        r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", searchable(release, settings, tmp_path)
-    )
-    # Beside the page a label that is not there and grey on grey, so that finding nothing means something.
-    told = {}
-    for name, planted in {
-        "page": "",
-        "control": '<p style="color:#999;background:#aaa">pale</p><input type="text">',
-    }.items():
-        page = tmp_path / f"{name}.html"
-        page.write_text(
-            html.replace("</main>", f"{planted}</main>").replace(
-                "</body>", f"<script>{axe}</script><script>{_AXE}</script></body>"
-            ),
-            "utf-8",
-        )
-        dom = open_in_chromium(page, tmp_path / f"profile-{name}", f"#customer={token(6)}")[0]
-        told[name] = json.loads(unescape(re.search(r'<pre id="axe">(.*?)</pre>', dom, re.S).group(1)))
-    assert told["page"] == []
-    assert {line.split()[1] for line in told["control"]} == {"color-contrast", "label"}
