@@ -16,11 +16,11 @@ import pandas as pd
 import pytest
 
 from pipeline.publish import customers
-from pipeline.publish.report import CLASS_FACTS, render_page
+from pipeline.publish.report import CLASS_FACTS
 from pipeline.settings import Settings
 from tests.publish.browser import Browser, Tab
 from tests.publish.test_customer_shards import candidate, token
-from tests.publish.test_report import WARNING, company
+from tests.publish.test_report import WARNING, company, render_page
 
 pytestmark = pytest.mark.browser
 PHONE = 380

@@ -22,16 +22,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline import duck
 from pipeline.ingest.reject_codes import load_codes
-from pipeline.publish import customers
+from pipeline.publish import customers, page_facts, report
 from pipeline.publish.report import (
     CLASS_FACTS,
     PAGE_TABLES,
+    PROFIT_STEPS,
     charts,
     distribution,
     feedback,
     movement,
-    render_page,
     retention,
     segments,
     trust,
@@ -76,6 +77,24 @@ STAGES = {
     "declining": ("衰退期", "Declining"),
     "churned": ("流失期", "Churned"),
 }
+
+
+def steps(profit: list[float], k: int = 10) -> pd.DataFrame:
+    """The steps of the curve over these profits, as the publisher counts them."""
+    frame = pd.DataFrame({"abc_class": "A", "profit_365": pd.array(profit, dtype="Float64")})
+    with duck.connect([]) as con:
+        con.register("abc", frame)
+        return page_facts.profit_steps(con, "abc", k)
+
+
+def render_page(tables: dict, manifest: dict) -> str:
+    """The page of tables with a row per customer, and the steps that the publisher counts beside them."""
+    abc = tables.get("segments.customer_abc", pd.DataFrame())
+    told = {}
+    if {"profit_365", "abc_class"} <= set(abc.columns):
+        ranked = abc.loc[abc["abc_class"].isin(["A", "B", "C"]), "profit_365"]
+        told[PROFIT_STEPS] = steps([None if p is None else float(p) for p in ranked])
+    return report.render_page(told | tables, manifest)
 
 
 def grid(r: int, f: int) -> str:
@@ -1053,16 +1072,35 @@ def test_number_formats(shown, expected):
     assert shown == expected
 
 
-def test_curve_never_shows_fewer_than_k_customers_in_a_step():
-    curve = charts.cumulative_curve(pd.Series([float(v) for v in range(45)]), k=10)
-    assert [round(x * 45) for x, _ in curve] == [0, 10, 20, 30, 40, 45]
+def test_no_step_of_the_curve_is_of_fewer_than_k_customers():
+    curve = charts.cumulative_curve(steps([float(v) for v in range(45)]))
+    assert [round(x * 45) for x, _ in curve] == [0, 10, 20, 30, 45]
     assert curve[-1] == (1.0, 1.0)
+    for n in (10, 11, 19, 20, 61, 599, 601, 12_345):
+        found = steps([float(v) for v in range(n)])
+        assert found["customers"].sum() == n and found["customers"].min() >= 10 and len(found) <= 60
+    assert charts.cumulative_curve(steps([1.0] * 9)) == []
 
 
 def test_curve_falls_where_customers_cost_money():
-    curve = charts.cumulative_curve(pd.Series([60.0, 40.0, -30.0, None]), k=1)
+    curve = charts.cumulative_curve(steps([60.0, 40.0, -30.0, None], k=1))
     assert [round(y, 3) for _, y in curve] == [0.0, 0.6, 1.0, 0.7]
-    assert charts.cumulative_curve(pd.Series([-1.0, 0.0]), k=1) == []
+    assert charts.cumulative_curve(steps([-1.0, 0.0], k=1)) == []
+
+
+def test_the_page_of_groups_is_that_of_their_customers(release):
+    """The publisher hands over a row per group where a table has one per customer; the page is the same."""
+    tables, manifest = release
+    told = dict(tables)
+    with duck.connect([]) as con:
+        for key in page_facts._GROUPS:
+            con.register("one", tables[key])
+            told[key] = page_facts.grouped(con, "one", key)
+            con.unregister("one")
+        con.register("abc", tables["segments.customer_abc"])
+        told[PROFIT_STEPS] = page_facts.profit_steps(con, "abc", 10)
+    assert max(len(told[key]) for key in page_facts._GROUPS) < 200
+    assert report.render_page(told, manifest) == render_page(tables, manifest)
 
 
 # in a real browser
