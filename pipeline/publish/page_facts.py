@@ -1,16 +1,35 @@
-"""Small figures of the page that need a look at every customer: asked of the written tables by DuckDB, not as frames."""
+"""What the page says of all customers, counted in the written tables by DuckDB: no frame has a row per customer."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
 
 from pipeline import duck
-from pipeline.duck import literal, quote
-from pipeline.publish.report import CLASS_FACTS
+from pipeline.duck import literal, parquet, quote
+from pipeline.publish.report import CLASS_FACTS, PEOPLE, PROFIT_STEPS
+from pipeline.publish.report.charts import step_of
 
 _RFM = Path("tables") / "segments" / "customer_rfm.parquet"
 _360 = Path("tables") / "segments" / "customer_360.parquet"
+# Tables with a row per customer: what the page tells people apart by, and what it adds up over them.
+_GROUPS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
+    "segments.customer_rfm": (
+        {name: name for name in ("r_score", "f_score", "rfm_segment", "scoring_mode")}
+        # Whether somebody bought, and more than once.
+        | {"frequency_days": "least(frequency_days, 2)"},
+        {"orders_n": "cast(sum(orders_n) as bigint)", "monetary": "sum(monetary)"},
+    ),
+    "segments.customer_abc": (
+        {name: name for name in ("abc_class", "profit_is_estimated", "abc_basis")},
+        {"profit_365": "sum(profit_365)"},
+    ),
+    "segments.customer_lifecycle": ({"stage": "stage"}, {}),
+    "audiences.segment_membership": ({"scheme": "scheme"}, {}),
+    "audiences.segment_delta": ({"scheme": "scheme", "change": "change"}, {}),
+}
 
 
 def class_facts(folder: Path) -> pd.DataFrame:
@@ -56,6 +75,66 @@ def headline(folder: Path) -> dict[str, Any]:
     return {name: None if value is None else str(value) for name, value in zip(told, row or (), strict=True)}
 
 
-def of(folder: Path) -> dict[str, pd.DataFrame]:
-    """The facts as further tables of the page."""
-    return {CLASS_FACTS: class_facts(folder)}
+def profit_steps(con: duckdb.DuckDBPyConnection, rows: str, k: int) -> pd.DataFrame:
+    """(customers, profit, positive_profit) of the ranked customers in steps, the most profitable first; each of at least k
+    people, and none where all are fewer.
+
+    Args:
+        rows: SQL of `customer_abc`.
+    """
+    none = pd.DataFrame(columns=["customers", "profit", "positive_profit"])
+    if not {"abc_class", "profit_365"} <= _columns(con, rows):
+        return none
+    ranked = f"from {rows} where abc_class in ('A', 'B', 'C') and profit_365 is not null"
+    found = con.execute(f"select count(*) {ranked}").fetchone()
+    n = found[0] if found else 0
+    if n < k:
+        return none
+    step = step_of(n, k)
+    # What is left over goes with the last whole step: alone it might be one person.
+    return con.execute(
+        "select count(*) as customers, cast(sum(profit_365) as double) as profit, "
+        "cast(sum(greatest(profit_365, 0)) as double) as positive_profit "
+        f"from (select profit_365, row_number() over (order by profit_365 desc) - 1 as place {ranked}) "
+        "group by least(place // $step, $last) order by least(place // $step, $last)",
+        {"step": step, "last": max(n // step - 1, 0)},
+    ).df()
+
+
+def grouped(con: duckdb.DuckDBPyConnection, rows: str, key: str) -> pd.DataFrame:
+    """A table with a row per customer as one with a row per group: the columns that the page reads, and PEOPLE.
+
+    Args:
+        rows: SQL of the table.
+        key: its name.
+    """
+    keys, sums = _GROUPS[key]
+    there = _columns(con, rows)
+    told = [f"{sql} as {quote(name)}" for name, sql in {**keys, **sums}.items() if name in there]
+    by = [sql for name, sql in keys.items() if name in there]
+    counted = ", ".join([*told, f"count(*) as {PEOPLE}"])
+    sql = f"select {counted} from {rows} {'group by ' + ', '.join(by) if by else ''} having count(*) > 0 order by all"
+    # Not as a frame at once: sums of money would become doubles.
+    return con.execute(sql).to_arrow_table().to_pandas()
+
+
+def _columns(con: duckdb.DuckDBPyConnection, rows: str) -> set[str]:
+    return {row[0] for row in con.execute(f"describe select * from {rows}").fetchall()}
+
+
+def of(folder: Path, k: int) -> dict[str, pd.DataFrame]:
+    """Tables of the page that are counted from those with a row per customer, by their names.
+
+    Args:
+        folder: the candidate, with its `tables/`.
+        k: smallest group that the page shows.
+    """
+    found = {CLASS_FACTS: class_facts(folder)}
+    with duck.connect([folder]) as con:
+        for key in _GROUPS:
+            path = folder / "tables" / f"{key.replace('.', '/')}.parquet"
+            if path.is_file():
+                found[key] = grouped(con, parquet(path), key)
+                if key == "segments.customer_abc":
+                    found[PROFIT_STEPS] = profit_steps(con, parquet(path), k)
+    return found

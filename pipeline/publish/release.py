@@ -158,9 +158,9 @@ def audit(folder: Path) -> list[Check]:
 
 def write_page(folder: Path, tables: Iterable[PublishedTable], manifest: Mapping[str, Any]) -> None:
     """`index.html` of a candidate, from its own Parquet."""
-    frames = page_facts.of(folder)
+    frames = page_facts.of(folder, int(manifest.get("k_anon_min", 10)))
     for table in tables:
-        if table.key in PAGE_TABLES:
+        if table.key in PAGE_TABLES and table.key not in frames:
             wanted = [c for c in PAGE_TABLES[table.key] if c in table.columns]
             frames[table.key] = pd.read_parquet(folder / path_of(table), columns=wanted or None)
     (folder / "index.html").write_text(render_page(frames, manifest), encoding="utf-8")

@@ -120,9 +120,9 @@ def _judged(
             odd.append(f"{source}/{feed.name}: {value:,.6g} {what} on {day}{on}{usual}")
             levels.add(level)
     limits = history.limits
-    allowed = (
-        f"{limits['volume_mad_max']:g} MAD of the weekday; "
-        f"stop at {limits['volume_ratio_min']:g} or {limits['volume_ratio_max']:g} times"
+    # Without words: the page shows it in either language.
+    allowed = "{:g} MAD; ×{:g}, ×{:g}".format(
+        *(limits[name] for name in ("volume_mad_max", "volume_ratio_min", "volume_ratio_max"))
     )
     level = "block" if "block" in levels else "warn" if levels else rules.level_of(rule, feed.contract)
     return rules.result(feed.name, rule, not odd, _plain(observed), allowed, odd, level)

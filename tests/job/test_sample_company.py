@@ -12,8 +12,11 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
+import pytest
 
 from tests.job.conftest import Line, network_audit
+from tests.publish.browser import Browser
+from tests.publish.test_page import EDGES, ON_PAPER, PAPER, PHONE
 
 
 def _truth(line: Line, name: str) -> pd.DataFrame:
@@ -214,3 +217,16 @@ def test_a_run_looks_up_no_outside_name(company: Line, tmp_path: Path) -> None:
         check=True,
     )
     assert "socket.getaddrinfo strata.invalid" in (tmp_path / "network.log").read_text()
+
+
+@pytest.mark.browser
+def test_the_page_of_a_company_fits_a_phone_and_a_sheet_of_paper(company: Line, tmp_path: Path) -> None:
+    """With the labels, surveys, feeds and checks of a whole company; tests/publish/test_page.py has the spoilt ones."""
+    page, browser = company.release / "index.html", Browser(tmp_path / "profile")
+    for width, media, asked in ((PHONE, "", [EDGES]), (PAPER, "print", [EDGES, ON_PAPER])):
+        with browser.open(page, width=width, media=media, scheme="dark") as tab:
+            for language in ("zh", "en"):
+                tab.js(f"document.getElementById('lang-{language}').click()")
+                for question in asked:
+                    assert tab.js(question) == [], (width, language)
+    browser.close()

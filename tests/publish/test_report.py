@@ -6,17 +6,13 @@ import base64
 import copy
 import hashlib
 import html
-import importlib.util
 import itertools
 import json
-import os
 import re
-import shutil
 import subprocess
 from datetime import date, timedelta
 from decimal import Decimal
 from functools import partial
-from html import unescape
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,16 +22,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline import duck
 from pipeline.ingest.reject_codes import load_codes
-from pipeline.publish import customers
+from pipeline.publish import customers, page_facts, report
 from pipeline.publish.report import (
     CLASS_FACTS,
     PAGE_TABLES,
+    PROFIT_STEPS,
     charts,
     distribution,
     feedback,
     movement,
-    render_page,
     retention,
     segments,
     trust,
@@ -44,6 +41,7 @@ from pipeline.publish.report import numbers as fmt
 from pipeline.publish.report.labels import _book
 from pipeline.publish.report.release import Release
 from pipeline.settings import Settings
+from tests.publish.browser import program
 from tests.publish.test_customer_shards import candidate, settings, token  # noqa: F401
 
 AS_OF = date(2026, 4, 1)
@@ -79,6 +77,24 @@ STAGES = {
     "declining": ("衰退期", "Declining"),
     "churned": ("流失期", "Churned"),
 }
+
+
+def steps(profit: list[float], k: int = 10) -> pd.DataFrame:
+    """The steps of the curve over these profits, as the publisher counts them."""
+    frame = pd.DataFrame({"abc_class": "A", "profit_365": pd.array(profit, dtype="Float64")})
+    with duck.connect([]) as con:
+        con.register("abc", frame)
+        return page_facts.profit_steps(con, "abc", k)
+
+
+def render_page(tables: dict, manifest: dict) -> str:
+    """The page of tables with a row per customer, and the steps that the publisher counts beside them."""
+    abc = tables.get("segments.customer_abc", pd.DataFrame())
+    told = {}
+    if {"profit_365", "abc_class"} <= set(abc.columns):
+        ranked = abc.loc[abc["abc_class"].isin(["A", "B", "C"]), "profit_365"]
+        told[PROFIT_STEPS] = steps([None if p is None else float(p) for p in ranked])
+    return report.render_page(told | tables, manifest)
 
 
 def grid(r: int, f: int) -> str:
@@ -1056,16 +1072,35 @@ def test_number_formats(shown, expected):
     assert shown == expected
 
 
-def test_curve_never_shows_fewer_than_k_customers_in_a_step():
-    curve = charts.cumulative_curve(pd.Series([float(v) for v in range(45)]), k=10)
-    assert [round(x * 45) for x, _ in curve] == [0, 10, 20, 30, 40, 45]
+def test_no_step_of_the_curve_is_of_fewer_than_k_customers():
+    curve = charts.cumulative_curve(steps([float(v) for v in range(45)]))
+    assert [round(x * 45) for x, _ in curve] == [0, 10, 20, 30, 45]
     assert curve[-1] == (1.0, 1.0)
+    for n in (10, 11, 19, 20, 61, 599, 601, 12_345):
+        found = steps([float(v) for v in range(n)])
+        assert found["customers"].sum() == n and found["customers"].min() >= 10 and len(found) <= 60
+    assert charts.cumulative_curve(steps([1.0] * 9)) == []
 
 
 def test_curve_falls_where_customers_cost_money():
-    curve = charts.cumulative_curve(pd.Series([60.0, 40.0, -30.0, None]), k=1)
+    curve = charts.cumulative_curve(steps([60.0, 40.0, -30.0, None], k=1))
     assert [round(y, 3) for _, y in curve] == [0.0, 0.6, 1.0, 0.7]
-    assert charts.cumulative_curve(pd.Series([-1.0, 0.0]), k=1) == []
+    assert charts.cumulative_curve(steps([-1.0, 0.0], k=1)) == []
+
+
+def test_the_page_of_groups_is_that_of_their_customers(release):
+    """The publisher hands over a row per group where a table has one per customer; the page is the same."""
+    tables, manifest = release
+    told = dict(tables)
+    with duck.connect([]) as con:
+        for key in page_facts._GROUPS:
+            con.register("one", tables[key])
+            told[key] = page_facts.grouped(con, "one", key)
+            con.unregister("one")
+        con.register("abc", tables["segments.customer_abc"])
+        told[PROFIT_STEPS] = page_facts.profit_steps(con, "abc", 10)
+    assert max(len(told[key]) for key in page_facts._GROUPS) < 200
+    assert report.render_page(told, manifest) == render_page(tables, manifest)
 
 
 # in a real browser
@@ -1085,17 +1120,11 @@ def open_in_chromium(file: Path | str, scratch: Path, at: str = "") -> tuple[str
 
     The browser's own errands (clock, updates) also show in its network log; they have no page as initiator.
     """
-    program = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None
-    )
-    if program is None:
-        reason = "no Chromium on PATH (chromium, chromium-browser, google-chrome): the page was not opened"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     scratch.mkdir()
     log = scratch / "net.json"
     done = subprocess.run(
         [
-            program,
+            program(),
             "--headless",
             "--no-sandbox",
             "--disable-gpu",
@@ -1179,53 +1208,3 @@ def test_opened_from_a_server_it_asks_for_its_own_files_alone(release, tmp_path,
     assert {address.removeprefix(origin) for address in asked} == {"/customers/0.js", "/customers/words.js"}
     answer = dom[dom.index('id="answer"') :]
     assert "Days since the last purchase: 12" in Page(answer[: answer.index("</section>")]).text
-
-
-_AXE = """
-const told = [];
-async function look(how, options) {
-  const found = await axe.run(document, {resultTypes: ["violations"], ...options});
-  found.violations.forEach(v => told.push(`${how}: ${v.id} ${v.nodes.length} ${v.nodes[0].target.join(" ")}`));
-}
-addEventListener("load", async () => {
-  document.querySelectorAll("details").forEach(d => { d.open = true; });
-  await look("light", {});
-  document.querySelectorAll("style").forEach(s => {
-    s.textContent = s.textContent.replace("screen and (prefers-color-scheme: dark)", "all");
-  });
-  await look("dark", {runOnly: ["color-contrast"]});
-  const answer = document.createElement("pre");
-  answer.id = "axe";
-  answer.textContent = JSON.stringify(told);
-  document.body.appendChild(answer);
-});
-"""
-
-
-@pytest.mark.browser
-def test_axe_finds_nothing_in_light_or_dark_with_an_answer_shown(release, tmp_path, settings):  # noqa: F811
-    found = importlib.util.find_spec("axe_core_python")
-    if found is None or not found.submodule_search_locations:
-        reason = "axe-core-python is not installed: accessibility was not looked at"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    axe = (Path(found.submodule_search_locations[0]) / "axe.min.js").read_text(encoding="utf-8")
-    html = re.sub(
-        r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", searchable(release, settings, tmp_path)
-    )
-    # Beside the page a label that is not there and grey on grey, so that finding nothing means something.
-    told = {}
-    for name, planted in {
-        "page": "",
-        "control": '<p style="color:#999;background:#aaa">pale</p><input type="text">',
-    }.items():
-        page = tmp_path / f"{name}.html"
-        page.write_text(
-            html.replace("</main>", f"{planted}</main>").replace(
-                "</body>", f"<script>{axe}</script><script>{_AXE}</script></body>"
-            ),
-            "utf-8",
-        )
-        dom = open_in_chromium(page, tmp_path / f"profile-{name}", f"#customer={token(6)}")[0]
-        told[name] = json.loads(unescape(re.search(r'<pre id="axe">(.*?)</pre>', dom, re.S).group(1)))
-    assert told["page"] == []
-    assert {line.split()[1] for line in told["control"]} == {"color-contrast", "label"}

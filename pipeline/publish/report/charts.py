@@ -10,21 +10,23 @@ import pandas as pd
 CURVE_POINTS = 60
 
 
-def cumulative_curve(profit: pd.Series, k: int) -> list[tuple[float, float]]:
-    """(customer share, profit share) from the most profitable customer on; Σ positive profit = 1.
+def step_of(n: int, k: int) -> int:
+    """Customers of one step of the curve over `n`: at most CURVE_POINTS steps, each of at least k."""
+    return max(k, -(-n // CURVE_POINTS))
 
-    At most CURVE_POINTS steps, each of at least k customers: a point never shows one person's profit.
-    Empty when nobody has a positive profit.
+
+def cumulative_curve(steps: pd.DataFrame) -> list[tuple[float, float]]:
+    """(customer share, profit share) from the most profitable customers on; Σ positive profit = 1.
+
+    steps: customers, profit and positive_profit, the most profitable first; of k customers or more, so that no point shows
+    one person's profit. Empty when nobody has a positive profit.
     """
-    values = np.sort(profit.dropna().to_numpy(dtype=float))[::-1]
-    positive = values[values > 0].sum()
+    positive = float(steps["positive_profit"].sum()) if len(steps) else 0.0
     if positive <= 0:
         return []
-    n = len(values)
-    step = max(k, -(-n // CURVE_POINTS))
-    stops = [*range(step, n, step), n]
-    cumulative = np.cumsum(values)
-    return [(0.0, 0.0)] + [(stop / n, float(cumulative[stop - 1] / positive)) for stop in stops]
+    people, profit = steps["customers"].cumsum(), steps["profit"].cumsum()
+    n = int(people.iloc[-1])
+    return [(0.0, 0.0)] + [(int(x) / n, float(y) / positive) for x, y in zip(people, profit, strict=True)]
 
 
 def at(curve: Sequence[tuple[float, float]], x: float) -> float:

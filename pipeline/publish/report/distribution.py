@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from pipeline.publish.report import charts
 from pipeline.publish.report import numbers as fmt
 from pipeline.publish.report.labels import Text, display_order, join, known, say
-from pipeline.publish.report.release import Release, cell, text_of
+from pipeline.publish.report.release import Release, cell, size, text_of, weights
+
+# No published table: the curve's steps, which the publisher counts over the customers (publish/page_facts.py).
+PROFIT_STEPS = "page.profit_steps"
 
 
 def heat_map(release: Release) -> dict:
@@ -23,7 +26,7 @@ def heat_map(release: Release) -> dict:
     keys = ["r_score", "f_score"] + (["rfm_segment"] if "rfm_segment" in rfm.columns else [])
     counts: dict[tuple[int, int], int] = {}
     names: dict[tuple[int, int], tuple[int, str]] = {}
-    for key, n in scored.groupby(keys, dropna=False).size().items():
+    for key, n in weights(scored).groupby([scored[key] for key in keys], dropna=False).sum().items():
         place = int(key[0]), int(key[1])
         counts[place] = counts.get(place, 0) + int(n)
         # A scheme that is not a function of R and F puts several segments in a cell: name the largest.
@@ -39,11 +42,11 @@ def heat_map(release: Release) -> dict:
     modes = (
         sorted({text_of(mode) for mode in scored["scoring_mode"].unique()}) if "scoring_mode" in rfm else []
     )
-    outside = len(rfm) - len(scored)
+    outside = size(rfm) - size(scored)
     return {
         "rows": rows,
         "note": join(
-            say("rf.total", n=fmt.count(len(scored))),
+            say("rf.total", n=fmt.count(size(scored))),
             say("rf.outside", n=fmt.count(outside)) if outside else None,
             say("rf.masked", k=release.k) if masks else None,
             scoring(modes) if any(modes) else None,
@@ -100,7 +103,7 @@ def heat_cell(
 
 
 def pareto(release: Release) -> dict:
-    """Curve from customer_abc (else the corners of pareto_check); table and finding from pareto_check."""
+    """Curve from the profits of customers (else the corners of pareto_check); table and finding from pareto_check."""
     check = pareto_table(release)
     gap = release.gap("segments.customer_abc", "profit_365", "abc_class")
     curve: list[tuple[float, float]] = []
@@ -108,10 +111,12 @@ def pareto(release: Release) -> dict:
     if gap is None:
         abc = release.tables["segments.customer_abc"]
         ranked = abc[abc["abc_class"].isin(["A", "B", "C"])]
-        curve = charts.cumulative_curve(ranked["profit_365"], release.k)
+        steps = release.tables.get(PROFIT_STEPS)
+        curve = [] if steps is None else charts.cumulative_curve(steps)
         gap = None if curve else say("gap.profit")
         if "profit_is_estimated" in abc.columns and len(ranked):
-            share = ranked["profit_is_estimated"].fillna(False).astype(bool).mean()
+            is_estimated = ranked["profit_is_estimated"].fillna(False).astype(bool)
+            share = size(ranked[is_estimated]) / size(ranked)
             estimated = say("pareto.estimated", share=fmt.percent(share)) if share else None
         if "abc_basis" in abc.columns and (abc["abc_basis"] == "revenue").any():
             basis = say("pareto.by_revenue")
@@ -200,9 +205,10 @@ def lifecycle(release: Release) -> dict:
     gap = release.gap("segments.customer_lifecycle", "stage")
     if gap:
         return {"gap": gap}
-    stages = release.tables["segments.customer_lifecycle"]["stage"]
+    frame = release.tables["segments.customer_lifecycle"]
     places = display_order("lifecycle")
-    counts = {text_of(stage): int(n) for stage, n in stages.value_counts(dropna=False).items()}
+    by_stage = weights(frame).groupby(frame["stage"], dropna=False).sum()
+    counts = {text_of(stage): int(n) for stage, n in by_stage.items()}
     names = sorted(counts, key=lambda stage: (places.get(stage, len(places)), stage))
     everyone = sum(counts.values())
     small = {name for name in names if counts[name] < release.k}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pipeline.publish.report import numbers as fmt
 from pipeline.publish.report.labels import Text, known, say
-from pipeline.publish.report.release import Release, mask_small, text_of
+from pipeline.publish.report.release import Release, mask_small, text_of, weights
 
 CHANGES = ("entered", "changed", "left")
 FILES = (
@@ -24,10 +24,13 @@ def leaving(release: Release) -> dict:
     members = release.tables.get("audiences.segment_membership")
     rows = []
     if not gap:
-        counted = release.tables[name].groupby(["scheme", "change"]).size()
+        delta = release.tables[name]
+        counted = weights(delta).groupby([delta["scheme"], delta["change"]]).sum()
         counts = {(text_of(s), text_of(c)): int(n) for (s, c), n in counted.items()}  # type: ignore[misc]
         sizes = (
-            {} if members is None or "scheme" not in members else members["scheme"].value_counts().to_dict()
+            {}
+            if members is None or "scheme" not in members
+            else weights(members).groupby(members["scheme"]).sum().to_dict()
         )
         for scheme in sorted({s for s, _ in counts} | {text_of(s) for s in sizes}):
             own = {change: counts.get((scheme, change), 0) for change in CHANGES}

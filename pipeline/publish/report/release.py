@@ -11,6 +11,9 @@ import pandas as pd
 from pipeline.publish.report import numbers as fmt
 from pipeline.publish.report.labels import Text, join, known, say
 
+# Column of a table whose rows stand for so many customers each (publish/page_facts.py); without it a row is one.
+PEOPLE = "people"
+
 
 @dataclass(frozen=True)
 class Release:
@@ -77,6 +80,15 @@ def not_enabled_reason(name: str, entry: Mapping, *, named: bool = False) -> Tex
         return Text(str(entry["reason"]), str(entry["reason"]))
     general = say("gap.feed_missing") if named else say("gap.not_enabled", table=name)
     return known("not_enabled_table", name) or general
+
+
+def weights(frame: pd.DataFrame) -> pd.Series:
+    """How many customers each row stands for."""
+    return frame[PEOPLE] if PEOPLE in frame.columns else pd.Series(1, index=frame.index)
+
+
+def size(frame: pd.DataFrame) -> int:
+    return int(weights(frame).sum())
 
 
 def mask_small(counts: Mapping, k: int) -> dict:

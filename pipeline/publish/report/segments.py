@@ -10,7 +10,7 @@ from pipeline.publish.report import numbers as fmt
 from pipeline.publish.report.feedback import nps_tile
 from pipeline.publish.report.labels import Text, display_order, group, known, say
 from pipeline.publish.report.movement import trends
-from pipeline.publish.report.release import Release, bar, cell, text_of
+from pipeline.publish.report.release import Release, bar, cell, size, text_of
 
 # No published table: what the publisher counts for the page over the customers of the release (publish/page_facts.py).
 CLASS_FACTS = "page.class_facts"
@@ -31,21 +31,22 @@ def tiles(release: Release) -> dict:
     rfm = release.tables["segments.customer_rfm"]
     buyers = buyers_in_window(rfm)
     revenue, orders = fmt.total(buyers["monetary"]), fmt.total(buyers["orders_n"])
-    repeat = int((buyers["frequency_days"] >= 2).sum())
-    share = fmt.percent(fmt.ratio(len(buyers), len(rfm)))
+    everybody, bought = size(rfm), size(buyers)
+    repeat = size(buyers[buyers["frequency_days"] >= 2])
+    share = fmt.percent(fmt.ratio(bought, everybody))
     values = [
-        ("customers", fmt.count(len(rfm)), {}),
-        ("buyers", fmt.count(len(buyers)), {"share": share}),
+        ("customers", fmt.count(everybody), {}),
+        ("buyers", fmt.count(bought), {"share": share}),
         ("revenue", fmt.money(revenue, release.currency, whole=True), {}),
-        ("orders", fmt.count(orders), {"n": fmt.count(fmt.ratio(orders, len(buyers)), 1)}),
+        ("orders", fmt.count(orders), {"n": fmt.count(fmt.ratio(orders, bought), 1)}),
         ("aov", fmt.money(fmt.ratio(revenue, orders), release.currency), {}),
-        ("repeat", fmt.percent(fmt.ratio(repeat, len(buyers))), {}),
+        ("repeat", fmt.percent(fmt.ratio(repeat, bought)), {}),
     ]
     changes = kpi_changes(
         release,
         {
-            "customers": len(rfm),
-            "buyers": len(buyers),
+            "customers": everybody,
+            "buyers": bought,
             "revenue": revenue,
             "orders": orders,
             "repeat": repeat,
@@ -232,4 +233,4 @@ def membership_size(release: Release) -> Text | None:
     name = "audiences.segment_membership"
     if release.gap(name):
         return release.gap(name)
-    return say("segments.membership", n=fmt.count(len(release.tables[name])))
+    return say("segments.membership", n=fmt.count(size(release.tables[name])))

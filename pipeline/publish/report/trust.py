@@ -49,10 +49,15 @@ def check_row(check: Mapping) -> dict:
         "level": level,
         "level_text": known("level", level) or Text(level, level),
         "observed": fmt.brief(check.get("observed")),
-        "limit": fmt.brief(check.get("limit")),
+        "limit": limit_text(fmt.brief(check.get("limit"))),
         "approved": text_of(check.get("approved")),
         "description": described(check),
     }
+
+
+def limit_text(limit: str) -> Text:
+    """A limit that has words in it, in both languages; the others are numbers and names of settings."""
+    return known("limit", limit) or Text(limit, limit)
 
 
 def described(check: Mapping) -> Text | None:

@@ -47,6 +47,8 @@
   function show(key, customer) {
     var head, table, body, action = customer.a && words.actions[customer.a];
     answer.textContent = "";
+    // It may be wider than its place: the arrow keys move it.
+    answer.tabIndex = 0;
     head = element(answer, "p"); head.className = "finding";
     both(head, config.words.of); element(head, "code", " " + key.slice(0, 4) + "…" + key.slice(-4));
     if (action) {
