@@ -37,6 +37,7 @@ from pipeline.home.backup_folders import (
     write_durably,
     write_tombstones,
 )
+from pipeline.identity import tables
 from pipeline.ingest import ledger
 from pipeline.ingest.files import fsync
 from pipeline.ingest.vault import Vault
@@ -336,11 +337,12 @@ def _bring_tombstones(settings: Settings, left: Path) -> bool:
 def _erase_again(settings: Settings, log: Log) -> int:
     """Take whoever the tombstones name out of vault, raw and quarantine. Number of persons."""
     erased = Vault(settings, "restore").tombstones
-    links = settings.identity / "links.parquet"
-    columns = ["source", "source_customer_id", "customer_key"]
+    with run_lock(settings, log=log):
+        # A backup of an older layout is brought to this one first.
+        links = tables.links(settings, ("source", "source_customer_id", "customer_key"))
     again = [
         row
-        for row in (pq.read_table(links, columns=columns).to_pylist() if links.exists() else [])
+        for row in (links.to_pylist() if links is not None else [])
         if erased.erased_on("key", row["customer_key"])
         or erased.has_customer(row["source"], row["source_customer_id"])
     ]

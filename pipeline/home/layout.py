@@ -1,6 +1,6 @@
 """The layout of a home has a number, so that a newer Strata can bring an older home up to it.
 
-`home.json` states it: {"layout": 2, "made_by": "0.1.0", "migrated": [...]}. A layout changes when what is on disk can
+`home.json` states it: {"layout": 3, "made_by": "0.1.0", "migrated": [...]}. A layout changes when what is on disk can
 no longer be read as it was written (vault, identity, ledger, keys, history), not with every version of Strata. Each
 step of `_STEPS` goes from the number before to its own, may be interrupted and begun again, and only then the number
 is written.
@@ -17,7 +17,7 @@ from pipeline.errors import StrataError
 from pipeline.ingest.files import fsync
 from pipeline.settings import Settings
 
-LAYOUT = 2
+LAYOUT = 3
 FILE = "home.json"
 
 
@@ -32,7 +32,21 @@ def _allow_bases(_: Settings) -> None:
     """
 
 
-_STEPS: dict[int, Callable[[Settings], None]] = {1: _number_it, 2: _allow_bases}
+def _who_is_who_in_parts(settings: Settings) -> None:
+    """2 → 3: `links` and `history` of identity are a base and parts: an older Strata would find nobody in the home.
+
+    The next run makes the rest of `identity/` anew.
+    """
+    from pipeline.identity.tables import migrate
+
+    migrate(settings)
+
+
+_STEPS: dict[int, Callable[[Settings], None]] = {
+    1: _number_it,
+    2: _allow_bases,
+    3: _who_is_who_in_parts,
+}
 
 
 def read(settings: Settings) -> int | None:

@@ -4,12 +4,12 @@ All files of `identity/` follow from raw and the decisions of people (review.py)
 
 | file | rows |
 |---|---|
-| links.parquet | one per source and source id, as known on the as-of date |
-| history.parquet | one per source, source id and interval of days, with lineage |
+| current.parquet | one: which files count (tables.py) |
+| history.*.parquet | one per source, source id and interval of days, with lineage: the tables links and history |
 | review.parquet | one per merge that was not made and waits for review |
 | quality.parquet | one: what gate Q-08 judges |
 | likely.parquet | one per pair of the second stage, where policy has it on (likely.py) |
-| state.json, state.*.parquet | where the last run ended, so that the next one only adds its days (state.py, parts.py) |
+| state.*.parquet | where the last run ended, so that the next one only adds its days (state.py, parts.py) |
 """
 
 import gc
@@ -26,22 +26,15 @@ from pipeline import duck
 from pipeline.errors import StrataError
 from pipeline.identity import delivered, normalise, review
 from pipeline.identity.history import Likely, Name, Record, Suspect
-from pipeline.identity.parts import copy
+from pipeline.identity.parts import HISTORY, copy
 from pipeline.identity.rules import Rules, load_rules
-from pipeline.identity.state import FORMAT, INTERVALS, LINK, Event, Events, State, as_names
+from pipeline.identity.state import FORMAT, Event, Events, State, as_names
+from pipeline.identity.tables import next_number
 from pipeline.ingest import ledger
 from pipeline.ingest.files import write_parquet
 from pipeline.ingest.vault import Vault
 from pipeline.settings import Settings
 
-SCHEMA = pa.schema(
-    [
-        ("known_at", pa.date32()),
-        *LINK,
-        ("first_seen", pa.date32()),
-        ("last_seen", pa.date32()),
-    ]
-)
 REVIEW = pa.schema(
     [
         ("item", pa.string()),
@@ -71,9 +64,8 @@ QUALITY = pa.schema(
 )
 
 
-_COLUMNS = "source, id as source_customer_id, customer_key, rule, confidence, observed_at"
 _WHOSE = "own.customer_key, own.rule, own.confidence, own.observed_at"
-_OWN = "select * from intervals where valid_from <= $1 and (valid_to is null or $1 < valid_to)"
+_OWN = "select * from history where valid_from <= $1 and (valid_to is null or $1 < valid_to)"
 
 
 def write_links(settings: Settings, known_at: Sequence[date]) -> dict[date, int]:
@@ -121,8 +113,9 @@ def _write_links(settings: Settings, days: Sequence[date], as_of: date) -> dict[
             history.advance(event.day, event.changed, event.rules, event.judged, event.likely)
         del changes, events
         suspects = history.open_suspects()
-        state.save(history, as_of, print_.at(as_of), "brought")
-        persons = _write_tables(con, settings, entries, days, as_of)
+        state.put(history, "brought")
+        past, persons = _write_past(con, settings, entries, [day for day in days if day != as_of], as_of)
+        state.publish(history, as_of, print_.at(as_of), past)
         _write_review(settings, suspects, _keys_of(con, state, suspects))
         _write_quality(settings, suspects, as_of, state.records_n, state.persons_n, state.pairs_made)
     return persons | {as_of: state.persons_n}
@@ -209,24 +202,22 @@ class _Fingerprint:
         return digest.hexdigest()
 
 
-def _write_tables(
+def _write_past(
     con: duckdb.DuckDBPyConnection,
     settings: Settings,
     entries: list[ledger.Entry],
     days: Sequence[date],
     as_of: date,
-) -> dict[date, int]:
-    """Write history.parquet and links.parquet from the state, whole: dbt reads them whole. Persons of each past day."""
-    con.execute(f"create or replace temp view intervals as {INTERVALS}")
-    path, persons = settings.identity / "links.parquet", {}
-    parts = [f"select date '{as_of}' as known_at, {_COLUMNS}, first_seen, last_seen from links"]
-    past = [day for day in days if day != as_of]
-    if past:
-        delivered.load_seen(con, settings, entries, as_of)
-    for day in past:
+) -> tuple[list[str], dict[date, int]]:
+    """Write the links of days before the as-of date, from the history; the files, and the persons of each day."""
+    if not days:
+        return [], {}
+    tables, persons = [], {}
+    delivered.load_seen(con, settings, entries, as_of)
+    for day in days:
         table = f"links_{day:%Y%m%d}"
         _links_on(con, table, day)
-        parts.append(f"from {table}")
+        tables.append(f"from {table}")
         row = con.execute(
             f"select count(distinct customer_key), count(*) filter (customer_key is null) from {table}"
         ).fetchone()
@@ -236,9 +227,9 @@ def _write_tables(
                 f"{lost} source ids of {day} have no person: delete the folder {settings.identity}, which is made "
                 "anew, and run again"
             )
-    copy(con, "from intervals", settings.identity / "history.parquet")
-    copy(con, " union all by name ".join(parts), path)
-    return persons
+    file = f"{HISTORY}.since.past.{next_number(settings.identity)}.parquet"
+    copy(con, " union all by name ".join(tables), settings.identity / file)
+    return [file], persons
 
 
 def _links_on(con: duckdb.DuckDBPyConnection, table: str, day: date) -> None:
@@ -251,9 +242,9 @@ def _links_on(con: duckdb.DuckDBPyConnection, table: str, day: date) -> None:
             from seen where starts <= $1 and (ends is null or ends > $1)
             group by source, id
         )
-        select cast($1 as date) as known_at, s.source, s.id as source_customer_id, {_WHOSE}, s.first_seen, s.last_seen
+        select cast($1 as date) as known_at, s.source, s.id, {_WHOSE}, s.first_seen, s.last_seen
         from seen_by as s
-        left join ({_OWN}) as own on s.source = own.source and s.id = own.source_customer_id
+        left join ({_OWN}) as own on s.source = own.source and s.id = own.id
         """,
         [day],
     )
@@ -266,8 +257,8 @@ def _keys_of(con: duckdb.DuckDBPyConnection, state: State, suspects: list[Suspec
     con.execute(
         "create or replace temp table suspected as select *, hash(source, id) as h from suspected_names"
     )
-    state.parts.of("links", "suspected")
-    rows = con.execute("select source, id, customer_key from found").fetchall()
+    state.parts.of(HISTORY, "suspected")
+    rows = con.execute("select source, id, customer_key from found where valid_to is null").fetchall()
     return {(source, id_): key for source, id_, key in rows}
 
 

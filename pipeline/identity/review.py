@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import StrataError
+from pipeline.identity import tables
 from pipeline.identity.history import Judgement, Name, Suspect
 from pipeline.settings import Settings
 
@@ -177,14 +179,11 @@ def _meant(settings: Settings, verdict: str, targets: tuple[str, ...]) -> list[t
 
 def _record(settings: Settings, target: str) -> Name:
     source, _, id_ = target.partition("/")
-    if not (settings.identity / "links.parquet").exists():
+    links = tables.links(settings, ("source", "source_customer_id"), newest=True)
+    if links is None:
         raise StrataError(f"{settings.home} knows nobody yet: run `strata run` first")
-    table = pq.read_table(
-        settings.identity / "links.parquet",
-        columns=["source"],
-        filters=[("source", "==", source), ("source_customer_id", "==", id_)],
-    )
-    if not table.num_rows:
+    own = pc.and_(pc.equal(links["source"], source), pc.equal(links["source_customer_id"], id_))
+    if not pc.any(own).as_py():
         raise StrataError(f"{target} is no record that Strata knows: give SOURCE/ID as in dim_identity_links")
     return source, id_
 

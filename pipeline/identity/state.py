@@ -1,14 +1,12 @@
 """Where the last run ended, so that the next one reads only the records that its days can touch.
 
-Tables of parts.py hold each record as identity knows it, its identifiers and the person that it belongs to, and the
-intervals that have ended; `state.json` says which of their files count, the day, what decides it, suspects and crowded
-values. It is published in one rename, after the files: a run that dies leaves the state of before. From the records
-that a day changes DuckDB goes to all that hang together with them by an identifier, a decision, a pair of the second
+Tables of parts.py hold each record as identity knows it, its identifiers, and the persons that it belonged to and belongs
+to; `current.parquet` (tables.py) says which of their files count, the day, what decides it, suspects and crowded values.
+It is published in one rename, after the files: a run that dies leaves the state of before. From the records that a day
+changes DuckDB goes to all that hang together with them by an identifier, a decision, a pair of the second
 stage or a key, until nothing more is found. Those alone become Python objects, and only their rows are written.
 """
 
-import json
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
@@ -33,32 +31,13 @@ from pipeline.identity.history import (
     Suspect,
     Value,
 )
-from pipeline.identity.parts import Parts
+from pipeline.identity.parts import HISTORY, Parts
 from pipeline.identity.rules import Rules
-from pipeline.ingest.files import fsync
+from pipeline.identity.tables import Current, next_number, read_current, write_current
 
-FORMAT = 3
+FORMAT = 4
 """Of the state; another one is made anew."""
 
-LINK = (
-    ("source", pa.string()),
-    ("source_customer_id", pa.string()),
-    ("customer_key", pa.string()),
-    ("rule", pa.string()),
-    ("confidence", pa.float64()),
-    ("observed_at", pa.date32()),
-)
-"""What is said of one source id and the person it belongs to, on a day or over days."""
-
-HISTORY = pa.schema(
-    [
-        *LINK,
-        ("valid_from", pa.date32()),
-        ("valid_to", pa.date32()),
-        ("merged_into", pa.string()),
-        ("split_from", pa.string()),
-    ]
-)
 _VALUES = pa.list_(
     pa.struct(
         [
@@ -69,12 +48,6 @@ _VALUES = pa.list_(
         ]
     )
 )
-INTERVALS = (
-    "select source, id as source_customer_id, customer_key, rule, confidence, observed_at, valid_from, "
-    "null::date as valid_to, null::varchar as merged_into, split_from from links union all by name "
-    "select * exclude id, id as source_customer_id from closed"
-)
-"""SQL of every interval, open or ended, of the tables of a `State`."""
 _IDS = """
     select distinct source, id, hash(source, id) as h, hash(v.type, v.value) as v, first_seen
     from (select source, id, first_seen, unnest("values") as v from given_records)
@@ -149,8 +122,7 @@ class State:
         folder.mkdir(parents=True, exist_ok=True)
         self._saved = self._read(fingerprint)
         saved = self._saved or {}
-        taken = [int(path.name.split(".")[3]) for path in folder.glob("state.*.*.*.parquet")]
-        self.parts = Parts(con, folder, saved.get("files", {}), max(taken, default=0) + 1)
+        self.parts = Parts(con, folder, saved.get("files", {}), next_number(folder))
         self.day = date.fromisoformat(saved["day"]) if saved else None
         self.records_n, self.pairs_made = saved.get("records_n", 0), saved.get("pairs_made", 0)
         self.persons_n = saved.get("persons_n", 0)
@@ -159,15 +131,16 @@ class State:
 
     def _read(self, fingerprint: Callable[[date], str | None]) -> dict[str, Any] | None:
         """What `save` wrote last; None where it is of something else, or a file is not as it was written."""
+        current = read_current(self._folder)
+        saved = current.state if current else None
         try:
-            saved = json.loads((self._folder / "state.json").read_text(encoding="utf-8"))
-            if saved["fingerprint"] != fingerprint(date.fromisoformat(saved["day"])):
+            if saved is None or saved["fingerprint"] != fingerprint(date.fromisoformat(saved["day"])):
                 return None
             for files in saved["files"].values():
-                for name in (files["base"], files["since"]):
+                for name in (files["base"], *files["since"]):
                     if name:
                         pq.read_metadata(self._folder / name)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
         return saved
 
@@ -262,9 +235,10 @@ class State:
             )
         self.parts.of("records", "reached")
         state = con.execute(f"select {_listed(_RECORDS)} from found").to_arrow_table()
-        self.parts.of("links", "reached")
+        self.parts.of(HISTORY, "reached")
         past = con.execute(
-            "select source, id, customer_key, rule, confidence, observed_at, valid_from, split_from from found"
+            "select source, id, customer_key, rule, confidence, observed_at, valid_from, split_from from found "
+            "where valid_to is null"
         ).to_arrow_table()
         *columns, pairs_made = _columns(state.drop_columns("values"))
         records = {
@@ -301,8 +275,8 @@ class State:
         ).fetchall()
         return {Value(kind, value): Crowd(n, first, (s, i)) for kind, value, n, first, s, i in rows}
 
-    def save(self, history: History, day: date, fingerprint: str, seen: str) -> None:
-        """Write what has changed, and publish it in one rename. The history holds no records afterwards.
+    def put(self, history: History, seen: str) -> None:
+        """Write what has changed. The history holds no records afterwards.
 
         Args:
             seen: relation of the records that the days brought anything of: source, id, h, first_seen, last_seen.
@@ -311,8 +285,13 @@ class State:
             StrataError: where one of these has no person, which cannot be.
         """
         self._leave(history, 1)
-        if history.records or _any(self._con, "reached") or _any(self._con, seen):
+        # A home that knows nobody has tables as well.
+        empty = self.parts.files[HISTORY]["base"] is None
+        if empty or history.records or _any(self._con, "reached") or _any(self._con, seen):
             self._put(history, seen)
+
+    def publish(self, history: History, day: date, fingerprint: str, past: Sequence[str] = ()) -> None:
+        """Let what `put` wrote count, in one rename; `past`: files with links of other days."""
         saved = {
             "day": day.isoformat(),
             "fingerprint": fingerprint,
@@ -323,18 +302,8 @@ class State:
             "crowded": [(v.type, v.value, since) for v, since in history.crowded.items()],
             "suspects": list(history.suspects.values()),
         }
-        path = self._folder / "state.json"
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(saved, file, ensure_ascii=False, default=str)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        fsync(self._folder)
-        named = {name for files in self.parts.files.values() for name in files.values()}
-        for other in self._folder.glob("state.*"):
-            if other.name not in named and other != path:
-                other.unlink()
+        own = self.parts.files[HISTORY]
+        write_current(self._folder, Current(day, [str(own["base"]), *own["since"], *past], saved))
 
     def _put(self, history: History, seen: str) -> None:
         con, parts = self._con, self.parts
@@ -360,23 +329,30 @@ class State:
         con.execute(
             f"create or replace temp table named as from moved union select source, id, h from {seen}"
         )
-        parts.of("links", "named")
+        parts.of(HISTORY, "named")
         con.execute(
             f"""
-            create or replace temp table new_links as
+            create or replace temp table new_history as
             select g.source, g.id, hash(g.source, g.id) as h, g.customer_key, g.rule, g.confidence, g.observed_at,
                 g.valid_from, g.split_from, coalesce(s.first_seen, o.first_seen) as first_seen,
                 coalesce(s.last_seen, o.last_seen) as last_seen
             from given_links as g
             left join {seen} as s on g.source = s.source and g.id = s.id
-            left join found as o on g.source = o.source and g.id = o.id
+            left join found as o on g.source = o.source and g.id = o.id and o.valid_to is null
             union all by name
             select o.* replace (s.first_seen as first_seen, s.last_seen as last_seen)
             from found as o join {seen} as s on o.source = s.source and o.id = s.id
             anti join moved on o.source = moved.source and o.id = moved.id
+            where o.valid_to is null
+            union all by name
+            select * from found where valid_to is not null
+            union all by name
+            select *, hash(source, id) as h from given_closed
             """
         )
-        lost = con.execute(f"select count(*) from {seen} anti join new_links using (source, id)").fetchone()
+        lost = con.execute(
+            f"select count(*) from {seen} anti join (from new_history where valid_to is null) using (source, id)"
+        ).fetchone()
         if lost and lost[0]:
             raise StrataError(
                 f"{lost[0]} source ids have no person: delete the folder {self._folder}, which is made anew, and run again"
@@ -386,13 +362,12 @@ class State:
         )
         con.execute(f"create or replace temp table new_ids as {_IDS}")
         for table, touched, rows in (
-            ("links", "named", "new_links"),
+            (HISTORY, "named", "new_history"),
             ("ids", "moved", "new_ids"),
             ("records", "moved", "new_records"),
-            ("closed", "moved", "given_closed"),
         ):
             parts.put(table, rows, touched)
-            if rows in ("new_links", "new_ids"):
+            if rows in ("new_history", "new_ids"):
                 con.execute(f"drop table {rows}")
         con.execute("drop view new_records; drop table found")
         for given in ("given_records", "given_links", "given_closed"):

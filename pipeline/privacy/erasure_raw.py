@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pipeline import duck
 from pipeline.duck import literal, parquet, quote
 from pipeline.home_scan import Needles
+from pipeline.identity import tables
 from pipeline.ingest.files import fsync, write_parquet
 from pipeline.ingest.ledger import ERASED_SCHEMA
 from pipeline.ingest.vault.private import close_folder, fsync_folder, private_files
@@ -117,15 +118,22 @@ def cut_links(settings: Settings, subject: Subject) -> int:
 
     The resumable state goes as a whole: the next run folds the deliveries that are left.
     """
-    for path in settings.identity.glob("state.*"):
-        path.unlink()
-    cut = {path.stem: _cut_rows(path, subject) for path in sorted(settings.identity.glob("*.parquet"))}
-    return cut.get("links", 0)
+    for path in sorted(settings.identity.glob("*.parquet")):
+        if not tables.holds(path):
+            table = pq.read_table(path)
+            gone = _naming(table, subject)
+            if gone.any():
+                write_parquet(table.filter(pa.array(~gone)), path)
+    held = tables.rows(settings)
+    if held is None:
+        return 0
+    gone = _naming(held, subject)
+    tables.replace(settings, held.filter(pa.array(~gone)))
+    return int((gone & held["valid_to"].is_null().to_numpy()).sum())
 
 
-def _cut_rows(path: Path, subject: Subject) -> int:
-    """Write a table of identity without the rows that name the persons' records or keys; number of rows."""
-    table = pq.read_table(path)
+def _naming(table: pa.Table, subject: Subject) -> np.ndarray:
+    """Which rows of a table of identity name the persons' records or keys."""
     named = set(table.column_names)
     pairs = [
         (source, record)
@@ -140,9 +148,7 @@ def _cut_rows(path: Path, subject: Subject) -> int:
         gone |= np.array([pair in records for pair in found], bool)
     for name in named & {"customer_key", "merged_into", "split_from"}:
         gone |= np.array([key in keys for key in table[name].to_pylist()], bool)
-    if gone.any():
-        write_parquet(table.filter(pa.array(~gone)), path)
-    return int(gone.sum())
+    return gone
 
 
 def _stage_vault(settings: Settings, subject: Subject, removed: Removed) -> list[str]:

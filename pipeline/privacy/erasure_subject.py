@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pipeline import duck
 from pipeline.duck import literal, quote
 from pipeline.home_scan import Needles, scan
+from pipeline.identity import tables
 from pipeline.ingest.contracts import Contract, load_contracts
 from pipeline.ingest.vault import masking
 from pipeline.ingest.vault.tombstones import namespace
@@ -257,12 +258,8 @@ def _linked(
     settings: Settings, records: set[tuple[str, str]], keys: set[str]
 ) -> tuple[set[tuple[str, str]], set[str], int]:
     """(source records, customer_keys, persons of today), as identity and every kept release link them."""
-    path = settings.identity / "links.parquet"
-    rows = (
-        pq.read_table(path, columns=["known_at", "source", "source_customer_id", "customer_key"]).to_pylist()
-        if path.exists()
-        else []
-    )
+    table = tables.links(settings, ("known_at", "source", "source_customer_id", "customer_key"))
+    rows = table.to_pylist() if table is not None else []
     newest = max((r["known_at"] for r in rows), default=None)
     now = {(r["source"], r["source_customer_id"]): r["customer_key"] for r in rows if r["known_at"] == newest}
     asked = {(namespace(s), i) for s, i in records}

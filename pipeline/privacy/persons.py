@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import StrataError
+from pipeline.identity import tables
 from pipeline.settings import Settings
 
 
@@ -26,13 +27,10 @@ def as_of(settings: Settings) -> date:
     """The as-of date of the current release; before the first, of the last run. Raises StrataError before that."""
     if settings.pointer.exists():
         return date.fromisoformat(json.loads(settings.pointer.read_text())["release"][:10])
-    path = settings.identity / "links.parquet"
-    known_at = (
-        pc.max(pq.read_table(path, columns=["known_at"])["known_at"]).as_py() if path.exists() else None
-    )
-    if known_at is None:
+    current = tables.read_current(settings.identity)
+    if current is None:
         raise StrataError(f"{settings.home} knows nobody yet: run `strata run` first")
-    return known_at
+    return current.known_at
 
 
 def owners(settings: Settings, customer_ids: Collection[str]) -> dict[tuple[str, str], str]:
@@ -47,11 +45,7 @@ def owners(settings: Settings, customer_ids: Collection[str]) -> dict[tuple[str,
 
 
 def _newest(settings: Settings) -> pa.Table | None:
-    path = settings.identity / "links.parquet"
-    if not path.exists():
-        return None
-    table = pq.read_table(path, columns=["known_at", "source", "source_customer_id", "customer_key"])
-    return table.filter(pc.equal(table["known_at"], pc.max(table["known_at"]))) if table.num_rows else None
+    return tables.links(settings, ("source", "source_customer_id", "customer_key"), newest=True)
 
 
 def every_key(settings: Settings, release: Path, keys: Collection[str]) -> frozenset[str]:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline import duck
 from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
+from pipeline.identity import tables
 from pipeline.ingest.contracts import Contract, load_contracts
 from pipeline.privacy import guest_contacts
 from pipeline.quality.checks import Check
@@ -64,15 +64,10 @@ def due(settings: Settings, as_of: date) -> list[Due]:
     """
     first = limit(as_of)
     _check_contracts(as_of, first)
-    path = settings.identity / "links.parquet"
-    if not path.exists():
-        return []
-    table = pq.read_table(
-        path, columns=["known_at", "source", "source_customer_id", "customer_key", "first_seen"]
-    )
-    table = table.filter(pc.equal(table["known_at"], pc.max(table["known_at"])))
+    columns = ("source", "source_customer_id", "customer_key", "first_seen")
+    table = tables.links(settings, columns, newest=True)
     # Most homes are younger than the limit: then nothing is read.
-    if not table.num_rows or pc.min(table["first_seen"]).as_py() >= first:
+    if table is None or not table.num_rows or pc.min(table["first_seen"]).as_py() >= first:
         return []
     with duck.connect([settings.raw], spill=settings.build / ".spill") as con:
         con.register("links", table)

@@ -21,6 +21,7 @@ from typing import Any
 
 from pipeline import duck
 from pipeline.duck import literal, quote
+from pipeline.identity import tables
 from pipeline.progress import say
 from pipeline.publish import shelf
 from pipeline.settings import Settings
@@ -54,8 +55,8 @@ def prepare(settings: Settings, as_of: date, nodes: Mapping[str, Any]) -> str | 
     before = _before(settings, as_of)
     folder = settings.build / "history"
     folder.mkdir(parents=True, exist_ok=True)
-    people = settings.identity / "history.parquet"
-    with duck.connect([folder, settings.releases, people.parent], spill=settings.build / ".spill") as con:
+    people = tables.sql(settings, "history")
+    with duck.connect([folder, settings.releases, settings.identity], spill=settings.build / ".spill") as con:
         for table, source, where, undone in (
             ("segments.class_history", base, "valid_from < $day and {known}", _UNDONE),
             ("segments.class_bounds", base, "as_of_date < $day", {}),
@@ -76,8 +77,7 @@ def prepare(settings: Settings, as_of: date, nodes: Mapping[str, Any]) -> str | 
             )
             # Whom identity knows no longer has been erased, or the source has taken the record back.
             known = (
-                "customer_key in (select customer_key from read_parquet("
-                f"{literal(str(people))}) union select merged_into from read_parquet({literal(str(people))}))"
+                f"customer_key in (select customer_key from {people} union select merged_into from {people})"
             )
             rows = (
                 f"from read_parquet({literal(str(file))}, hive_partitioning = false) "

@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline import duck
 from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
+from pipeline.identity import tables
 from pipeline.identity.links import write_links
-from pipeline.identity.state import HISTORY
-from pipeline.ingest.files import write_parquet
 from pipeline.publish import commit, shelf
 from pipeline.publish.tables import published_tables
 from pipeline.settings import Settings
@@ -155,17 +153,27 @@ class Replay:
     def link(self, days: Sequence[date]) -> None:
         """Who was who on each of the days, told at once; `build` shows of it what its own day knew."""
         write_links(self.settings, days)
-        self._lineage = pq.read_table(self.settings.identity / "history.parquet").to_pylist()
+        lineage = tables.rows(self.settings)
+        seen = tables.links(
+            self.settings, ("known_at", "source", "source_customer_id", "first_seen", "last_seen")
+        )
+        if lineage is None or seen is None:
+            raise StrataError(f"{self.settings.home} knows nobody")
+        self._lineage = lineage.to_pylist()
+        self._seen = {(r["known_at"], r["source"], r["source_customer_id"]): r for r in seen.to_pylist()}
 
     def _as_known_on(self, day: date) -> None:
-        """`identity/history.parquet` as it was written on the day: later intervals and ends are not there yet."""
-        open_ = {"valid_to": None, "merged_into": None}
-        rows = [
-            row | (open_ if row["valid_to"] and row["valid_to"] > day else {})
-            for row in self._lineage
-            if row["valid_from"] <= day
-        ]
-        write_parquet(pa.Table.from_pylist(rows, HISTORY), self.settings.identity / "history.parquet")
+        """Who is who as it was written on the day: later intervals and ends are not there yet."""
+        rows = []
+        for row in self._lineage:
+            if row["valid_from"] > day:
+                continue
+            seen = self._seen.get((day, row["source"], row["id"]), {})
+            open_ = {"valid_to": None, "merged_into": None} | {
+                n: seen.get(n) for n in ("first_seen", "last_seen")
+            }
+            rows.append(row | (open_ if row["valid_to"] is None or row["valid_to"] > day else {}))
+        tables.replace(self.settings, pa.Table.from_pylist(rows, tables.ROWS), day)
 
     def build(self, day: date, known_at: date | None = None) -> None:
         """The tables of one day, in `con`; `known_at`: with the deliveries known by then. Every model is a table: tiny ones are read faster than views are planned."""

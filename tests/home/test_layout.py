@@ -34,9 +34,9 @@ def test_a_home_of_before_is_brought_up_once_and_says_when(settings: Settings) -
         pass
     assert layout.read(settings) == layout.LAYOUT
     assert [line for line in told if "layout" in line] == [
-        f"bringing {settings.home} to layout {number}" for number in (1, 2)
+        f"bringing {settings.home} to layout {number}" for number in (1, 2, 3)
     ]
-    assert [step["layout"] for step in _stated(settings)["migrated"]] == [1, 2]  # type: ignore[attr-defined]
+    assert [step["layout"] for step in _stated(settings)["migrated"]] == [1, 2, 3]  # type: ignore[attr-defined]
 
 
 def test_a_newer_home_is_refused(settings: Settings) -> None:
@@ -64,7 +64,7 @@ def test_an_urgent_act_does_not_migrate_beside_a_run(settings: Settings) -> None
 def test_steps_go_in_order_and_a_failed_one_is_done_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two further layouts, of which the second step dies the first time."""
+    """Three layouts, of which the step to the last dies the first time."""
     settings.raw.mkdir(parents=True)
     done: list[int] = []
 

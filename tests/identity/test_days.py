@@ -1,6 +1,5 @@
 """A day read by itself comes to what reading everything comes to: keys, history, review and figures."""
 
-import json
 import os
 import random
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.identity import delivered, links, parts
+from pipeline.identity import delivered, links, parts, tables
 from pipeline.identity.links import write_links
 from pipeline.ingest.load import sweep
 from pipeline.settings import PROJECT_ROOT, Settings
@@ -22,7 +21,6 @@ from pipeline.settings import PROJECT_ROOT, Settings
 Land = Callable[[str, bytes | str], Path]
 DAY = date(2024, 5, 1)
 DAYS = 7
-TABLES = ("links", "history", "review", "quality")
 
 
 def deliver(land: Land, rng: random.Random, day: date) -> None:
@@ -72,26 +70,29 @@ def before_it_is_published(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(parts.Parts, "put", stopping)
 
 
-def before_the_tables(patch: pytest.MonkeyPatch) -> None:
-    """The state is published, and what dbt reads is of the day before."""
+def after_it_is_published(patch: pytest.MonkeyPatch) -> None:
+    """The tables are of the day, and what waits for review is of the day before."""
 
     def stopping(*_: object) -> None:
         raise KeyboardInterrupt
 
-    patch.setattr(links, "_write_tables", stopping)
+    patch.setattr(links, "_write_review", stopping)
 
 
-STOPS = {2: [before_it_is_published], 4: [before_the_tables], 6: [before_it_is_published, before_the_tables]}
+STOPS = {
+    2: [before_it_is_published],
+    4: [after_it_is_published],
+    6: [before_it_is_published, after_it_is_published],
+}
 """Day → places at which a run of that day dies."""
 
 
-def tables(settings: Settings) -> dict[str, list[tuple]]:
+def told(settings: Settings) -> dict[str, list[tuple]]:
+    found = {"links": tables.links(settings), "history": tables.history(settings)}
+    found |= {name: pq.read_table(settings.identity / f"{name}.parquet") for name in ("review", "quality")}
     return {
-        name: sorted(
-            (tuple(row.items()) for row in pq.read_table(settings.identity / f"{name}.parquet").to_pylist()),
-            key=str,
-        )
-        for name in TABLES
+        name: sorted((tuple(row.items()) for row in table.to_pylist()), key=str)
+        for name, table in found.items()
     }
 
 
@@ -105,7 +106,7 @@ def test_day_by_day_is_as_reading_everything(
     read = delivered.Raw.whole
     monkeypatch.setattr(delivered.Raw, "whole", lambda self, feed: whole.append(feed) or read(self, feed))
     rng = random.Random(seed)
-    refresh, bases, sinces = DAY + timedelta(days=2), set(), 0
+    refresh, bases, sinces = DAY + timedelta(days=2), set(), set()
     for n in range(DAYS):
         day, corrected = DAY + timedelta(days=n), False
         deliver(land, rng, day)
@@ -125,16 +126,17 @@ def test_day_by_day_is_as_reading_everything(
         persons = write_links(settings, known_at)
         if n and not corrected and known_at == [as_of]:
             assert not whole, f"day {n} went through all of raw"
-        bases |= {path.name for path in settings.identity.glob("state.*.base.*")}
-        sinces += len(list(settings.identity.glob("state.*.since.*")))
+        bases |= {path.name for path in settings.identity.glob("*.base.*")}
+        sinces |= {path.name for path in settings.identity.glob("*.since.*")}
         other = replace(settings, home=tmp_path / f"again{n}")
         shutil.copytree(settings.home, other.home, ignore=shutil.ignore_patterns("identity"))
         assert write_links(other, known_at) == persons
-        assert tables(settings) == tables(other), f"day {n}"
-        named = json.loads((settings.identity / "state.json").read_text())["files"].values()
-        kept = {path.name for path in settings.identity.glob("state.*.parquet")}
-        assert kept == {name for files in named for name in (files["base"], files["since"]) if name}
-    assert len(bases) > 5 and sinces > 5, "rows beside a base, and bases that took them over"
+        assert told(settings) == told(other), f"day {n}"
+        current = tables.read_current(settings.identity)
+        named = {name for files in current.state["files"].values() for name in (files["base"], *files["since"])}
+        kept = {path.name for path in settings.identity.glob("*.*.*.parquet")}
+        assert kept == {*named, *current.files}
+    assert len(bases) > 5 and len(sinces) > 5, "rows beside a base, and bases that took them over"
 
 
 def test_another_process_goes_on_from_the_state(settings: Settings, land: Land) -> None:
@@ -143,13 +145,13 @@ def test_another_process_goes_on_from_the_state(settings: Settings, land: Land) 
     days = [DAY + timedelta(days=n) for n in (1, 2)]
     sweep(settings, days[0], run_id="test", released=None)
     write_links(settings, days[:1])
-    before = json.loads((settings.identity / "state.json").read_text())
+    before = tables.read_current(settings.identity).state
     code = (
         "from datetime import date; from pipeline import settings; from pipeline.identity.links import write_links; "
         f"write_links(settings.load(), [date.fromisoformat('{days[1]}')])"
     )
     environment = os.environ | {"PYTHONPATH": str(PROJECT_ROOT), "PYTHONHASHSEED": "1"}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
-    after = json.loads((settings.identity / "state.json").read_text())
+    after = tables.read_current(settings.identity).state
     assert after["day"] == str(days[1])
     assert after["files"] == before["files"], "began anew"

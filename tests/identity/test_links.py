@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from pipeline.identity import tables
 from pipeline.identity.history import key_of as minted
 from pipeline.identity.links import write_links
 from pipeline.identity.matching import cluster
@@ -232,7 +232,7 @@ def deliver(land: Land, file: str, *rows: str) -> None:
 def links(settings: Settings, *known_at: date) -> dict[tuple[date, str, str], dict[str, object]]:
     sweep(settings, max(known_at), run_id="test", released=None)
     write_links(settings, known_at)
-    rows = pq.read_table(settings.identity / "links.parquet").to_pylist()
+    rows = tables.links(settings).to_pylist()
     found = {(r["known_at"], r["source"], r["source_customer_id"]): r for r in rows}
     assert len(found) == len(rows), "one row per known_at, source and source id"
     return found

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline import duck
 from pipeline import settings as settings_module
-from pipeline.identity import likely, probabilistic
+from pipeline.identity import likely, probabilistic, tables
 from pipeline.identity.links import write_links
 from pipeline.identity.probabilistic import COLUMNS, Policy, candidate_pairs
 from pipeline.ingest import ledger
@@ -276,7 +276,7 @@ def test_the_vault_gives_the_clear_columns_and_notes_the_opening(home: Settings)
 
 
 def links(home: Settings) -> list[dict]:
-    return pq.read_table(home.identity / "links.parquet").to_pylist()
+    return tables.links(home).to_pylist()
 
 
 def test_the_daily_job_uses_the_stage_where_policy_switches_it_on(
@@ -288,7 +288,7 @@ def test_the_daily_job_uses_the_stage_where_policy_switches_it_on(
     monkeypatch.setattr(Policy, "on", classmethod(lambda cls, as_of: POLICY))
     persons = write_links(home, [day])[day]
     assert persons < alone and persons >= len(CROWD) // 2
-    rules = pq.read_table(home.identity / "links.parquet")["rule"].to_pylist()
+    rules = tables.links(home)["rule"].to_pylist()
     assert "probabilistic" in rules
     first = pq.read_table(home.identity / "likely.parquet").to_pylist()
     assert {row["known_from"] for row in first} == {day}

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from pipeline.cli.identity import identity
 from pipeline.errors import StrataError
-from pipeline.identity import review
+from pipeline.identity import review, tables
 from pipeline.identity.links import write_links
 from pipeline.ingest.load import sweep
 from pipeline.settings import Settings
@@ -29,7 +29,7 @@ def build(settings: Settings, day: date = D) -> dict[str, object]:
 
 
 def keys(settings: Settings) -> dict[str, str]:
-    rows = pq.read_table(settings.identity / "links.parquet").to_pylist()
+    rows = tables.links(settings).to_pylist()
     return {f"{r['source']}/{r['source_customer_id']}": r["customer_key"] for r in rows}
 
 
@@ -152,7 +152,7 @@ def test_a_union_id_of_the_links_feed_joins_and_a_device_alone_does_not(
     assert quality["pairs_unresolved_n"] == 1, (
         "of an identifier that the source is not sure of a person decides"
     )
-    rows = pq.read_table(settings.identity / "history.parquet").to_pylist()
+    rows = tables.history(settings).to_pylist()
     mine = sorted((r for r in rows if r["source_customer_id"] == "s1"), key=lambda r: r["valid_from"])
     assert [(r["rule"], round(r["confidence"], 3), r["observed_at"]) for r in mine if not r["valid_to"]] == [
         ("unionid", 0.891, date(2024, 4, 30))
@@ -180,14 +180,15 @@ def test_any_order_of_files_and_days_gives_the_same_keys_and_history(
         build(daily, date(2024, 5, day))
     build(whole)
 
-    def tables(home: Settings) -> list[list[dict]]:
-        files = (home.identity / f"{f}.parquet" for f in ("links", "history", "review"))
-        return [sorted(pq.read_table(file).to_pylist(), key=lambda row: str(row.values())) for file in files]
+    def said(home: Settings) -> list[list[dict]]:
+        review = pq.read_table(home.identity / "review.parquet")
+        found = (tables.links(home), tables.history(home), review)
+        return [sorted(table.to_pylist(), key=lambda row: str(row.values())) for table in found]
 
-    told = tables(daily)
-    assert told == tables(whole)
+    told = said(daily)
+    assert told == said(whole)
     shutil.rmtree(daily.identity)
     build(daily)
-    assert tables(daily) == told
+    assert said(daily) == told
     steps = sorted((r["valid_from"].day, r["source"]) for r in told[1] if r["source"] == "app")
     assert steps == [(3, "app"), (5, "app"), (7, "app")], "joined to c1, then to c2, then alone"

@@ -12,11 +12,17 @@ from hypothesis import settings as hypothesis_settings
 
 from pipeline import duck
 from pipeline.identity.history import History, Record
-from pipeline.identity.state import INTERVALS, Event, Events, State
+from pipeline.identity.state import Event, Events, State
 from tests.identity.test_identity_history import DAY, KEY, RULES, events, record
 
 SOAK = os.environ.get("STRATA_SOAK")
 few = hypothesis_settings(deadline=None, max_examples=300 if SOAK else 6, derandomize=not SOAK)
+
+
+COLUMNS = (
+    "source, id as source_customer_id, customer_key, rule, confidence, observed_at, valid_from, valid_to, merged_into, "
+    "split_from"
+)
 
 
 def fingerprint(_: date) -> str:
@@ -41,8 +47,9 @@ def run_saved(folder: Path, before: Event | None, days: Sequence[Event]) -> tupl
         con.execute(
             "create temp table nothing (source varchar, id varchar, h ubigint, first_seen date, last_seen date)"
         )
-        state.save(history, (days[-1] if days else before).day, "same", "nothing")
-        rows = con.execute(f"from ({INTERVALS}) order by source, source_customer_id, valid_from")
+        state.put(history, "nothing")
+        state.publish(history, (days[-1] if days else before).day, "same")
+        rows = con.execute(f"select {COLUMNS} from history order by source, id, valid_from")
         rows = rows.to_arrow_table().to_pylist()
     return rows, suspects, state.records_n, state.pairs_made, read
 
@@ -103,7 +110,8 @@ def test_a_first_day_leaves_no_rows_in_memory(tmp_path: Path) -> None:
         con.execute(
             "create temp table nothing (source varchar, id varchar, h ubigint, first_seen date, last_seen date)"
         )
-        state.save(history, DAY, "same", "nothing")
+        state.put(history, "nothing")
+        state.publish(history, DAY, "same")
         rows = con.execute("select table_name from duckdb_tables() where estimated_size > 0").fetchall()
     assert {name for (name,) in rows} <= {"moved", "named", "gone"}, "names and hashes alone"
     assert not history.records and not history.current

@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.errors import StrataError
 from pipeline.home_scan import Needles, scan
+from pipeline.identity import tables
 from pipeline.identity.links import write_links
 from pipeline.ingest.load import sweep
 from pipeline.ingest.vault import Vault
@@ -68,8 +69,8 @@ def tokens(settings: Settings) -> set[str]:
 
 
 def links(settings: Settings) -> list[dict[str, object]]:
-    """Rows of identity/links.parquet, in an order of their own: the file has none."""
-    rows = pq.read_table(settings.identity / "links.parquet").to_pylist()
+    """Rows of the table links, in an order of their own: it has none."""
+    rows = tables.links(settings).to_pylist()
     return sorted(rows, key=lambda row: (row["known_at"], row["source"], row["source_customer_id"]))
 
 

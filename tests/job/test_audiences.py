@@ -19,6 +19,7 @@ import pytest
 
 from pipeline import settings as settings_module
 from pipeline.errors import StrataError
+from pipeline.identity import tables
 from pipeline.ingest.vault import Vault
 from pipeline.privacy import consent, desk
 from pipeline.publish import shelf
@@ -371,7 +372,7 @@ def test_a_delivery_sends_the_last_export_but_not_to_who_has_refused_since(
 
     snapshot = states.load(home, "meta", "m1").last
     refuser, gone = sorted(snapshot)[:2]
-    links = pd.read_parquet(home.identity / "links.parquet")
+    links = tables.links(home).to_pandas()
     own = links[links["customer_key"] == refuser].iloc[-1]
     source_, id_ = own["source"], own["source_customer_id"]
     written = consent.withdraw(home, source_, id_, purpose="marketing", channel=None, by="Wang").files

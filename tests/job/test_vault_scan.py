@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from pipeline import settings as settings_module
 from pipeline.home_scan import Needles, scan
+from pipeline.identity import tables
 from pipeline.identity.links import write_links
 from tests.job.conftest import Line
 
@@ -131,8 +132,8 @@ class Rotated:
 
 
 def links(line: Line) -> list[dict[str, Any]]:
-    """Rows of identity/links.parquet, in an order of their own: the file has none."""
-    rows = pq.read_table(line.home / "identity" / "links.parquet").to_pylist()
+    """Rows of the table links, in an order of their own: it has none."""
+    rows = tables.links(replace(settings_module.load(), home=line.home)).to_pylist()
     return sorted(rows, key=lambda row: (row["known_at"], row["source"], row["source_customer_id"]))
 
 

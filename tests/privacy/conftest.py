@@ -15,6 +15,7 @@ import pytest
 
 from pipeline.errors import GateStopped
 from pipeline.home_scan import Needles
+from pipeline.identity import tables as who
 from pipeline.identity.links import write_links
 from pipeline.ingest.load import sweep
 from pipeline.lock import run_lock
@@ -68,8 +69,7 @@ def deliveries() -> dict[str, str]:
 
 def publish_small(settings: Settings, as_of: date) -> str:
     """Publish a release of three tables made from the links, if the gate lets it out and it says something new; its id."""
-    table = pq.read_table(settings.identity / "links.parquet")
-    rows = [r for r in table.to_pylist() if r["known_at"] == as_of]
+    rows = [r for r in who.links(settings).to_pylist() if r["known_at"] == as_of]
     keys = sorted({r["customer_key"] for r in rows})
     summary = [
         {"scheme": "abc", "class": c, "customers": n, "revenue": n * 10.0, "is_suppressed": False}
@@ -135,7 +135,7 @@ def daily(settings: Settings, as_of: date) -> None:
 
 
 def key_of(settings: Settings, source: str, customer_id: str) -> str:
-    rows = pq.read_table(settings.identity / "links.parquet").to_pylist()
+    rows = who.links(settings).to_pylist()
     return next(
         r["customer_key"] for r in rows if (r["source"], r["source_customer_id"]) == (source, customer_id)
     )

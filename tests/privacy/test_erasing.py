@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.errors import GateStopped, StrataError
 from pipeline.home_scan import Needles, scan
+from pipeline.identity import tables
 from pipeline.identity.links import write_links
 from pipeline.ingest import ledger
 from pipeline.ingest.files import write_parquet
@@ -87,7 +88,7 @@ def rows(settings: Settings, feed: str) -> list[dict[str, object]]:
 def test_the_person_stands_everywhere_before(home: Home) -> None:
     """The needles see each place, or their absence afterwards would say nothing."""
     hits = {hit.file for hit in scan(home.settings.home, home.person)}
-    for place in ("vault/vault.duckdb", "identity/links.parquet", "identity/decisions.parquet", "alerts.log",
+    for place in ("vault/vault.duckdb", "identity/history.base.1.parquet", "identity/decisions.parquet", "alerts.log",
                   "dagster/history/runs.db", "dbt/logs/dbt-output.log", "build/checks/sources.json",
                   "vault/outbox/sms.csv", "releases/2024-05-07/marts.duckdb", "releases/2024-05-07/audiences/sms.csv",
                   "releases/2024-05-09/manifest.json"):  # fmt: skip
@@ -381,19 +382,19 @@ def test_every_table_of_identity_loses_what_names_the_person(settings: Settings)
         "right_id": [b[1] for _, b in pairs],
     }
     write_parquet(pa.table(sides), settings.identity / "likely.parquet")
-    keys = {
-        "customer_key": ["k", "x", "x"],
-        "merged_into": [None, "k", None],
-        "split_from": [None, None, "x"],
-    }
-    write_parquet(pa.table(keys), settings.identity / "history.parquet")
-    for name in ("state.parquet", "state.json"):
-        (settings.identity / name).write_text("of before")
-    cut_links(settings, Subject((mine,), ("k",), (), (), (), 0))
+    keys = [("k", None, None), ("x", "k", None), ("x", None, "x")]
+    rows = [
+        {"source": "app", "id": str(n), "customer_key": key, "merged_into": into, "split_from": split}
+        for n, (key, into, split) in enumerate(keys)
+    ]
+    tables.replace(settings, pa.Table.from_pylist(rows, tables.ROWS), AS_OF)
+    (settings.identity / "state.known.base.1.parquet").write_text("of before")
+    assert cut_links(settings, Subject((mine,), ("k",), (), (), (), 0)) == 2
     left = pq.read_table(settings.identity / "likely.parquet").to_pylist()
     assert [(r["left_id"], r["right_id"]) for r in left] == [("a0000003", HUSBAND), (SHOP_ID, "a0000003")]
-    assert pq.read_table(settings.identity / "history.parquet")["split_from"].to_pylist() == ["x"]
-    assert sorted(p.name for p in settings.identity.iterdir()) == ["history.parquet", "likely.parquet"]
+    assert tables.rows(settings)["split_from"].to_pylist() == ["x"]
+    files = ["current.parquet", "history.base.2.parquet", "history.since.2.parquet", "likely.parquet"]
+    assert sorted(p.name for p in settings.identity.iterdir()) == files
 
 
 def test_who_leaves_by_age_and_asks_to_be_erased_does_not_come_back(home: Home) -> None:

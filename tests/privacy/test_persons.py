@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.identity import tables
 from pipeline.identity.links import write_links
 from pipeline.ingest.load import sweep
 from pipeline.privacy import erasure, persons
@@ -29,8 +30,9 @@ def test_a_merged_person_is_found_under_the_keys_that_a_release_knows(
     settings: Settings, tmp_path: Path
 ) -> None:
     """app/a and crm/b were two people when the release was made, and are one now, under the older record's key."""
-    links = settings.identity / "links.parquet"
-    write(links, [("app", "a", "OLDER"), ("crm", "b", "OLDER"), ("app", "c", "C")], known_at=date(2026, 1, 2))
+    held = [("app", "a", "OLDER"), ("crm", "b", "OLDER"), ("app", "c", "C")]
+    rows = [{"source": s, "id": id_, "customer_key": key} for s, id_, key in held]
+    tables.replace(settings, pa.Table.from_pylist(rows, tables.ROWS), date(2026, 1, 2))
     release = tmp_path / "release"
     held = release / "tables" / "core" / "dim_identity_links.parquet"
     write(held, [("app", "a", "A"), ("crm", "b", "OLDER"), ("app", "c", "C")])
@@ -47,7 +49,7 @@ def test_a_merged_person_counts_once_and_with_every_key(settings: Settings, land
     land("club/customers/2024-05-06.csv", head + "C1,王芳,13812345678\n")
     sweep(settings, AS_OF, run_id="test", released=None)
     write_links(settings, [AS_OF])
-    rows = pq.read_table(settings.identity / "links.parquet").to_pylist()
+    rows = tables.links(settings).to_pylist()
     now = {(r["source"], r["source_customer_id"]): r["customer_key"] for r in rows}
     assert now["shop", "A1"] == now["club", "C1"]
     held = settings.releases / "2024-05-06" / "tables" / "core" / "dim_identity_links.parquet"

@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
-from pipeline.identity import links
+from pipeline.identity import tables
 from pipeline.publish.shelf import verify_folder
 from tests.publish import test_release
 from tests.publish.test_release import AS_OF, NODES, Home, built, home  # noqa: F401
@@ -117,8 +116,7 @@ def _tracer_of(pid: int) -> int:
 def publisher(home: Home, tmp_path: Path) -> Iterator[Publisher]:  # noqa: F811
     """A home with a release of the day before, and a warehouse built for the day."""
     home.sql(*WITH_PEOPLE)
-    home.settings.identity.mkdir(exist_ok=True)
-    pq.write_table(links.SCHEMA.empty_table(), home.settings.identity / "links.parquet")
+    tables.replace(home.settings, tables.ROWS.empty_table(), EARLIER)
     home.build(EARLIER)
     home.publish(EARLIER, "earlier", MANIFEST)
     home.build()

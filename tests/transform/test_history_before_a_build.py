@@ -9,8 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.identity.state import HISTORY
-from pipeline.ingest.files import write_parquet
+from pipeline.identity import tables
 from pipeline.publish.shelf import sha256
 from pipeline.settings import Settings
 from pipeline.transform import history
@@ -49,9 +48,7 @@ def home(settings: Settings) -> Settings:
         {"customer_key": "a", "valid_from": day(1)},
         {"customer_key": "old", "valid_from": day(1), "valid_to": day(5), "merged_into": "b"},
     ]
-    settings.identity.mkdir(parents=True)
-    rows = [{name: r.get(name) for name in HISTORY.names} for r in known]
-    write_parquet(pa.Table.from_pylist(rows, HISTORY), settings.identity / "history.parquet")
+    tables.replace(settings, pa.Table.from_pylist(known, tables.ROWS), day(9))
     return settings
 
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pipeline import duck
 from pipeline.duck import literal
 from pipeline.errors import StrataError
+from pipeline.identity.tables import forget_state
 from pipeline.ingest.files import fsync
 from pipeline.ingest.vault import keys
 from pipeline.ingest.vault.private import close_folder, fsync_folder, private_files, write_private
@@ -128,8 +129,7 @@ def settle(settings: Settings) -> None:
     # Built from raw, with tokens of the old key in it; the next run builds it anew.
     for path in settings.warehouse.parent.glob(f"{settings.warehouse.name}*"):
         path.unlink()
-    for path in settings.identity.glob("state.*"):
-        path.unlink()
+    forget_state(settings.identity)
     for folder in (staged, private):
         shutil.rmtree(folder, ignore_errors=True)
     del record["moving"]

@@ -18,6 +18,7 @@ import pyarrow as pa
 from pipeline import duck
 from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
+from pipeline.identity import tables
 from pipeline.ingest import ledger
 from pipeline.ingest.files import sha256
 from pipeline.privacy.consent import Refusals, refusals
@@ -191,10 +192,9 @@ def _register(con: duckdb.DuckDBPyConnection, settings: Settings, built: date) -
         "rev": pa.array([e.rev for e in loaded], pa.int32()),
     }
     con.register("deliveries", pa.table(columns))
-    path = settings.identity / "links.parquet"
     con.execute(
         "create temp table links as select source, source_customer_id, customer_key from "
-        f"read_parquet({literal(str(path))}) where known_at = $1",
+        f"{tables.sql(settings, 'links')} where known_at = $1",
         [built],
     )
     return refusals(settings, {e.delivery for e in in_force})
