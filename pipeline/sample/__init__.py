@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import accounts, guests, masters, orders, research, trade, truth, voice, web
+from . import accounts, guests, masters, orders, outreach, research, trade, truth, voice, web
 from . import company as co
 from .dirt import Dirt
 from .draws import Draws
@@ -84,6 +84,7 @@ def _simulate(
     study = research.make_study(people, stopped, cal, draws)
     firms, contacts = accounts.make_accounts(customers, cal, draws)
     contacts_left = guests.make_guests(o, people, cal, draws)
+    consents = masters.consent_tables(people, stopped, cal, draws)
     said: list[Said] = []
     tables = [
         masters.store_table(),
@@ -91,7 +92,7 @@ def _simulate(
         masters.product_table(products, cal),
         masters.cost_table(products, cal),
         *masters.customer_tables(people, cal, draws),
-        *masters.consent_tables(people, stopped, cal, draws),
+        *consents,
         *orders.order_tables(o, lives, cal),
         *orders.line_tables(o, lines, products),
         *orders.return_tables(returns, o, lines, products, draws),
@@ -106,6 +107,7 @@ def _simulate(
         *research.region_tables(cal),
         *accounts.account_tables(firms, contacts, cal, draws),
         guests.guest_table(contacts_left, o, cal, draws),
+        *outreach.outreach_tables(consents[1], people, firms, stopped, cal, draws),
     ]
     tables = [add_monitor(t, cal, products) for t in tables]
     company = truth.Company(

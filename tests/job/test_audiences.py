@@ -164,7 +164,8 @@ def test_an_export_is_private_logged_and_holds_only_people_who_agreed(line: Line
             "select customer_key from core.fct_consent_states where purpose = 'marketing' and channel = 'sms' and is_granted "
             "intersect select customer_key from core.dim_customers where contact_status = 'fresh' and not is_minor "
             "intersect select customer_key from audiences.segment_membership where consent_sms "
-            "and scheme = 'rfm' and class in ('at_risk', 'cant_lose') or scheme = 'lifecycle' and class = 'churned'"
+            "and scheme = 'rfm' and class in ('at_risk', 'cant_lose') or scheme = 'lifecycle' and class = 'churned' "
+            "except select customer_key from marts.contact_pressure where is_capped"
         ).fetchall()
     arms = pq.read_table(folder / "assignments.parquet").to_pylist()
     held = {a["customer_key"] for a in arms if (a["audience"], a["arm"]) == ("winback", "holdout")}

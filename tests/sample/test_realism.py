@@ -141,3 +141,45 @@ def test_most_app_members_grant_profiling_and_marketing(truth):
         }
         assert len(granted) > 0.6 * len(members)
     assert any(r["action"] == "withdraw" for r in states)
+
+
+def test_nobody_is_written_to_without_a_live_consent_to_that_channel(deliveries):
+    """Read from the files alone: the last word of each card before each message was yes."""
+    said = defaultdict(list)
+    for d in deliveries:
+        if (d.source, d.feed) == ("crm", "consents"):
+            for row in d.accepted():
+                if row["purpose"] == "marketing":
+                    said[row["source_customer_id"]].append((row["at"], row["channel"], row["action"]))
+    sent = {
+        row["message_id"]: row
+        for d in deliveries
+        if (d.source, d.feed) == ("outreach", "messages")
+        for row in d.accepted()
+    }
+    for row in sent.values():
+        words = [
+            (at, action)
+            for at, channel, action in said[row["source_customer_id"]]
+            if channel in (row["channel"], "all") and at < row["sent_at"]
+        ]
+        assert words and max(words)[1] == "grant", row
+    assert {row["channel"] for row in sent.values()} == {"email", "sms"}
+    reached = [row for row in sent.values() if row["delivered_at"]]
+    assert 0.97 < len(reached) / len(sent) < 1
+    opened = mean(bool(r["opened_at"]) for r in reached if r["channel"] == "email")
+    assert 0.2 < opened < 0.6 and not any(r["opened_at"] for r in reached if r["channel"] == "sms")
+    assert any(r["unsubscribed_at"] for r in reached) and any(r["clicked_at"] for r in reached)
+
+
+def test_those_who_are_minded_are_spoken_to_again_and_again_by_one_employee(deliveries):
+    by = defaultdict(set)
+    turns = Counter()
+    for d in deliveries:
+        if (d.source, d.feed) == ("outreach", "contact_log"):
+            for row in d.accepted():
+                by[row["source_customer_id"]].add(row["employee_id"])
+                turns[row["source_customer_id"]] += 1
+                assert date.fromisoformat(row["at"][:10]).weekday() < 6 or d.day == date(2026, 6, 30)
+    assert all(len(employees) == 1 for employees in by.values())
+    assert len(by) > 50 and max(turns.values()) >= 3

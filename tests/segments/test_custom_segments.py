@@ -48,7 +48,7 @@ def test_the_seeds_of_the_project_are_sound_and_audiences_know_them() -> None:
     [
         (
             {"rule": "valu = high"},
-            "rule, character 1: there is no scheme or fact valu; there are: abc, behaviour",
+            "rule, character 1: there is no scheme or fact valu; there are: abc, affinity, behaviour",
         ),
         ({"rule": "value = hihg"}, "rule, character 9: value has no class hihg; it has: high, low, mid"),
         ({"rule": "age > high"}, "rule, character 7: expected a figure such as 30 or -2.5, found `high`"),
