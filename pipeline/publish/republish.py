@@ -11,13 +11,13 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipeline import duck
-from pipeline.duck import literal, parquet
+from pipeline.duck import literal, parquet, quote
 from pipeline.errors import GateStopped, StrataError
 from pipeline.lock import publish_lock
 from pipeline.privacy import access_log, consent, erasure_gate, persons
 from pipeline.privacy.consent import Refusals
 from pipeline.publish import audience_lists, commit, customers, release, shelf, withheld
-from pipeline.publish.tables import PARQUET, PublishedTable, path_of, write_database
+from pipeline.publish.tables import PARQUET, PublishedTable, path_of
 from pipeline.quality import leaving
 from pipeline.quality.checks import Check, blocking
 from pipeline.settings import Settings
@@ -118,7 +118,7 @@ def again(
                 "access_log": vars(access_log.head(settings)),
             }
             manifest["checks"] = [check.as_dict() for check in checks]
-            _write(settings, candidate, folder, manifest)
+            _write(settings, candidate, before, manifest, refused, touched)
         except BaseException:
             commit.remove(candidate)
             raise
@@ -190,10 +190,24 @@ def _customers(
     return customers.write(settings, candidate, words_of=folder, kept=(told, met) if told else None)
 
 
-def _write(settings: Settings, candidate: Path, before: Path, manifest: dict[str, Any]) -> None:
+def _write(
+    settings: Settings,
+    candidate: Path,
+    before: Mapping[str, Any],
+    manifest: dict[str, Any],
+    refused: consent.Refusals,
+    touched: Collection[str],
+) -> None:
     """Database, docs of the release `before`, page and manifest of the candidate; then it is the current release."""
+    folder = settings.releases / before["release"]
     tables = _tables(manifest)
-    hashes = {path: shelf.sha256(candidate / path) for path in shelf.files_of(candidate)}
+    database(folder, candidate, refused, {key: manifest["tables"][key]["columns"] for key in touched})
+    if (folder / "docs").exists():
+        shutil.copytree(folder / "docs", candidate / "docs", copy_function=commit.link)
+    hashes = {
+        path: _known(folder, candidate, before, path) or shelf.sha256(candidate / path)
+        for path in shelf.files_of(candidate)
+    }
     described = {}
     for table in tables:
         file = path_of(table)
@@ -203,11 +217,48 @@ def _write(settings: Settings, candidate: Path, before: Path, manifest: dict[str
             "bytes": (candidate / file).stat().st_size,
         }
     manifest["tables"] = described
-    write_database(candidate, tables)
-    if (before / "docs").exists():
-        shutil.copytree(before / "docs", candidate / "docs", copy_function=commit.link)
     release.write_page(candidate, tables, manifest)
     commit.seal(settings, candidate, manifest, is_current=True, hashes=hashes)
+
+
+def _known(folder: Path, candidate: Path, before: Mapping[str, Any], path: str) -> str | None:
+    """The SHA-256 of a file that both releases have under one number on the disk: it has been compared already."""
+    stated, kept = before["files"].get(path), folder / path
+    return stated["sha256"] if stated and kept.is_file() and kept.samefile(candidate / path) else None
+
+
+def database(
+    folder: Path, candidate: Path, refused: consent.Refusals, touched: Mapping[str, Collection[str]]
+) -> None:
+    """`marts.duckdb` of the candidate: that of the release, less the rows and flags of the refused.
+
+    Copying costs a tenth of writing it anew from Parquet. What was deleted can be asked for no more; its bytes may stay in
+    the file until the next release, as a refusal asks for no erasure (an erasure writes the file anew, publish/redaction.py).
+
+    Args:
+        touched: columns of each table that holds any of the refused.
+    """
+    path = candidate / "marts.duckdb"
+    if not touched:
+        commit.link(folder / path.name, path)
+        return
+    shutil.copyfile(folder / path.name, path)
+    path.chmod(0o644)
+    with duck.connect([candidate]) as con:
+        con.execute(f"attach {literal(str(path))} as marts")
+        withheld.register(con, refused)
+        for key, names in touched.items():
+            schema, name = key.split(".")
+            table = f"marts.{quote(schema)}.{quote(name)}"
+            con.execute(f"delete from {table} where ({withheld.condition(schema, tuple(names))}) is not true")
+            if flags := withheld.cleared(schema, tuple(names)):
+                con.execute(
+                    f"update {table} set {flags} where ({withheld.unchanged(schema, tuple(names))}) is not true"
+                )
+        con.execute("checkpoint marts")
+        con.execute("detach marts")
+    if path.with_name("marts.duckdb.wal").exists():
+        raise StrataError("marts.duckdb was not checkpointed: a log file lies beside it")
 
 
 def _tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:

@@ -67,6 +67,13 @@ def columns(schema: str, names: Sequence[str]) -> str:
     )
 
 
+def cleared(schema: str, names: Sequence[str]) -> str:
+    """Assignments that clear the flags of channels that were refused since, of an UPDATE; '' for a table without flags."""
+    if schema not in _OF_PERSONS or "customer_key" not in names:
+        return ""
+    return ", ".join(f"{quote(name)} = {_allowed(name)}" for name in names if name.startswith(FLAG))
+
+
 def unchanged(schema: str, names: Sequence[str]) -> str:
     """Whether a row stays as it is: `true` for a table that tells of no person's class."""
     stays = condition(schema, names)

@@ -2,12 +2,17 @@
 
 from datetime import date
 
+import duckdb
 import pytest
 
 from pipeline.errors import GateStopped
+from pipeline.privacy.consent import Refusals
+from pipeline.publish import republish
 from pipeline.publish.release import Published
 from pipeline.publish.shelf import current
+from pipeline.publish.tables import write_database
 from pipeline.quality import approvals
+from pipeline.settings import Settings
 from tests.publish.test_release import Home, built, home  # noqa: F401
 
 
@@ -109,3 +114,50 @@ def test_somebody_who_may_not_leave_stops_it(home: Home, planted: str, check: st
     with pytest.raises(GateStopped, match=check):
         home.publish()
     assert not home.settings.pointer.exists()
+
+
+def test_the_database_of_a_release_made_again_says_what_its_files_say(settings: Settings) -> None:
+    """It is a copy in which the refused are deleted and their flags cleared, in the format that old clients read."""
+    before = settings.releases / "before"
+    for table, columns in {
+        "audiences/segment_membership": "i % 2 = 0 as consent_email, i % 3 = 0 as consent_sms",
+        "segments/customer_small": "i as monetary",
+        "segments/of_nobody": "i as n",
+    }.items():
+        path = before / "tables" / f"{table}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        key = "" if "nobody" in table else "md5(i::varchar) as customer_key, "
+        duckdb.sql(f"copy (select {key}{columns} from range(300000) t (i)) to '{path}' (format parquet)")
+    tables = {}
+    for path in (before / "tables").rglob("*.parquet"):
+        shown = duckdb.sql(f"describe select * from '{path}'").fetchall()
+        rows = duckdb.sql(f"select count(*) from '{path}'").fetchall()[0][0]
+        tables[f"{path.parent.name}.{path.stem}"] = {"columns": {r[0]: r[1] for r in shown}, "rows": rows}
+    told = {"release": "before", "tables": tables}
+    write_database(before, republish._tables(told))
+    keys = [duckdb.sql(f"select md5('{i}')").fetchall()[0][0] for i in range(8)]
+    refused = Refusals(
+        frozenset({keys[0]}),
+        frozenset({keys[1]}),
+        {"email": frozenset(keys[2:5]), "sms": frozenset(keys[3:7])},
+    )
+    touched = republish._touched(before, told, refused)
+    assert set(touched) == {"audiences.segment_membership", "segments.customer_small"}
+    again = settings.releases / "again"
+    republish._copy(settings, again, told, refused, touched)
+    republish.database(before, again, refused, {key: tables[key]["columns"] for key in touched})
+    with duckdb.connect() as con:
+        con.execute(
+            f"attach '{again / 'marts.duckdb'}' as m (read_only); attach '{before / 'marts.duckdb'}' as b (read_only)"
+        )
+        for key in tables:
+            file = f"'{again / 'tables' / key.replace('.', '/')}.parquet'"
+            for one, other in ((file, f"m.{key}"), (f"m.{key}", file)):
+                assert con.execute(
+                    f"select count(*) from (from {one} except all from {other})"
+                ).fetchone() == (0,), key
+        assert con.execute("select count(*) from m.audiences.segment_membership").fetchone() == (299_994,)
+        stored = "select tags from duckdb_databases() where database_name in ('m', 'b')"
+        (one,), (other,) = con.execute(stored).fetchall()
+        assert one["storage_version"] == other["storage_version"] == "v1.0.0+"
+    assert (before / "marts.duckdb").stat().st_nlink == 1 and not list(again.glob("*.wal"))
