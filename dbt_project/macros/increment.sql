@@ -40,19 +40,19 @@
     {%- endif -%}
 {%- endmacro %}
 
-{# What was computed again takes the place of every row of a touched key, also where nothing is left of it. #}
+{#
+  What was computed again takes the place of every row of a touched key, also where nothing is left of it. By name: a table
+  with a contract has its columns in the contract's order.
+#}
 {% macro get_incremental_replace_touched_sql(arguments) -%}
     {%- set target = arguments['target_relation'] -%}
-    {%- set columns = arguments['dest_columns'] | map(attribute='quoted') | join(', ') -%}
     {%- set keys = arguments['unique_key'] -%}
     delete from {{ target }} as built
-    {%- if goes_on() %}
     where exists (
         select 1 from {{ core_table(config.get('meta')['touched']) }} as touched
         where {% for key in keys %}built.{{ key }} = touched.{{ key }}{{ ' and ' if not loop.last }}{% endfor %}
-    )
-    {%- endif %};
-    insert into {{ target }} ({{ columns }}) select {{ columns }} from {{ arguments['temp_relation'] }}
+    );
+    insert into {{ target }} by name select * from {{ arguments['temp_relation'] }}
 {%- endmacro %}
 
 {# A model of this layer as the warehouse holds it, without a dependency: before its turn, that is the build before's. #}
