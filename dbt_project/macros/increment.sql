@@ -121,13 +121,20 @@
     )
 {%- endmacro %}
 
-{# Delivered rows of the touched orders, found in one scan of a staging view for all who read them. None in a full build. #}
-{% macro rows_of_touched_orders(rows) -%}
+{#
+  Rows of raw that may be of a touched order, found in one scan for all who read them: the same id in another source comes
+  along, and in_touched_orders() leaves it out. None in a full build.
+#}
+{% macro raw_rows_of_touched_orders(rows) -%}
 select delivered.* from {{ rows }} as delivered
 {% if increments() %}
-semi join {{ ref('int_orders_touched') }} as touched
-    on delivered.source = touched.source and delivered.order_id = touched.order_id
+semi join {{ ref('int_orders_touched') }} as touched on delivered.order_id = touched.order_id
 {% else %}
 limit 0
 {% endif %}
+{%- endmacro %}
+
+{% macro in_touched_orders(rows) -%}
+semi join {{ ref('int_orders_touched') }} as touched
+    on {{ rows }}.source = touched.source and {{ rows }}.order_id = touched.order_id
 {%- endmacro %}
