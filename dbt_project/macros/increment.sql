@@ -40,19 +40,19 @@
     {%- endif -%}
 {%- endmacro %}
 
-{# What was computed again takes the place of every row of a touched key, also where nothing is left of it. #}
+{#
+  What was computed again takes the place of every row of a touched key, also where nothing is left of it. By name: a table
+  with a contract has its columns in the contract's order.
+#}
 {% macro get_incremental_replace_touched_sql(arguments) -%}
     {%- set target = arguments['target_relation'] -%}
-    {%- set columns = arguments['dest_columns'] | map(attribute='quoted') | join(', ') -%}
     {%- set keys = arguments['unique_key'] -%}
     delete from {{ target }} as built
-    {%- if goes_on() %}
     where exists (
         select 1 from {{ core_table(config.get('meta')['touched']) }} as touched
         where {% for key in keys %}built.{{ key }} = touched.{{ key }}{{ ' and ' if not loop.last }}{% endfor %}
-    )
-    {%- endif %};
-    insert into {{ target }} ({{ columns }}) select {{ columns }} from {{ arguments['temp_relation'] }}
+    );
+    insert into {{ target }} by name select * from {{ arguments['temp_relation'] }}
 {%- endmacro %}
 
 {# A model of this layer as the warehouse holds it, without a dependency: before its turn, that is the build before's. #}
@@ -121,13 +121,20 @@
     )
 {%- endmacro %}
 
-{# Delivered rows of the touched orders, found in one scan of a staging view for all who read them. None in a full build. #}
-{% macro rows_of_touched_orders(rows) -%}
+{#
+  Rows of raw that may be of a touched order, found in one scan for all who read them: the same id in another source comes
+  along, and in_touched_orders() leaves it out. None in a full build.
+#}
+{% macro raw_rows_of_touched_orders(rows) -%}
 select delivered.* from {{ rows }} as delivered
 {% if increments() %}
-semi join {{ ref('int_orders_touched') }} as touched
-    on delivered.source = touched.source and delivered.order_id = touched.order_id
+semi join {{ ref('int_orders_touched') }} as touched on delivered.order_id = touched.order_id
 {% else %}
 limit 0
 {% endif %}
+{%- endmacro %}
+
+{% macro in_touched_orders(rows) -%}
+semi join {{ ref('int_orders_touched') }} as touched
+    on {{ rows }}.source = touched.source and {{ rows }}.order_id = touched.order_id
 {%- endmacro %}

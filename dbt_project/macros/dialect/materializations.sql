@@ -32,3 +32,28 @@
     {% do adapter.commit() %}
     {{ return({'relations': [target_relation]}) }}
 {% endmaterialization %}
+
+{#
+  A table that goes on from the build before: what is computed of the touched keys is laid aside, their rows are taken out
+  and it is put in. Wherever the build does not go on it is a table like any other, whatever lay there. dbt's own asks the
+  database ten times more, which on a day with few rows is most of what a node costs.
+#}
+{% materialization incremental, adapter='duckdb' %}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- set target_relation = this.incorporate(type='table') -%}
+    {%- set aside = this.incorporate(path={'database': none, 'schema': none, 'identifier': this.identifier ~ '__touched'}) -%}
+    {% call statement('main') -%}
+        {%- if goes_on() and is_incremental() %}
+        {{ create_table_as(True, aside, compiled_code) }};
+        {{ get_incremental_replace_touched_sql({
+            'target_relation': target_relation, 'temp_relation': aside, 'unique_key': config.get('unique_key')
+        }) }};
+        drop table {{ aside }}
+        {%- else %}
+        {{ replaced(existing) }}
+        {{ create_table_as(False, target_relation, compiled_code) }}
+        {%- endif %}
+    {%- endcall %}
+    {% do adapter.commit() %}
+    {{ return({'relations': [target_relation]}) }}
+{% endmaterialization %}

@@ -1,15 +1,14 @@
 {{ config(materialized='incremental', incremental_strategy='replace_touched', unique_key=['customer_key'],
           meta={'touched': 'int_customers_restated'}) }}
 -- Valid orders by customer and day. Several orders of one day are one purchase day; a day without merchandise that was
--- kept is none, though its revenue counts. A table: all that is summed over customers reads it. What a purchase day was to
--- its customer then, the how-manieth and after which median gap, stands beside it, so that a day's build tells it of few.
+-- kept is none, though its revenue counts. A table: all that is summed over customers reads it.
 with days as (
     select
         customer_key,
         paid_date as day,
         count(*) filter (where makes_purchase_day) as orders_n,
-        sum(net_revenue) as net_revenue,
-        sum(profit) as profit,
+        {{ money('sum(net_revenue)') }} as net_revenue,
+        {{ money('sum(profit)') }} as profit,
         bool_or(profit is null) as is_profit_unknown,
         bool_or(profit_is_estimated) as profit_is_estimated,
         bool_and(not profit_uses_default_margin) as is_profit_category_based
@@ -25,14 +24,9 @@ spaced as (
         *,
         orders_n > 0 as is_purchase_day,
         case when orders_n > 0 then {{ days_between('lag(day) over by_customer', 'day') }} end as gap_days,
-        case when orders_n > 0 then lead(day) over by_customer end as next_purchase_day,
-        lead(day) over by_customer is null as is_last,
-        case when orders_n > 0 then row_number() over by_customer end as purchase_days_by_then
+        lead(day) over by_customer is null as is_last
     from days
     window by_customer as (partition by customer_key, orders_n > 0 order by day)
 )
 
-select
-    *,
-    {{ running_median('gap_days', 'customer_key, is_purchase_day', 'day') }} as own_gap_by_then
-from spaced
+select * from spaced

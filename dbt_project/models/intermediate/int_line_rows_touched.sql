@@ -1,4 +1,12 @@
 {{ config(materialized='table', meta={'only_increments': true}) }}
 -- Delivered lines of the touched orders.
--- depends_on: {{ ref('int_orders_touched') }}
-{{ rows_of_touched_orders(ref('stg_sales__order_lines')) }}
+with touched_rows as (
+    {{ raw_rows_of_touched_orders(source('raw', 'order_lines')) }}
+),
+
+delivered as (
+    {{ staged_order_lines('touched_rows') }}
+)
+
+select delivered.* from delivered
+{{ in_touched_orders('delivered') }}

@@ -1,4 +1,12 @@
 {{ config(materialized='table', meta={'only_increments': true}) }}
 -- Delivered headers of the touched orders.
--- depends_on: {{ ref('int_orders_touched') }}
-{{ rows_of_touched_orders(ref('stg_sales__orders')) }}
+with touched_rows as (
+    {{ raw_rows_of_touched_orders(source('raw', 'orders')) }}
+),
+
+delivered as (
+    {{ staged_orders('touched_rows') }}
+)
+
+select delivered.* from delivered
+{{ in_touched_orders('delivered') }}

@@ -20,15 +20,14 @@ bounds as (
 
 purchases as (
     select
-        days.customer_key,
+        rhythms.customer_key,
         facts.first_purchase_date,
-        days.day,
-        days.purchase_days_by_then as purchase_days_n,
-        days.own_gap_by_then as own_gap_days,
-        days.next_purchase_day as next_day
-    from {{ ref('int_customer_days') }} as days
+        rhythms.day,
+        rhythms.purchase_days_by_then as purchase_days_n,
+        rhythms.own_gap_by_then as own_gap_days,
+        rhythms.next_purchase_day as next_day
+    from {{ ref('int_customer_rhythms') }} as rhythms
     inner join {{ ref('int_customer_facts') }} as facts using (customer_key)
-    where days.is_purchase_day
 ),
 
 -- Where each customer stood on each of the days: her last purchase before it.
