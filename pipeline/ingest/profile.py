@@ -100,9 +100,10 @@ def malformed_contacts(
     ).fetchall()
     for n in range(len(unreadable)):
         con.unregister(f"malformed_{n}")
-    names = [MALFORMED[kind] for kind in by_kind]
+    names = [*(MALFORMED[kind] for kind in by_kind), MALFORMED_TWICE]
+    # What is 0 is not noted: whatever lies in the same batch says nothing of a delivery.
     return {
-        delivery: dict(zip(names, counts, strict=True)) | {MALFORMED_TWICE: sum(counts) - rows_n}
+        delivery: {name: n for name, n in zip(names, (*counts, sum(counts) - rows_n), strict=True) if n}
         for delivery, *counts, rows_n in rows
         if rows_n
     }
