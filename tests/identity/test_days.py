@@ -133,8 +133,10 @@ def test_day_by_day_is_as_reading_everything(
         assert write_links(other, known_at) == persons
         assert told(settings) == told(other), f"day {n}"
         current = tables.read_current(settings.identity)
-        named = {name for files in current.state["files"].values() for name in (files["base"], *files["since"])}
-        kept = {path.name for path in settings.identity.glob("*.*.*.parquet")}
+        named = {
+            name for files in current.state["files"].values() for name in (files["base"], *files["since"])
+        }
+        kept = {path.name for path in settings.identity.glob("*.*.*.*")}
         assert kept == {*named, *current.files}
     assert len(bases) > 5 and len(sinces) > 5, "rows beside a base, and bases that took them over"
 
