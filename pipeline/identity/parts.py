@@ -2,14 +2,20 @@
 
 A record's rows in its newest part go before its rows in older parts and in the base; `is_gone` there says that none is
 left. A day writes one part; many parts become one, and where they have outgrown a share of the base, one base with it: so
-a day costs by what has changed. Bases and parts are sorted by the column that they are looked through by. Files are never
-changed: each has a number of its own, and the manifest (tables.py) says which count.
+a day costs by what has changed. Files are never changed: each has a number of its own, and the manifest (tables.py) says
+which count.
+
+A base is an Arrow file, sorted by the column that it is looked through by and mapped into memory: to find a hundred records
+of a million only their pages are read, where Parquet unpacks every column of nearly all of them.
 """
 
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.duck import literal
 from pipeline.ingest.files import fsync, temporary_of
@@ -21,11 +27,9 @@ ROWS_MIN = 1000
 """Rows that the parts may have whatever the base has."""
 PARTS_MAX = 8
 """Parts that may lie beside a base: each is one more file to open at every look."""
-ROW_GROUP = 8192
-"""Rows that are read at least where one is wanted. Half as many find a hundred records in a fifth less CPU and read a
-whole table in half as much again."""
+_BATCH = 1 << 17
 HISTORY = "history"
-"""The table that others read (tables.py); of it there is always a base and a part, be they empty."""
+"""The table that others read (tables.py): its parts, and a copy of its base, are Parquet files, be they empty."""
 
 COLUMNS = {
     "known": "source varchar, id varchar, h ubigint, first_seen date, last_seen date, phone_token varchar, "
@@ -42,7 +46,7 @@ COLUMNS = {
 """Table → its columns. `h` is the hash of source and id, `v` that of an identifier or a key: both narrow a search down,
 what is found is compared in full."""
 _AT = "struct(updated_at timestamp, dt date, row_no bigint, delivery varchar)"
-_SORTED_BY = {"ids": "v"}
+_SORTED_BY = {table: "v" if table == "ids" else "h" for table in COLUMNS}
 
 
 class Files(TypedDict):
@@ -69,8 +73,7 @@ class Parts:
         self.files = {
             table: files.get(table) or Files(base=None, since=[], rows=0, since_rows=0) for table in COLUMNS
         }
-        # What is wanted then reaches the base as a list, by which row groups are left out.
-        con.execute("set dynamic_or_filter_threshold = 1000")
+        self._bases: dict[str, _Base] = {}
         for table in COLUMNS:
             con.execute(
                 f"create or replace temp table {table}_empty ({columns_of(table)}, is_gone boolean, part bigint)"
@@ -79,29 +82,35 @@ class Parts:
 
     def _bind(self, table: str) -> None:
         named = self.files[table]
-        base = read(self._folder, [named["base"]] if named["base"] else []) or (
-            f"(select * exclude (is_gone, part) from {table}_empty)"
-        )
+        if named["base"]:
+            self._bases[table] = _Base(self._folder / named["base"], _SORTED_BY[table])
+            base = self._bases[table].table
+        else:
+            base = self._con.execute(f"select * exclude (is_gone, part) from {table}_empty").to_arrow_table()
+        self._con.register(f"{table}_base", base)
         since = read(self._folder, named["since"]) or f"{table}_empty"
-        self._con.execute(f"create or replace temp view {table}_base as from {base}")
         self._con.execute(f"create or replace temp view {table}_since as from {since}")
         self._con.execute(
             f"create or replace temp view {table} as {whole(f'{table}_base', f'{table}_since')}"
         )
 
-    def of(self, table: str, wanted: str, column: str = "h") -> None:
-        """Fill the temp table `found` with the rows whose `column` a row of the relation `wanted` has.
+    def of(self, table: str, wanted: str) -> None:
+        """Fill the temp table `found` with the rows that hang on a row of the relation `wanted`.
 
-        `wanted` has the column, and source and id as well where it is h.
+        `wanted` has v where the table is `ids`, else source, id and their h.
         """
+        column = _SORTED_BY[table]
         both = "(source, id)" if column == "h" else f"({column})"
+        near = f"from {table}_empty"
+        if table in self._bases:
+            values = self._con.execute(f"select distinct {column} from {wanted} order by 1").fetchnumpy()[
+                column
+            ]
+            self._con.register("near_base", self._bases[table].of(values))
+            near += " union all by name select *, 0 as part from near_base"
         self._con.execute(
-            f"""
-            create or replace temp table near as
-            select *, null::boolean as is_gone, 0 as part from {table}_base semi join {wanted} using ({column})
-            union all by name
-            select * from {table}_since semi join {wanted} using ({column})
-            """
+            f"create or replace temp table near as {near} "
+            f"union all by name select * from {table}_since semi join {wanted} using ({column})"
         )
         # Of a record that is found in an older part a newer one may say something else.
         self._con.execute(
@@ -128,10 +137,12 @@ class Parts:
         others = f"anti join {touched} using (source, id)"
         if named["since_rows"] + rows > (max(SHARE * named["rows"], ROWS_MIN) if named["base"] else -1):
             sql = f"select * from {table} {others} union all by name select * from {new}"
-            named["base"], named["since"], named["since_rows"] = self._write(table, "base", sql), [], 0
-            named["rows"] = _count(con, read(self._folder, [named["base"]]))
+            named["base"], named["since"], named["since_rows"] = self._write_base(table, sql), [], 0
+            self._bind(table)
+            named["rows"] = self._bases[table].table.num_rows
             if table == HISTORY:
-                named["since"] = [self._write(table, "since", f"from {table}_empty")]
+                copy(con, f"from {table}_base", self._folder / self._public_base())
+                named["since"] = [self._write_part(table, f"from {table}_empty")]
         elif rows:
             sql = (
                 f"select *, false as is_gone, {self._number} as part from {new} "
@@ -143,19 +154,73 @@ class Parts:
                 named["since"] = []
             # With all columns, whatever the rows of today have.
             sql = f"from {table}_empty union all by name {sql}"
-            named["since"] = [*named["since"], self._write(table, "since", sql)]
+            named["since"] = [*named["since"], self._write_part(table, sql)]
             named["since_rows"] = sum(_count(con, read(self._folder, [part])) for part in named["since"])
         self._bind(table)
 
-    def _write(self, table: str, kind: str, sql: str) -> str:
-        file = f"{prefix(table)}.{kind}.{self._number}.parquet"
-        copy(self._con, f"from ({sql}) order by {_SORTED_BY.get(table, 'h')}", self._folder / file)
+    @property
+    def public(self) -> list[str]:
+        """The files by which others read `history`."""
+        return [self._public_base(), *self.files[HISTORY]["since"]]
+
+    def _public_base(self) -> str:
+        number = str(self.files[HISTORY]["base"]).split(".")[-2]
+        return f"{HISTORY}.base.{number}.parquet"
+
+    def _write_part(self, table: str, sql: str) -> str:
+        file = f"{table if table == HISTORY else f'state.{table}'}.since.{self._number}.parquet"
+        copy(self._con, sql, self._folder / file)
         return file
 
+    def _write_base(self, table: str, sql: str) -> str:
+        path = self._folder / f"state.{table}.base.{self._number}.arrow"
+        temporary = path.with_name(temporary_of(path.name))
+        rows = self._con.execute(f"from ({sql}) order by {_SORTED_BY[table]}").to_arrow_reader(_BATCH)
+        with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, rows.schema) as written:
+            for batch in rows:
+                written.write_batch(batch)
+        fsync(temporary)
+        temporary.replace(path)
+        return path.name
 
-def prefix(table: str) -> str:
-    """How the names of a table's files begin."""
-    return table if table == HISTORY else f"state.{table}"
+
+class _Base:
+    """One Arrow file, mapped: `table` has all of it, `of` what has one of these hashes."""
+
+    def __init__(self, path: Path, column: str) -> None:
+        self.table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        self._column = column
+
+    def of(self, wanted: np.ndarray[Any, Any]) -> pa.Table:
+        """Rows whose column is one of `wanted`, which is in order.
+
+        Args:
+            wanted: uint64, each once.
+        """
+        found = []
+        # Batch by batch: rows of several at once are taken from a copy of all of them.
+        for batch in filter(len, self.table.to_batches()):
+            keys = batch[self._column].to_numpy()
+            first, last = (np.searchsorted(wanted, keys[i], side) for i, side in ((0, "left"), (-1, "right")))
+            own = wanted[first:last]
+            starts, ends = np.searchsorted(keys, own, "left"), np.searchsorted(keys, own, "right")
+            lengths = ends - starts
+            if lengths.any():
+                rows = np.repeat(ends - lengths.cumsum(), lengths) + np.arange(lengths.sum())
+                found.append(batch.take(pa.array(rows)))
+        return pa.Table.from_batches(found, self.table.schema)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a base or part is there to its end."""
+    try:
+        if path.suffix == ".arrow":
+            pa.ipc.open_file(pa.memory_map(str(path)))
+        else:
+            pq.read_metadata(path)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def columns_of(table: str) -> str:
@@ -193,8 +258,7 @@ def copy(con: duckdb.DuckDBPyConnection, sql: str, path: Path) -> None:
     temporary = path.with_name(temporary_of(path.name))
     # Tokens and ids do not shrink further at a higher level, which costs half as much again.
     con.execute(
-        f"copy ({sql}) to {literal(str(temporary))} "
-        f"(format parquet, compression zstd, compression_level 1, row_group_size {ROW_GROUP})"
+        f"copy ({sql}) to {literal(str(temporary))} (format parquet, compression zstd, compression_level 1)"
     )
     fsync(temporary)
     temporary.replace(path)

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.duck import quote
 from pipeline.errors import StrataError
@@ -31,7 +30,7 @@ from pipeline.identity.history import (
     Suspect,
     Value,
 )
-from pipeline.identity.parts import HISTORY, Parts
+from pipeline.identity.parts import HISTORY, Parts, is_whole
 from pipeline.identity.rules import Rules
 from pipeline.identity.tables import Current, next_number, read_current, write_current
 
@@ -136,13 +135,10 @@ class State:
         try:
             if saved is None or saved["fingerprint"] != fingerprint(date.fromisoformat(saved["day"])):
                 return None
-            for files in saved["files"].values():
-                for name in (files["base"], *files["since"]):
-                    if name:
-                        pq.read_metadata(self._folder / name)
-        except (OSError, ValueError, KeyError, TypeError):
+            names = {n for files in saved["files"].values() for n in (files["base"], *files["since"]) if n}
+        except (ValueError, KeyError, TypeError):
             return None
-        return saved
+        return saved if all(is_whole(self._folder / name) for name in names) else None
 
     def take_up(self, minting_key: bytes, events: Events) -> History:
         """The history as the last run left it, of all records that the days can touch."""
@@ -187,12 +183,16 @@ class State:
             seen |= names
             self._wave(names)
             con.execute("insert into reached from wave")
-            self.parts.of("ids", "wave")
-            found = {row[0] for row in con.execute("select distinct v from found").fetchall()}
+            self.parts.of("records", "wave")
+            said_there = 'select hash(v.type, v.value) from (select unnest("values") as v from found)'
+            found = {row[0] for row in con.execute(said_there).fetchall()}
+            self.parts.of(HISTORY, "wave")
+            keys = "select hash('customer_key', customer_key) from found where valid_to is null"
+            found |= {row[0] for row in con.execute(keys).fetchall()}
             hashes |= found - passed
             passed |= hashes
             con.register("wave_hashes", _table([(v,) for v in hashes], _HASHES))
-            self.parts.of("ids", "wave_hashes", "v")
+            self.parts.of("ids", "wave_hashes")
             near = con.execute("select distinct source, id from found").fetchall()
             names = (set(near) | {other for name in names for other in partners.get(name, ())}) - seen
             hashes = set()
@@ -218,7 +218,7 @@ class State:
             return set()
         self._wave(changed)
         self._crowds()
-        self.parts.of("ids", "crowds", "v")
+        self.parts.of("ids", "crowds")
         rows = self._con.execute(
             "select type, v, n from crowds join (select v, count(*) as n from found anti join wave using (source, id) "
             "group by v) using (v)"
@@ -265,7 +265,7 @@ class State:
         if not self._saved["crowded"]:
             return {}
         self._crowds()
-        self.parts.of("ids", "crowds", "v")
+        self.parts.of("ids", "crowds")
         rows = self._con.execute(
             """
             select type, value, count(*), min(first_seen), arg_min(source, (first_seen, source, id)),
@@ -302,8 +302,7 @@ class State:
             "crowded": [(v.type, v.value, since) for v, since in history.crowded.items()],
             "suspects": list(history.suspects.values()),
         }
-        own = self.parts.files[HISTORY]
-        write_current(self._folder, Current(day, [str(own["base"]), *own["since"], *past], saved))
+        write_current(self._folder, Current(day, [*self.parts.public, *past], saved))
 
     def _put(self, history: History, seen: str) -> None:
         con, parts = self._con, self.parts

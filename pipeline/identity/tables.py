@@ -100,7 +100,8 @@ def write_current(folder: Path, current: Current) -> None:
     named = set(current.files)
     for files in (current.state or {}).get("files", {}).values():
         named |= {files["base"], *files["since"]}
-    for pattern in ("state.*", f"{parts.HISTORY}.*.parquet"):
+    # The last of them is what a run that died was writing.
+    for pattern in ("state.*", f"{parts.HISTORY}.*.parquet", ".*.tmp"):
         for path in folder.glob(pattern):
             if path.name not in named:
                 path.unlink()
@@ -115,7 +116,7 @@ def forget_state(folder: Path) -> None:
 
 def next_number(folder: Path) -> int:
     """A number that no file of the folder has."""
-    taken = [path.name.split(".")[-2] for path in folder.glob("*.*.*.parquet")]
+    taken = [path.name.split(".")[-2] for path in folder.glob("*.*.*.*")]
     return max((int(number) for number in taken if number.isdecimal()), default=0) + 1
 
 
@@ -133,7 +134,7 @@ def write(con: duckdb.DuckDBPyConnection, folder: Path, known_at: date, rows: st
     )
     names = [f"{parts.HISTORY}.{kind}.{number}.parquet" for kind in ("base", "since")]
     whole = f"select * exclude (is_gone, part) from {empty} union all by name select *, hash(source, id) as h from {rows}"
-    parts.copy(con, f"from ({whole}) order by h", folder / names[0])
+    parts.copy(con, whole, folder / names[0])
     parts.copy(con, f"from {empty}", folder / names[1])
     write_current(folder, Current(known_at, names, None))
 
@@ -242,3 +243,6 @@ def migrate(settings: Settings) -> None:
                 write(con, folder, known_at[0], "brought")
     for path in (*old, folder / "state.json"):
         path.unlink(missing_ok=True)
+    # Takes away what a migration that died has left.
+    if current := read_current(folder):
+        write_current(folder, current)

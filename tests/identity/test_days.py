@@ -136,7 +136,7 @@ def test_day_by_day_is_as_reading_everything(
         named = {
             name for files in current.state["files"].values() for name in (files["base"], *files["since"])
         }
-        kept = {path.name for path in settings.identity.glob("*.*.*.parquet")}
+        kept = {path.name for path in settings.identity.glob("*.*.*.*")}
         assert kept == {*named, *current.files}
     assert len(bases) > 5 and len(sinces) > 5, "rows beside a base, and bases that took them over"
 
