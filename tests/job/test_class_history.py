@@ -366,7 +366,9 @@ def test_a_move_has_no_cause_that_cannot_be_told_apart_but_of_four_kinds_of_sche
     assert len({scheme for scheme, *_ in found}) > 8
     assert not [row for row in found if row[1] == "unexplained"]
     loose = {scheme for scheme, cause, *_ in found if cause == "other"}
-    assert all(scheme in ("price_sensitivity", "affinity", "clv") or scheme.startswith("custom:") for scheme in loose)
+    assert all(
+        scheme in ("price_sensitivity", "affinity", "clv") or scheme.startswith("custom:") for scheme in loose
+    )
     always = {"rfm", "abc", "value", "lifecycle", "frequency", "power", "loyalty", "behaviour", "channel"}
     assert all(again for scheme, _, again, _ in found if scheme in always)
 
