@@ -92,6 +92,7 @@ OF_THE_DAYS = {
     "segment_delta",
     "segment_membership",
     "customer_360",
+    "care_plan",
     "market_segment",
     "behaviour_segment",
     "custom_segment",

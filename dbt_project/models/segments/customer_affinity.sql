@@ -2,33 +2,42 @@
 with affinities as (
     select
         customer_key,
-        min(case when is_affine and place = 1 then category end) as top_category,
-        max(case when is_affine and place = 1 then affinity_index end) as top_affinity_index,
-        max(case when is_affine and place = 1 then share end) as top_category_share,
+        min_by(category, (-affinity_index, category)) filter (where is_affine) as top_category,
+        max(affinity_index) filter (where is_affine) as top_affinity_index,
+        min_by(share, (-affinity_index, category)) filter (where is_affine) as top_category_share,
         count(*) filter (where is_affine) as affinities_n,
-        count(*) as categories_n
-    from (
-        select
-            *,
-            row_number() over (partition by customer_key order by is_affine desc, affinity_index desc, category) as place
-        from {{ ref('int_customer_affinities') }}
-    ) as ranked
+        count(*) as categories_n,
+        -- Which categories, as one number.
+        bit_xor({{ row_hash(['category']) }}) as bought
+    from {{ ref('int_customer_affinities') }}
     group by customer_key
 ),
 
+-- Of those without any of the above: who bought all the same, of an unknown category or what came back.
 recent as (
-    select customer_key, max(recent_days) as recent_days from {{ ref('int_customer_categories') }}
+    select customer_key from {{ ref('int_customer_categories') }}
+    where recent_days > 0 and (category = '' or recent_amount <= 0)
     group by customer_key
 ),
 
--- What people of that category buy as well and this customer has not bought.
+-- Whoever leans to the same category and has bought of the same ones gets the same answer: it is looked for once.
+alike as (
+    select top_category, bought, min(customer_key) as customer_key from affinities
+    where top_category is not null
+    group by top_category, bought
+),
+
+-- What people of that category buy as well and these customers have not bought.
 following as (
-    select affinities.customer_key, pairs.next_category,
-        row_number() over (partition by affinities.customer_key order by pairs.lift desc, pairs.next_category) as place
-    from affinities
-    inner join {{ ref('category_affinity') }} as pairs on affinities.top_category = pairs.category and pairs.lift > 1
+    select
+        alike.top_category,
+        alike.bought,
+        min_by(pairs.next_category, (-pairs.lift, pairs.next_category)) as next_category
+    from alike
+    inner join {{ ref('category_affinity') }} as pairs on alike.top_category = pairs.category and pairs.lift > 1
     anti join {{ ref('int_customer_affinities') }} as own
-        on affinities.customer_key = own.customer_key and pairs.next_category = own.category
+        on alike.customer_key = own.customer_key and pairs.next_category = own.category
+    group by alike.top_category, alike.bought
 )
 
 select
@@ -37,7 +46,7 @@ select
     case
         when affinities.top_category is not null then 'affine'
         when affinities.customer_key is not null then 'none'
-        when coalesce(recent.recent_days, 0) > 0 then 'unknown'
+        when recent.customer_key is not null then 'unknown'
         else 'no_purchase_in_window'
     end as affinity_class,
     affinities.top_category,
@@ -49,13 +58,13 @@ select
     case
         when affinities.top_category is not null then null
         when affinities.customer_key is not null then 'like_everybody'
-        when coalesce(recent.recent_days, 0) > 0 then 'no_spend_of_known_category'
+        when recent.customer_key is not null then 'no_spend_of_known_category'
         when facts.purchase_days_n = 0 then 'never_bought'
         else 'no_purchase_in_window'
     end as unclassified_reason,
     true as is_inferred,
     facts.policy_version
 from {{ ref('int_customer_facts') }} as facts
-left join affinities using (customer_key)
-left join recent using (customer_key)
-left join following on facts.customer_key = following.customer_key and following.place = 1
+left join affinities on facts.customer_key = affinities.customer_key
+left join recent on facts.customer_key = recent.customer_key
+left join following on affinities.top_category = following.top_category and affinities.bought = following.bought

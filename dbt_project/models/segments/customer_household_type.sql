@@ -10,7 +10,7 @@ found as (
         cast(customers.household_size as integer) as household_size,
         customers.household_size_stated_on,
         baskets.last_basket_date,
-        case when abc.abc_class = 'A' then 'A' when rfm.rfm_code = 'HHH' then 'HHH' end as high_value_by,
+        case when best.customer_key is not null then 'A' when rfm.rfm_code = 'HHH' then 'HHH' end as high_value_by,
         case when baskets.lines_n >= policy.household_basket_min_lines
             then {{ rate('baskets.single_lines_n', 'baskets.lines_n') }} end as single_share,
         customers.household_size = 1
@@ -30,9 +30,15 @@ found as (
     from {{ ref('customer_rfm') }} as rfm
     cross join policy
     cross join {{ ref('int_declared_coverage') }} as coverage
-    inner join {{ ref('dim_customers') }} as customers using (customer_key)
-    inner join {{ ref('customer_abc') }} as abc using (customer_key)
-    left join {{ ref('int_customer_baskets') }} as baskets using (customer_key)
+    -- Whoever states no size, and whoever is not of class A, tells nothing here.
+    left join (
+        select customer_key, household_size, household_size_stated_on, plausible_age, is_minor
+        from {{ ref('dim_customers') }}
+        where household_size is not null
+    ) as customers on rfm.customer_key = customers.customer_key
+    left join (select customer_key from {{ ref('customer_abc') }} where abc_class = 'A') as best
+        on rfm.customer_key = best.customer_key
+    left join {{ ref('int_customer_baskets') }} as baskets on rfm.customer_key = baskets.customer_key
 ),
 
 typed as (

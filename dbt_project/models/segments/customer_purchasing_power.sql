@@ -9,10 +9,15 @@ select
     rfm.is_monetary_not_positive,
     rfm.scoring_mode,
     rfm.no_purchase_reason as unclassified_reason,
-    declared.income_tier,
-    declared.income_reason,
+    coalesce(declared.income_tier, 'unknown') as income_tier,
+    coalesce(declared.income_reason, case when coverage.states_income then 'not_stated' else 'not_collected' end)
+        as income_reason,
     declared.income_observed_at,
     rfm.policy_version
 from {{ ref('customer_rfm') }} as rfm
 cross join {{ ref('int_run_policy') }} as policy
-inner join {{ ref('int_customer_declared') }} as declared using (customer_key)
+cross join {{ ref('int_declared_coverage') }} as coverage
+left join (
+    select customer_key, income_tier, income_reason, income_observed_at from {{ ref('int_customer_declared') }}
+    where income_observed_at is not null
+) as declared on rfm.customer_key = declared.customer_key

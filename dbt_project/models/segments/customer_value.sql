@@ -5,14 +5,17 @@ with totals as (
     select sum(revenue_365) as revenue from {{ ref('customer_abc') }}
 ),
 
-promising as (
-    select
-        facts.customer_key,
-        facts.m_prev180 > 0 and facts.m180 > (1 + policy.value_growth_min) * facts.m_prev180 as has_grown,
-        willingness.willingness = 'active' as is_willing
+-- Those alone who show a sign: joined by everybody they would cost half of this model.
+grown as (
+    select facts.customer_key
     from {{ ref('int_customer_facts') }} as facts
-    cross join {{ ref('int_run_policy') }} as policy
-    inner join {{ ref('customer_willingness') }} as willingness using (customer_key)
+    inner join {{ ref('int_run_policy') }} as policy
+        on facts.m_prev180 > 0 and facts.m180 > (1 + policy.value_growth_min) * facts.m_prev180
+),
+
+willing as (
+    select customer_key from {{ ref('customer_willingness') }}
+    where willingness = 'active'
 ),
 
 -- The smallest values that still are high and mid: values alone are sorted, not customers.
@@ -45,17 +48,18 @@ tiered as (
         end as clv_tier,
         {{ value_tier('abc.abc_class') }} as value_tier,
         case
-            when abc.abc_class in ('B', 'C') and (promising.has_grown or promising.is_willing) then concat_ws(
+            when abc.abc_class in ('B', 'C') and coalesce(grown.customer_key, willing.customer_key) is not null then concat_ws(
                 '|',
-                case when promising.has_grown then 'spend_growth' end,
-                case when promising.is_willing then 'high_intent' end
+                case when grown.customer_key is not null then 'spend_growth' end,
+                case when willing.customer_key is not null then 'high_intent' end
             )
         end as potential_reasons
     from {{ ref('customer_abc') }} as abc
-    inner join promising using (customer_key)
     cross join {{ ref('int_run_policy') }} as policy
     cross join cuts
-    left join {{ ref('customer_clv') }} as clv using (customer_key)
+    left join grown on abc.customer_key = grown.customer_key
+    left join willing on abc.customer_key = willing.customer_key
+    left join {{ ref('customer_clv') }} as clv on abc.customer_key = clv.customer_key
 )
 
 select
