@@ -9,7 +9,7 @@ the release's file says just that:
 | class_history.parquet | what was known before D; what D or a later day added is taken back | the current release |
 | class_bounds.parquet | one per day before D that was built | the current release |
 | segment_membership.parquet | customer_key, scheme, class, as_of_date | the last release of a day before D |
-| segment_summary.parquet, segment_coverage.parquet, retention_cohort.parquet | which cells it hid | the same |
+| segment_summary.parquet, segment_coverage.parquet, retention_cohort.parquet, nps.parquet, csat.parquet | which cells it hid | the same |
 """
 
 import os
@@ -34,9 +34,17 @@ _PICKED = {
     "segment_summary": ("scheme", "class", "is_suppressed"),
     "segment_coverage": ("population_group", "is_suppressed"),
     "retention_cohort": ("cohort_month", "is_suppressed", "customers"),
+    "nps": ("survey_id", "wave", "segment", "is_suppressed"),
+    "csat": ("question_type", "survey_id", "wave", "segment", "is_suppressed"),
 }
 # Tables whose cells may be hidden; what the earlier release hid with a small cell stays hidden with it (Q-21).
-_HIDING = ("audiences.segment_summary", "audiences.segment_coverage", "marts.retention_cohort")
+_HIDING = (
+    "audiences.segment_summary",
+    "audiences.segment_coverage",
+    "marts.retention_cohort",
+    "marts.nps",
+    "marts.csat",
+)
 _UNDONE = {
     # What D closed or showed is open and not shown again.
     "valid_to": "case when valid_to < $day then valid_to end",

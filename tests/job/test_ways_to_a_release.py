@@ -102,6 +102,8 @@ OF_THE_DAYS = {
     "segment_summary",
     "segment_coverage",
     "retention_cohort",
+    "nps",
+    "csat",
 }
 
 

@@ -1,11 +1,13 @@
 """Who may not leave stops the release, whatever the models made: each check on the written files has its planted defect."""
 
+import os
 from datetime import date
 
 import duckdb
 import pytest
 
 from pipeline.errors import GateStopped
+from pipeline.privacy import consent
 from pipeline.privacy.consent import Refusals
 from pipeline.publish import republish
 from pipeline.publish.release import Published
@@ -13,7 +15,8 @@ from pipeline.publish.shelf import current
 from pipeline.publish.tables import write_database
 from pipeline.quality import approvals
 from pipeline.settings import Settings
-from tests.publish.test_release import Home, built, home  # noqa: F401
+from pipeline.transform import history
+from tests.publish.test_release import MANIFEST, Home, built, home, model  # noqa: F401
 
 
 def test_every_check_on_the_written_files_is_made(home: Home) -> None:  # noqa: F811
@@ -161,3 +164,40 @@ def test_the_database_of_a_release_made_again_says_what_its_files_say(settings: 
         (one,), (other,) = con.execute(stored).fetchall()
         assert one["storage_version"] == other["storage_version"] == "v1.0.0+"
     assert (before / "marts.duckdb").stat().st_nlink == 1 and not list(again.glob("*.wal"))
+
+
+HISTORY = {"customer_key": "VARCHAR", "scheme": "VARCHAR", "valid_from": "DATE"}
+
+
+@pytest.mark.parametrize("refuses", ["nobody", "before the publication", "after it, urgently"])
+def test_history_goes_on_from_the_warehouse_only_where_it_has_no_row_that_the_release_has_not(
+    home: Home,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    refuses: str,
+) -> None:
+    """Rows of whoever was left out are in the warehouse still: going on from them, the next day's history would have them
+    back, and a full build would not."""
+    nodes = {**MANIFEST["nodes"], "h": model("segments", "class_history", HISTORY, [*HISTORY])}
+    home.sql(
+        "create table segments.class_history as select md5(i::varchar) as customer_key, 'rfm' as scheme, "
+        "date '2024-05-01' as valid_from from range(40) t(i)"
+    )
+    home.build()
+    (key,) = duckdb.sql("select md5('7')").fetchall()[0]
+    gone = Refusals(unprofiled=frozenset({key}))
+    if refuses == "before the publication":
+        monkeypatch.setattr(consent, "refusals", lambda *_: gone)
+    home.publish(manifest={"nodes": nodes})
+    if refuses == "after it, urgently":
+        monkeypatch.setattr(consent, "refusals", lambda *_: gone)
+        assert republish.without_refused(home.settings).rows > 0
+    told = current(home.settings) or {}
+    is_same = refuses == "nobody"
+    assert told["tables"]["segments.class_history"]["rows"] == (40 if is_same else 39)
+    # The next build lays out the release's rows and asks (tests/transform/test_history_before_a_build.py has the other ways
+    # to a no): of the published columns none is missing here, so what it links is the file itself.
+    laid_out = home.settings.build / "history" / "class_history.parquet"
+    laid_out.parent.mkdir(parents=True, exist_ok=True)
+    published = home.settings.releases / told["release"] / "tables" / "segments" / "class_history.parquet"
+    os.link(published, laid_out)
+    assert history.is_in_warehouse(home.settings, told["release"]) is is_same

@@ -20,10 +20,11 @@
   least two are hidden and together hold k people, or a total would give the hidden cell away by subtraction.
 #}
 {# `was_hidden`: in the release of an earlier day. What was hidden with a small cell stays hidden while any is small:
-   else the one day's figures would tell of the other day's partner, and so of the small cell. #}
+   else the one day's figures would tell of the other day's partner, and so of the small cell. So does one that has become
+   empty since: whoever knows that one person left it would know what the others hold. #}
 {% macro is_suppressed_cell(people, k, partition, tie_break, was_hidden='false') -%}
-    ({{ people }} > 0 and (
-        {{ people }} < {{ k }}
+    (({{ people }} > 0 or {{ was_hidden }}) and (
+        ({{ people }} > 0 and {{ people }} < {{ k }})
         or (
             min(case when {{ people }} > 0 then {{ people }} end) over (partition by {{ partition }}) < {{ k }}
             and (

@@ -1,5 +1,8 @@
-{# CTEs up to `cells`: valid latest answers of the question types counted per survey wave for all and per RFM segment. #}
-{% macro survey_cells() -%}
+{#
+  CTEs up to `cells`: valid latest answers of the question types counted per survey wave for all and per RFM segment.
+  `hidden`: relation (question_type, survey_id, wave, segment) of the cells that the release of an earlier day hid.
+#}
+{% macro survey_cells(hidden) -%}
 with policy as (
     select * from {{ ref('int_run_policy') }}
 ),
@@ -38,15 +41,21 @@ counted as (
     )
 ),
 
+hidden_before as (
+    select question_type, survey_id, wave, segment from {{ hidden }}
+),
+
 cells as (
     select
         counted.*,
         policy.*,
         {{ is_suppressed_cell(
             'counted.answers', 'policy.k_anon_min',
-            "counted.question_type, counted.survey_id, counted.wave, counted.segment = 'all'", 'counted.segment'
+            "counted.question_type, counted.survey_id, counted.wave, counted.segment = 'all'", 'counted.segment',
+            'hidden_before.segment is not null'
         ) }} as is_suppressed
     from counted
     cross join policy
+    left join hidden_before using (question_type, survey_id, wave, segment)
 )
 {%- endmacro %}

@@ -1,5 +1,5 @@
 -- M-10: satisfaction (top-2-box) and effort per survey wave, over all answers and per RFM segment.
-{{ survey_cells('csat', 'ces') }}
+{{ survey_cells('(select * from ' ~ source('history', 'csat') ~ ' where is_suppressed) as hidden', 'csat', 'ces') }}
 
 select
     question_type,

@@ -1,5 +1,5 @@
 -- M-10: NPS per survey wave, over all answers and per RFM segment.
-{{ survey_cells('nps') }}
+{{ survey_cells("(select 'nps' as question_type, * from " ~ source('history', 'nps') ~ " where is_suppressed) as hidden", 'nps') }}
 
 select
     survey_id,
