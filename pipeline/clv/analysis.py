@@ -15,7 +15,7 @@ from pipeline.clv.arrays import Array
 from pipeline.clv.backtest import Backtest
 from pipeline.clv.churn import Churn
 from pipeline.clv.forecast import Models, fit
-from pipeline.clv.histories import Counted, Histories, aggregate, histories
+from pipeline.clv.histories import Counted, Days, Histories, aggregate, histories
 from pipeline.clv.purchases import Kind
 from pipeline.clv.rhythm import STAGES, rhythm_of
 from pipeline.clv.rivals import formula, return_window
@@ -117,7 +117,8 @@ def analyse(
                 f"{path.name}: no purchase is left: every order is a refund or was taken back the same day"
             )
         first = counted.first_purchase
-        seen = histories(file.con, as_of, period=round(policy["clv_recent_days"]), named=True)
+        days = Days(file.con, named=True)
+        seen = histories(days, as_of, period=round(policy["clv_recent_days"]), named=True)
         asked = sufficiency.needs(seen, policy)
         short = sufficiency.unmet(asked)
         models = _NO_MODELS if short else fit(seen, kind)
@@ -125,13 +126,13 @@ def analyse(
         tested: list[Backtest] = []
         lost = None
         if with_backtest:
-            lost = churn.compare(file.con, first, as_of, policy)
+            lost = churn.compare(days, first, as_of, policy)
             if not short:
                 tested = backtest.run_all(
-                    file.con, first, as_of, kind, policy, horizon=horizon, ahead=backtest_days
+                    days, first, as_of, kind, policy, horizon=horizon, ahead=backtest_days
                 )
         window = return_window((as_of - first).days)
-        earlier = histories(file.con, as_of - timedelta(days=window), period=window, ahead=window)
+        earlier = histories(days, as_of - timedelta(days=window), period=window, ahead=window)
         simple = formula(seen, earlier, horizon, policy)
     for column, measure in (("expected_purchases", "purchases"), ("clv", "money")):
         reason = short or _why_null(models, tested, measure)

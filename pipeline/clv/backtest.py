@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import Any
 
-import duckdb
 import numpy as np
 
 from pipeline.clv.arrays import Array
 from pipeline.clv.fitting import total
 from pipeline.clv.forecast import Models, fit
-from pipeline.clv.histories import Histories, histories
+from pipeline.clv.histories import Days, Histories, histories
 from pipeline.clv.purchases import Kind
 from pipeline.clv.rivals import Forecast, formula, last_period, mean_of_all, return_window
 from pipeline.clv.said import listed, say
@@ -90,22 +89,23 @@ def origins_of(first: date, as_of: date, ahead: int, policy: Mapping[str, float]
 
 
 def run(
-    con: duckdb.DuckDBPyConnection,
+    days: Days,
     first: date,
     as_of: date,
     kind: Kind,
     policy: Mapping[str, float],
     ahead: int,
 ) -> Backtest:
-    """The back-test of forecasts of `ahead` days on the table `customer_days`, whose first purchase is on `first`."""
+    """The back-test of forecasts of `ahead` days on days whose first purchase is on `first`."""
     tested = [
-        _at(con, first, day, ahead, kind, policy) for day in reversed(origins_of(first, as_of, ahead, policy))
+        _at(days, first, day, ahead, kind, policy)
+        for day in reversed(origins_of(first, as_of, ahead, policy))
     ]
     return Backtest(ahead, tested, {measure: judge(measure, tested, ahead, policy) for measure in MEASURES})
 
 
 def run_all(
-    con: duckdb.DuckDBPyConnection,
+    days: Days,
     first: date,
     as_of: date,
     kind: Kind,
@@ -119,20 +119,20 @@ def run_all(
     lengths = [ahead or min(round(policy["clv_backtest_days"]), horizon)]
     if horizon > lengths[0] and origins_of(first, as_of, horizon, policy):
         lengths.append(horizon)
-    return [run(con, first, as_of, kind, policy, length) for length in lengths]
+    return [run(days, first, as_of, kind, policy, length) for length in lengths]
 
 
 def _at(
-    con: duckdb.DuckDBPyConnection,
+    days: Days,
     first: date,
     origin: date,
     ahead: int,
     kind: Kind,
     policy: Mapping[str, float],
 ) -> Origin:
-    seen = histories(con, origin, period=ahead, ahead=ahead)
+    seen = histories(days, origin, period=ahead, ahead=ahead)
     window = return_window((origin - first).days)
-    earlier = histories(con, origin - timedelta(days=window), period=window, ahead=window)
+    earlier = histories(days, origin - timedelta(days=window), period=window, ahead=window)
     models = fit(seen, kind)
     forecasts = {
         "last_period": last_period(seen),

@@ -9,11 +9,10 @@ from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import Any
 
-import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.clv.histories import histories
+from pipeline.clv.histories import Days, histories
 from pipeline.clv.rhythm import STAGES, rhythm_of
 from pipeline.clv.said import say
 
@@ -57,7 +56,7 @@ class Churn:
         return asdict(self)
 
 
-def compare(con: duckdb.DuckDBPyConnection, first: date, as_of: date, policy: Mapping[str, float]) -> Churn:
+def compare(days: Days, first: date, as_of: date, policy: Mapping[str, float]) -> Churn:
     """Both rules at past days, with one and a half fixed limits of history before and the whole window after.
 
     With less history hardly anybody can have been silent for longer than the fixed limit, and it would lose for that.
@@ -69,7 +68,7 @@ def compare(con: duckdb.DuckDBPyConnection, first: date, as_of: date, policy: Ma
         for k in range(1, round(policy["clv_backtest_origins_max"]) + 1):
             origin = as_of - timedelta(days=window * k)
             if (origin - first).days >= least:
-                measured.append(_at(con, origin, window, policy))
+                measured.append(_at(days, origin, window, policy))
     usable = [m for m in measured if any(split.phi is not None for split in m.splits.values())]
     if not usable:
         days = least + min(WINDOWS)
@@ -86,8 +85,8 @@ def compare(con: duckdb.DuckDBPyConnection, first: date, as_of: date, policy: Ma
     return Churn(rule, phi, measured, reason)
 
 
-def _at(con: duckdb.DuckDBPyConnection, origin: date, window: int, policy: Mapping[str, float]) -> Measured:
-    seen = histories(con, origin, period=window, ahead=window)
+def _at(days: Days, origin: date, window: int, policy: Mapping[str, float]) -> Measured:
+    seen = histories(days, origin, period=window, ahead=window)
     rhythm = rhythm_of(seen, policy)
     back = seen.next_purchases > 0
     splits = {

@@ -19,7 +19,7 @@ from pipeline import duck
 from pipeline.clv import churn, sufficiency
 from pipeline.clv.churn import Churn
 from pipeline.clv.evaluated import FORECASTS, SCHEMA, folder, is_due, keep_forecast, known_before
-from pipeline.clv.histories import NUMBERED, histories
+from pipeline.clv.histories import NUMBERED, Days, histories
 from pipeline.clv.said import in_chinese, listed, say
 from pipeline.ingest.files import write_parquet
 from pipeline.quality.policy import thresholds
@@ -83,7 +83,7 @@ def evaluate(settings: Settings, as_of: date) -> Path | None:
             return None
         rows = [
             {"subject": "basis", "measure": "money", "method": basis},
-            *measure(con, row[0], as_of, policy),
+            *measure(Days(con), row[0], as_of, policy),
         ]
     path = folder(settings) / f"{as_of}.parquet"
     write_parquet(pa.Table.from_pylist([{"evaluated_as_of": as_of, **row} for row in rows], SCHEMA), path)
@@ -112,7 +112,7 @@ def forecast(settings: Settings, as_of: date) -> Path | None:
         # The kind of money that was tested, and no other.
         if basis != "profit":
             return None
-        seen = histories(con, as_of, period=round(policy["clv_recent_days"]), named=True)
+        seen = histories(Days(con, named=True), as_of, period=round(policy["clv_recent_days"]), named=True)
     orders = models.expected_purchases(seen, horizon)
     value = models.value(seen, horizon, policy["clv_discount_rate"])
     assert orders is not None and value is not None
@@ -152,16 +152,14 @@ def _customer_days(settings: Settings) -> Iterator[tuple[duckdb.DuckDBPyConnecti
         con.close()
 
 
-def measure(
-    con: duckdb.DuckDBPyConnection, first: date, as_of: date, policy: Mapping[str, float]
-) -> Iterator[dict[str, Any]]:
-    """Rows of the evaluation from `customer_days`, whose first purchase is on `first`.
+def measure(days: Days, first: date, as_of: date, policy: Mapping[str, float]) -> Iterator[dict[str, Any]]:
+    """Rows of the evaluation of days whose first purchase is on `first`.
 
     Subjects: `clv` (scores by origin; without origin the verdict), `calibration` (tenths of customers), `parameter` (of
     the fit as of `as_of`), `churn_limit` (personal or fixed), `stage` (share of a stage that came back).
     """
     horizon = round(policy["clv_horizon_days"])
-    seen = histories(con, as_of, period=round(policy["clv_recent_days"]))
+    seen = histories(days, as_of, period=round(policy["clv_recent_days"]))
     short = sufficiency.unmet(sufficiency.needs(seen, policy))
     if short:
         for name in MEASURES:
@@ -170,7 +168,7 @@ def measure(
         from pipeline.clv import backtest
         from pipeline.clv.forecast import fit
 
-        tested = backtest.run_all(con, first, as_of, KIND, policy, horizon=horizon)
+        tested = backtest.run_all(days, first, as_of, KIND, policy, horizon=horizon)
         for test in tested:
             yield from _scores(test)
         yield from _verdicts(tested)
@@ -183,7 +181,7 @@ def measure(
                     "method": name,
                     "predicted": getattr(part, name),
                 }
-    yield from _limits(churn.compare(con, first, as_of, policy))
+    yield from _limits(churn.compare(days, first, as_of, policy))
 
 
 def _scores(test: "Backtest") -> Iterator[dict[str, Any]]:

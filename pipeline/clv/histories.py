@@ -5,7 +5,7 @@ its own date and never the number of purchases: which order it belongs to is not
 """
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import duckdb
@@ -17,21 +17,17 @@ from pipeline.order_file import RELATION
 
 DAYS_PER_WEEK = 7
 
-# Every origin groups the days by customer: by a number and in its order that costs three fifths of what the ids do.
+# A number a customer, so that the days can be read in order of it and not of the ids.
 NUMBERED = """
 numbered as (
-    select
-        customer_id,
-        row_number() over (order by customer_id) as customer_no,
-        min(case when is_purchase then day end) as first_day
+    select customer_id, row_number() over (order by customer_id) as customer_no
     from {days}
     group by customer_id
 )
 
-select days.*, numbered.customer_no, numbered.first_day, days.value - days.refund as net
+select days.*, numbered.customer_no
 from {days} as days
 inner join numbered on days.customer_id = numbered.customer_id
-order by numbered.customer_no, days.day
 """
 # An amount and its negative of one customer and day cancel each other: an order of 80,995 pieces that was typed in by
 # mistake and taken back at once is no purchase. `gap_days` is null where there is no earlier purchase.
@@ -84,39 +80,21 @@ select
     min(day) filter (where is_purchase)
 from customer_days
 """
-# Before the origin: history. From it on: what came, for the back-test.
-_BY_CUSTOMER = """
-with before as (
-    select *, is_purchase and day > first_day as is_repeat
-    from customer_days
-    where first_day < $origin and day < $until
-)
-
+# Money in ten-thousandths, so that sums are of whole numbers: exact, in whatever order.
+_ORDERED = """
 select
-    {ids}
-    count(*) filter (where is_purchase and day < $origin) as purchases,
-    cast($origin as date) - max(day) filter (where is_purchase and day < $origin) as recency,
-    cast($origin as date) - min(first_day) as tenure,
-    cast(median(cast(gap_days as double)) filter (where day < $origin) as double) as own_gap,
-    count(*) filter (where is_repeat and value > 0 and day < $origin) as paid_repeats,
-    cast(coalesce(sum(value) filter (where is_repeat and day < $origin), 0) as double) as repeat_value,
-    cast(coalesce(sum(value) filter (where day < $origin), 0) as double) as value,
-    cast(coalesce(sum(refund) filter (where day < $origin), 0) as double) as refund,
-    count(*) filter (where is_purchase and day >= $year_start and day < $origin) as f_year,
-    count(*) filter (where is_purchase and day >= $half_start and day < $origin) as f_half,
-    count(*) filter (where is_purchase and day >= $previous_half_start and day < $half_start) as f_previous_half,
-    cast(coalesce(sum(net) filter (where day >= $half_start and day < $origin), 0) as double) as m_half,
-    cast(coalesce(sum(net) filter (where day >= $previous_half_start and day < $half_start), 0) as double)
-        as m_previous_half,
-    count(*) filter (where is_purchase and day >= $period_start and day < $origin) as period_purchases,
-    cast(coalesce(sum(net) filter (where day >= $period_start and day < $origin), 0) as double)
-        as period_money,
-    count(*) filter (where is_purchase and day >= $origin) as next_purchases,
-    cast(coalesce(sum(net) filter (where day >= $origin), 0) as double) as next_money
-from before
-group by customer_no
-order by customer_no
+    cast(customer_no as integer) as customer,
+    cast(day - date '1970-01-01' as integer) as day,
+    is_purchase,
+    cast(gap_days as integer) as gap,
+    cast(value * 10000 as bigint) as value,
+    cast(refund * 10000 as bigint) as refund
+from customer_days
+order by customer_no, day
 """
+_NAMES = "select any_value(customer_id) as customer_id from customer_days group by customer_no order by customer_no"
+_MONEY = 10_000
+_EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -221,8 +199,78 @@ def aggregate(con: duckdb.DuckDBPyConnection) -> Counted:
     return Counted(*row)
 
 
+class Days:
+    """`customer_days` in order of customer and day. Whatever is asked of a stretch of days is a difference of two running
+    sums, which are worked out once for all origins.
+
+    Attributes:
+        customer_id: one entry a customer; empty unless named.
+        start: where each customer's rows begin, and the end of the last.
+        day, first_day, last_purchase: days since 1970-01-01; the last two a customer (a day after all others without a
+            purchase) and a row (place of the last purchase up to it).
+        sums: running sums over rows, 0 first: purchases, value, refund, net, and of purchases after the first paid
+            (those of more than nothing) and repeat_value.
+        gaps: (customer, day, gap) of purchases with one before, by customer and gap.
+    """
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, named: bool = False) -> None:
+        found = con.execute(_ORDERED).fetchnumpy()
+        self.customer_id = np.asarray(con.execute(_NAMES).fetchnumpy()["customer_id"] if named else ())
+        customer, self.day = _plain(found["customer"]) - 1, _plain(found["day"])
+        purchase = _plain(found["is_purchase"]).astype(bool)
+        people = int(customer[-1]) + 1 if len(customer) else 0
+        self.start = np.searchsorted(customer, np.arange(people + 1))
+        at = np.flatnonzero(purchase)
+        self.first_day = np.full(people, np.iinfo(np.int32).max, np.int32)
+        # The first of several is written last.
+        self.first_day[customer[at[::-1]]] = self.day[at[::-1]]
+        self.last_purchase = np.maximum.accumulate(np.where(purchase, np.arange(len(purchase)), 0))
+        value, refund = _plain(found["value"]), _plain(found["refund"])
+        repeat = purchase & (self.day > self.first_day[customer])
+        self.sums = {
+            "purchases": _running(purchase),
+            "value": _running(value),
+            "refund": _running(refund),
+            "net": _running(value - refund),
+            "paid": _running(repeat & (value > 0)),
+            "repeat_value": _running(np.where(repeat, value, 0)),
+        }
+        gap = found["gap"]
+        has_gap = ~np.ma.getmaskarray(gap)
+        gap = _plain(gap)[has_gap]
+        order = np.lexsort((gap, customer[has_gap]))
+        self.gaps = (customer[has_gap][order], self.day[has_gap][order], gap[order])
+
+    def until(self, day: int) -> NDArray[np.int64]:
+        """By customer the place of the first row that is not before `day`."""
+        before = _running(self.day < day)
+        return self.start[:-1] + before[self.start[1:]] - before[self.start[:-1]]
+
+    def median_gap(self, day: int) -> Array:
+        """By customer the median of the gaps before `day`; NaN where there is none."""
+        customer, of, gap = self.gaps
+        known = of < day
+        gap, n = gap[known], np.bincount(customer[known], minlength=len(self.first_day))
+        begin = np.cumsum(n) - n
+        some = n > 0
+        low, high = (begin + (n - 1) // 2)[some], (begin + n // 2)[some]
+        median = np.full(len(n), np.nan)
+        median[some] = (gap[low] + gap[high]) / 2
+        return median
+
+
+def _plain(values: Any) -> NDArray[Any]:
+    return values.filled(0) if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
+
+
+def _running(values: NDArray[Any]) -> NDArray[np.int64]:
+    sums = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(values, out=sums[1:])
+    return sums
+
+
 def histories(
-    con: duckdb.DuckDBPyConnection,
+    days: Days,
     origin: date,
     *,
     period: int,
@@ -231,24 +279,40 @@ def histories(
     year: int = 365,
     named: bool = False,
 ) -> Histories:
-    """Everybody who had bought before `origin`, from `customer_days`; with their ids where `named`."""
-    found = con.execute(
-        _BY_CUSTOMER.format(ids="any_value(customer_id) as customer_id," if named else ""),
-        {
-            "origin": origin,
-            "until": origin + timedelta(days=ahead),
-            "period_start": origin - timedelta(days=period),
-            "half_start": origin - timedelta(days=half),
-            "previous_half_start": origin - timedelta(days=2 * half),
-            "year_start": origin - timedelta(days=year),
-        },
-    ).fetchnumpy()
-    customers = np.asarray(found.pop("customer_id", ()))
-    columns = {name: _floats(values) for name, values in found.items()}
-    return Histories(origin, period, ahead, customers, **columns)
+    """Everybody who had bought before `origin`; with their ids where `named`, which the days have to be too."""
+    now = (origin - _EPOCH).days
+    chosen = days.first_day < now
+    places = {ago: days.until(now - ago)[chosen] for ago in {0, -ahead, period, year, half, 2 * half}}
+    first = days.start[:-1][chosen]
 
+    def between(what: str, begin: NDArray[np.int64], end: NDArray[np.int64]) -> Array:
+        sums = days.sums[what]
+        return (sums[end] - sums[begin]).astype(float)
 
-def _floats(values: Any) -> Array:
-    if isinstance(values, np.ma.MaskedArray):
-        values = values.astype(float).filled(np.nan)
-    return np.asarray(values, float)
+    def money(what: str, begin: NDArray[np.int64], end: NDArray[np.int64]) -> Array:
+        return between(what, begin, end) / _MONEY
+
+    here = places[0]
+    return Histories(
+        origin,
+        period,
+        ahead,
+        days.customer_id[chosen] if named else np.asarray(()),
+        purchases=between("purchases", first, here),
+        recency=(now - days.day[days.last_purchase[here - 1]]).astype(float),
+        tenure=(now - days.first_day[chosen]).astype(float),
+        own_gap=days.median_gap(now)[chosen],
+        paid_repeats=between("paid", first, here),
+        repeat_value=money("repeat_value", first, here),
+        value=money("value", first, here),
+        refund=money("refund", first, here),
+        f_year=between("purchases", places[year], here),
+        f_half=between("purchases", places[half], here),
+        f_previous_half=between("purchases", places[2 * half], places[half]),
+        m_half=money("net", places[half], here),
+        m_previous_half=money("net", places[2 * half], places[half]),
+        period_purchases=between("purchases", places[period], here),
+        period_money=money("net", places[period], here),
+        next_purchases=between("purchases", here, places[-ahead]),
+        next_money=money("net", here, places[-ahead]),
+    )

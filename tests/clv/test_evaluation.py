@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.clv import evaluated, evaluation
+from pipeline.clv.histories import Days
 from pipeline.clv.said import listed, say
 from pipeline.ingest.files import write_parquet
 from pipeline.quality.policy import backtest_sentences, thresholds
@@ -71,7 +72,7 @@ def shop() -> Iterator[duckdb.DuckDBPyConnection]:
         select
             k as customer_id, date '2024-11-27' + cast(20 * n as integer) as day, true as is_purchase,
             case when n > 0 then 20 end as gap_days, 10.0 as value, 0.0 as refund,
-            k as customer_no, date '2024-11-27' as first_day, 10.0 as net
+            k + 1 as customer_no
         from range(60) as people (k) cross join range(20) as purchases (n)
         where k < 40 or n < 3
         """
@@ -81,7 +82,7 @@ def shop() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _measured(shop: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    return list(evaluation.measure(shop, date(2024, 11, 27), D, POLICY))
+    return list(evaluation.measure(Days(shop), date(2024, 11, 27), D, POLICY))
 
 
 def test_too_few_buyers_leave_the_formula_and_the_reason(shop: duckdb.DuckDBPyConnection) -> None:

@@ -40,8 +40,9 @@ def test_a_history_is_counted_by_hand(tmp_path: Path) -> None:
     ]
     with open_orders(_file(tmp_path, orders), COLUMNS, AS_OF) as file:
         counted = histories.aggregate(file.con)
-        now = histories.histories(file.con, AS_OF, period=10, named=True)
-        then = histories.histories(file.con, AS_OF - timedelta(days=20), period=10, ahead=15)
+        days = histories.Days(file.con, named=True)
+        now = histories.histories(days, AS_OF, period=10, named=True)
+        then = histories.histories(days, AS_OF - timedelta(days=20), period=10, ahead=15)
     assert counted == histories.Counted(4, 2, 2, 1, 3, 1, AS_OF - timedelta(days=71))
     assert counted.without_purchase == 2
     assert now.customer_id.tolist() == ["a"]
@@ -162,7 +163,7 @@ def test_return_rates_decide_the_limit(tmp_path: Path, winner: str) -> None:
             orders += [(f"gone{i}", 290 + 60 * k, "5") for k in range(4)]
     with open_orders(_file(tmp_path, orders), COLUMNS, AS_OF) as file:
         first = histories.aggregate(file.con).first_purchase
-        found = churn.compare(file.con, first, AS_OF, POLICY)
+        found = churn.compare(histories.Days(file.con), first, AS_OF, POLICY)
     assert found.rule == winner, found
     assert {m.window for m in found.measured} == {90, 180} or {m.window for m in found.measured} == {90}
 
@@ -170,7 +171,7 @@ def test_return_rates_decide_the_limit(tmp_path: Path, winner: str) -> None:
 def test_without_history_the_policy_rule_stands(tmp_path: Path) -> None:
     with open_orders(_file(tmp_path, [("a", 100, "5"), ("a", 5, "5")]), COLUMNS, AS_OF) as file:
         first = histories.aggregate(file.con).first_purchase
-        found = churn.compare(file.con, first, AS_OF, POLICY)
+        found = churn.compare(histories.Days(file.con), first, AS_OF, POLICY)
     assert (found.rule, found.measured, found.mean_phi) == ("personal", [], {})
     assert "360 days" in found.reason
 

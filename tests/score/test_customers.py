@@ -99,7 +99,7 @@ def test_a_purchase_of_amount_0_is_the_same_to_score_and_clv(scoring: Scoring) -
     assert {c: r["frequency"] for c, r in scoring.rows.items()} == days
     with open_orders(scoring.folder / "orders.csv", Columns("customer", "date", "amount"), AS_OF) as file:
         histories.aggregate(file.con)
-        seen = histories.histories(file.con, AS_OF, period=90, named=True)
+        seen = histories.histories(histories.Days(file.con, named=True), AS_OF, period=90, named=True)
         found = dict(zip(seen.customer_id.tolist(), seen.purchases.tolist(), strict=True))
     assert found == {c: n for c, n in days.items() if n}
 
