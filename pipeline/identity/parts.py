@@ -244,7 +244,7 @@ def whole(base: str, since: str) -> str:
 def read(folder: Path, names: list[str]) -> str:
     """SQL of the rows of files; empty without any."""
     listed = ", ".join(literal(str(folder / name)) for name in names)
-    return f"read_parquet([{listed}], hive_partitioning = false)" if names else ""
+    return f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)" if names else ""
 
 
 def _count(con: duckdb.DuckDBPyConnection, relation: str) -> int:

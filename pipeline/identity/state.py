@@ -34,7 +34,7 @@ from pipeline.identity.parts import HISTORY, Parts, is_whole
 from pipeline.identity.rules import Rules
 from pipeline.identity.tables import Current, next_number, read_current, write_current
 
-FORMAT = 4
+FORMAT = 5
 """Of the state; another one is made anew."""
 
 _VALUES = pa.list_(

@@ -155,9 +155,10 @@ def sql(settings: Settings, table: str) -> str:
 def _sql(folder: Path, table: str, current: Current) -> str:
     base = [name for name in current.files if name.split(".")[1] == "base"]
     since = [name for name in current.files if name.split(".")[1] != "base"]
-    listed = parts.read(folder, since).replace("hive_partitioning", "union_by_name = true, hive_partitioning")
     day = f"(select date {literal(current.known_at.isoformat())} as known_at)"
-    return f"({_SQL[table].format(base=parts.read(folder, base), since=listed, current=day)})"
+    return (
+        f"({_SQL[table].format(base=parts.read(folder, base), since=parts.read(folder, since), current=day)})"
+    )
 
 
 def of_globs(folder: str, table: str) -> str:

@@ -1,4 +1,6 @@
--- Source ids to people as known on D (`current`) and on the refresh date (`refresh`).
+{{ config(materialized='table') }}
+-- Source ids to people as known on D (`current`) and on the refresh date (`refresh`). A table: a score of models ask it, and
+-- each would lay the parts of identity over their base again.
 select
     true as is_current,
     links.source,
