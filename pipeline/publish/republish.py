@@ -288,7 +288,8 @@ def _audit(
 
     Who may be addressed is asked in any case; what the tables must hold, only where some are not those that passed.
     """
-    anew = release.audit(folder) + leaving.check(folder, _tables(before), day) if touched else []
+    written = [table for table in _tables(before) if table.key in touched]
+    anew = release.audit(folder) + leaving.check(folder, written, day) if written else []
     anew += audience_lists.check(folder, lists, refused.channels)
     # Without the delete requests: an overdue one of somebody else is no reason to keep this one waiting.
     anew += erasure_gate.absent(settings, folder)
