@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import StrataError
 from pipeline.home import layout
+from pipeline.progress import say
 from pipeline.settings import Settings
 
 _held: dict[str, int] = {}
@@ -16,7 +17,7 @@ _held: dict[str, int] = {}
 
 @contextmanager
 def run_lock(
-    settings: Settings, *, wait_seconds: float = 3600, log: Callable[[str], None] = lambda _: None
+    settings: Settings, *, wait_seconds: float = 3600, log: Callable[[str], None] = say
 ) -> Iterator[None]:
     """Hold the home's run lock; re-entrant in one process. Raises StrataError after `wait_seconds`."""
     with _held_lock(settings, settings.lock, wait_seconds, log):
@@ -26,7 +27,7 @@ def run_lock(
 
 @contextmanager
 def publish_lock(
-    settings: Settings, *, wait_seconds: float = 3600, log: Callable[[str], None] = lambda _: None
+    settings: Settings, *, wait_seconds: float = 3600, log: Callable[[str], None] = say
 ) -> Iterator[None]:
     """Hold what makes a release current. A run takes it for its last step only, so that an urgent withdrawal need not
     wait for a build. Whoever needs both locks takes the run lock first."""
@@ -57,7 +58,7 @@ def _held_lock(
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if not told:
+                if not told and wait_seconds:
                     file.seek(0)
                     log(f"another run holds {file_name} ({file.read().strip() or 'unknown'}); waiting for it")
                     told = True

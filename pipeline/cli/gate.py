@@ -6,6 +6,11 @@ import click
 
 from pipeline.cli.shared import answer, errors_in_one_line, home_option, json_option, settings_of
 
+_NONE = (
+    "no gate has stopped the last publication; what stops a run before it, at the sources or in the build, "
+    "`strata run` says each time"
+)
+
 
 @click.group()
 def gate() -> None:
@@ -24,7 +29,7 @@ def show(home: Path | None, as_json: bool) -> None:
 
     waiting = approvals.stopped(settings) or {"as_of_date": None, "fingerprint": None, "checks": []}
     lines = [str(Check.from_dict(dict(check))) for check in waiting["checks"]]
-    answer(as_json, waiting, "\n".join(lines) or "no gate has stopped the last publication")
+    answer(as_json, waiting, "\n".join(lines) or _NONE)
 
 
 @gate.command()

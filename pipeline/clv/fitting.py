@@ -71,6 +71,8 @@ def maximise(
     )  # fmt: skip
     _, gradient = cost(last.x, *data)
     inside = np.abs(last.x) < _BOUND - 1e-9
-    if not np.isfinite(last.fun) or np.abs(gradient[inside]).max(initial=0.0) > 1e-5:
-        raise NoFit(say("no_convergence", model=name, detail=last.message))
+    steepest = np.abs(gradient[inside]).max(initial=0.0)
+    if not np.isfinite(last.fun) or steepest > 1e-5:
+        # The optimiser's own word may be that all is well: it stops where the value no longer falls.
+        raise NoFit(say("no_convergence", model=name, detail=f"|∇| = {steepest:.1e}"))
     return np.exp(last.x), -float(last.fun * data[-1].sum())

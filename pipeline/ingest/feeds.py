@@ -267,8 +267,9 @@ def _placed(path: Path, source: str | None, feed: str | None) -> tuple[str, str]
         feed, source = folders.name, source or folders.parent.name
     if feed is None:
         raise StrataError(
-            f"which feed is {path.name}? Say --feed (and --source), or put it into <source>/<feed>/; "
-            "`strata feeds list` names the feeds"
+            f"which feed is {path.name}? {folders.name} is none, and no source.yml says that {folders.parent.name} "
+            "delivers it. Say --feed (and --source), put it into <source>/<feed>/ with a feed of `strata feeds list`, or "
+            "declare the source (docs/add-a-source.md)"
         )
     source = source or _UNNAMED
     if delivered_contract(source_of(source), feed) is None:
