@@ -55,10 +55,8 @@ def _is_current(wanted: str) -> bool:
 def _parse(state: str) -> None:
     # Beside the real one: a reader meets the old manifest or the new one, never half of it.
     parsing = MANIFEST.parent / "parsing"
-    parsed_at = parsing / "project_dir"
-    if not parsed_at.exists() or parsed_at.read_text() != str(DBT_PROJECT_DIR):
-        # Of a project that was moved or copied: dbt would go on reading the seeds where they were.
-        shutil.rmtree(parsing, ignore_errors=True)
+    # Anew: parsing what has changed alone, dbt keeps a unit test that was renamed, and the seeds of a project that was moved.
+    shutil.rmtree(parsing, ignore_errors=True)
     done = subprocess.run(
         [
             str(Path(sys.executable).with_name("dbt")),
@@ -78,12 +76,9 @@ def _parse(state: str) -> None:
     )
     if done.returncode:
         raise RuntimeError(f"the dbt project does not parse:\n{done.stdout}{done.stderr}")
-    parsed_at.write_text(str(DBT_PROJECT_DIR))
     _STAMP.unlink(missing_ok=True)
     (parsing / "manifest.json").replace(MANIFEST)
-    # A copy: dbt writes into its own file in place, and parses only what has changed since.
-    shutil.copyfile(parsing / "partial_parse.msgpack", parsing / "copy.msgpack")
-    (parsing / "copy.msgpack").replace(_PARSED)
+    (parsing / "partial_parse.msgpack").replace(_PARSED)
     _STAMP.write_text(state + "\n")
 
 
