@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.transform.invoke import invoke
 
-MODELS = ("int_customer_days", "customer_abc", "pareto_check", "retention_cohort")
+MODELS = ("int_customer_days", "int_customer_rhythms", "customer_abc", "pareto_check", "retention_cohort")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,8 @@ def warehouse(real_data: Path, sql: dict[str, str]) -> duckdb.DuckDBPyConnection
         "amount as profit, true as makes_purchase_day, false as profit_is_estimated, false as profit_uses_default_margin, "
         "true as is_valid from bought"
     )
-    con.execute(f"create table warehouse.intermediate.int_customer_days as {sql['int_customer_days']}")
+    for model in ("int_customer_days", "int_customer_rhythms"):
+        con.execute(f"create table warehouse.intermediate.{model} as {sql[model]}")
     con.execute(
         "create table warehouse.intermediate.int_customer_returns as "
         "select '' as customer_key, null::date as day, null::decimal(18, 4) as refund_net limit 0"
