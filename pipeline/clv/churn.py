@@ -71,13 +71,7 @@ def compare(days: Days, first: date, as_of: date, policy: Mapping[str, float]) -
                 measured.append(_at(days, origin, window, policy))
     usable = [m for m in measured if any(split.phi is not None for split in m.splits.values())]
     if not usable:
-        days = least + min(WINDOWS)
-        return Churn(
-            "personal",
-            {},
-            measured,
-            say("limit_not_measured", days=days),
-        )
+        return Churn("personal", {}, measured, say("limit_not_measured", days=least + min(WINDOWS)))
     phi = {rule: float(np.mean([m.splits[rule].phi or 0.0 for m in usable])) for rule in RULES}
     rule = max(RULES, key=lambda name: phi[name])
     told = {name: f"{value:.3f}" for name, value in phi.items()}

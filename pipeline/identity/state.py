@@ -32,7 +32,7 @@ from pipeline.identity.history import (
 )
 from pipeline.identity.parts import HISTORY, Parts, is_whole
 from pipeline.identity.rules import Rules
-from pipeline.identity.tables import Current, next_number, read_current, write_current
+from pipeline.identity.tables import ROWS, Current, next_number, read_current, write_current
 
 FORMAT = 5
 """Of the state; another one is made anew."""
@@ -67,19 +67,7 @@ _RECORDS = pa.schema(
         ("pairs_made", pa.int64()),
     ]
 )
-_INTERVALS = pa.schema(
-    [
-        *_NAMES,
-        ("customer_key", pa.string()),
-        ("rule", pa.string()),
-        ("confidence", pa.float64()),
-        ("observed_at", pa.date32()),
-        ("valid_from", pa.date32()),
-        ("valid_to", pa.date32()),
-        ("merged_into", pa.string()),
-        ("split_from", pa.string()),
-    ]
-)
+_INTERVALS = pa.schema([field for field in ROWS if field.name not in ("first_seen", "last_seen")])
 
 
 class Event(NamedTuple):

@@ -15,20 +15,16 @@ totals as (
     from facts
 ),
 
-profits as (
-    select profit_abc, count(*) as customers_n from facts
-    where is_classified
-    group by profit_abc
-),
-
--- Profits are sorted, not customers: equal ones share their rank, and of many customers there are far fewer profits.
 ranked as (
     select
-        profit_abc,
-        sum(customers_n) over worst_first as worst_rank,
-        sum(greatest(profit_abc, 0) * customers_n) over worst_first as cumulative_profit
-    from profits
-    window worst_first as (order by profit_abc desc rows between unbounded preceding and current row)
+        *,
+        count(*) over worst_first as worst_rank,
+        sum(greatest(profit_abc, 0)) over worst_first as cumulative_profit
+    from facts
+    where is_classified
+    window worst_first as (
+        order by profit_abc desc nulls last range between unbounded preceding and current row
+    )
 ),
 
 -- The profits at which A and B end, so that a class is a comparison and can be asked for any other profit.
@@ -43,7 +39,7 @@ cuts as (
 
 classed as (
     select
-        ranked.profit_abc,
+        ranked.customer_key,
         ranked.worst_rank,
         {{ rate('ranked.cumulative_profit', 'totals.positive_profit') }} as cum_profit_share,
         -- The share reached before this customer, were it the last of its tied group.
@@ -82,4 +78,4 @@ select
 from facts
 cross join totals
 cross join cuts
-left join classed on {{ key_where('facts.is_classified', 'facts.profit_abc') }} = classed.profit_abc
+left join classed using (customer_key)
