@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.clv.arrays import Array
 from pipeline.clv.fitting import total
 from pipeline.clv.forecast import Models, fit
-from pipeline.clv.histories import Days, Histories, histories
+from pipeline.clv.histories import Days, Histories, histories, of_each
 from pipeline.clv.purchases import Kind
 from pipeline.clv.rivals import Forecast, formula, last_period, mean_of_all, return_window
 from pipeline.clv.said import listed, say
@@ -97,10 +97,8 @@ def run(
     ahead: int,
 ) -> Backtest:
     """The back-test of forecasts of `ahead` days on days whose first purchase is on `first`."""
-    tested = [
-        _at(days, first, day, ahead, kind, policy)
-        for day in reversed(origins_of(first, as_of, ahead, policy))
-    ]
+    origins = reversed(origins_of(first, as_of, ahead, policy))
+    tested = of_each(lambda day: _at(days, first, day, ahead, kind, policy), origins)
     return Backtest(ahead, tested, {measure: judge(measure, tested, ahead, policy) for measure in MEASURES})
 
 

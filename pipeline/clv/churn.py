@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.clv.histories import Days, histories
+from pipeline.clv.histories import Days, histories, of_each
 from pipeline.clv.rhythm import STAGES, rhythm_of
 from pipeline.clv.said import say
 
@@ -63,12 +63,14 @@ def compare(days: Days, first: date, as_of: date, policy: Mapping[str, float]) -
     """
     fixed = round(policy["churn_fixed_days"])
     least = fixed * 3 // 2
-    measured = []
-    for window in WINDOWS:
-        for k in range(1, round(policy["clv_backtest_origins_max"]) + 1):
-            origin = as_of - timedelta(days=window * k)
-            if (origin - first).days >= least:
-                measured.append(_at(days, origin, window, policy))
+    origins = [
+        (as_of - timedelta(days=window * k), window)
+        for window in WINDOWS
+        for k in range(1, round(policy["clv_backtest_origins_max"]) + 1)
+    ]
+    measured = of_each(
+        lambda at: _at(days, *at, policy), (at for at in origins if (at[0] - first).days >= least)
+    )
     usable = [m for m in measured if any(split.phi is not None for split in m.splits.values())]
     if not usable:
         return Churn("personal", {}, measured, say("limit_not_measured", days=least + min(WINDOWS)))

@@ -4,9 +4,11 @@ A purchase is a day with an order of zero or more that was not taken back the sa
 its own date and never the number of purchases: which order it belongs to is not told, and nothing is guessed.
 """
 
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
@@ -16,6 +18,8 @@ from pipeline.clv.arrays import Array
 from pipeline.order_file import RELATION
 
 DAYS_PER_WEEK = 7
+T = TypeVar("T")
+R = TypeVar("R")
 
 # A number a customer, so that the days can be read in order of it and not of the ids.
 NUMBERED = """
@@ -267,6 +271,16 @@ def _running(values: NDArray[Any]) -> NDArray[np.int64]:
     sums = np.zeros(len(values) + 1, np.int64)
     np.cumsum(values, out=sums[1:])
     return sums
+
+
+def of_each(work: Callable[[T], R], origins: Iterable[T]) -> list[R]:
+    """`work` of every origin, in their order, by two threads: NumPy lets go of the interpreter, and none needs another.
+
+    Two, not one a core: each holds the histories of its origin, about 20 columns of all customers. Raises what the first
+    that failed has raised.
+    """
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(work, origins))
 
 
 def histories(
