@@ -15,7 +15,7 @@ from pipeline.duck import literal
 from pipeline.ingest.contracts import Contract, Source, load_sources
 from pipeline.ingest.landing import Delivery, read_manifest
 from pipeline.ingest.ledger import Entry
-from pipeline.ingest.reading.content import FileRejected, check_kind, open_regular
+from pipeline.ingest.reading.content import FileRejected, check_kind, open_regular, sha256_of
 from pipeline.ingest.reading.reader import (
     SPOOL_BYTES,
     Records,
@@ -109,10 +109,14 @@ class Feed:
 
     def may_stream(self, delivery: Delivery) -> bool:
         """A large CSV file whose rows go to raw as they are, without a look at each value for its token."""
+        return delivery.ext == "csv" and self.is_hashed_late(delivery)
+
+    def is_hashed_late(self, delivery: Delivery) -> bool:
+        """Whether a file is hashed while its rows are read, unless it may repeat another one."""
         declared = self.source.feeds.get(self.feed)
         plain = not (declared and declared.maps_to) and not any(c.pii for c in self.contract.columns.values())
         large = delivery.path.lstat().st_size > SPOOL_BYTES
-        return plain and large and delivery.ext == "csv"
+        return plain and large and delivery.ext in ("csv", "parquet")
 
 
 def read(of: Feed, pending: Pending, elsewhere: Mapping[str, str]) -> None:
@@ -129,7 +133,10 @@ def read(of: Feed, pending: Pending, elsewhere: Mapping[str, str]) -> None:
         raise FileRejected("wrong_source", f"the same bytes as {elsewhere[entry.sha256]}")
     if delivery.ext == "parquet":
         manifest.check(rows=parquet_rows(delivery.path, of.contract))
-        records = small_text_records(delivery.path, of.contract, entry.sha256)
+        if is_streamed([pending]):
+            return
+        hash_now(pending)
+        records = small_text_records(delivery.path, of.contract, pending.entry.sha256)
         if records is None:
             return
     elif of.may_stream(delivery):
@@ -140,6 +147,18 @@ def read(of: Feed, pending: Pending, elsewhere: Mapping[str, str]) -> None:
         records = read_file(delivery.path, delivery.ext, of.contract, of.spill)
     pending.records = records
     check_records(of, pending, records)
+
+
+def hash_now(pending: Pending) -> None:
+    """Hash the file unless that was done. Raises FileRejected."""
+    take_hash(pending, pending.entry.sha256 or sha256_of(pending.delivery.path))
+
+
+def take_hash(pending: Pending, sha256: str) -> None:
+    """Keep the hash of the file. Raises FileRejected where its manifest says another one."""
+    if not pending.entry.sha256:
+        pending.entry = replace(pending.entry, sha256=sha256)
+        read_manifest(pending.delivery).check(sha256=sha256)
 
 
 def check_records(of: Feed, pending: Pending, records: Records) -> None:

@@ -16,6 +16,7 @@ import pyarrow.csv as pa_csv
 
 from pipeline.ingest.contracts import EXACT_DECIMALS, Contract
 from pipeline.ingest.reading.content import FileRejected
+from pipeline.ingest.reading.texts import texts_of
 
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 MAX_FIELD_BYTES = 1_000_000
@@ -447,16 +448,6 @@ def _is_short(text: bytes, table: pa.Table) -> bool:
         return True
     longest = (pc.max(pc.binary_length(column)).as_py() or 0 for column in table.columns)
     return max(longest, default=0) <= MAX_FIELD_BYTES
-
-
-def texts_of(column: pa.Array | pa.ChunkedArray) -> tuple[bytes, np.ndarray]:
-    """The texts of a string column, one behind the other, and where each begins, with the end of the last."""
-    chunk = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    _, offsets, data = chunk.buffers()
-    if data is None or not len(chunk):
-        return b"", np.zeros(len(chunk) + 1, np.int32)
-    ends = np.frombuffer(offsets, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
-    return data[int(ends[0]) : int(ends[-1])].to_pybytes(), ends - ends[0]
 
 
 def _shortest(column: pa.ChunkedArray) -> int:
