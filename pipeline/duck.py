@@ -14,6 +14,7 @@ from pipeline.errors import StrataError
 from pipeline.settings import memory
 
 T = TypeVar("T")
+_UNHEARD_S = 0.05
 
 
 def quote(name: str) -> str:
@@ -131,7 +132,7 @@ def beside(
 
     Raises what one of them has raised, which ends the others too. None of them is running any more afterwards.
     """
-    stop = Event()
+    stop, answered = Event(), Event()
 
     def go_on() -> None:
         if stop.is_set():
@@ -146,7 +147,10 @@ def beside(
         finally:
             if made is None:
                 stop.set()
-                con.interrupt()
+                # A query that has not begun yet does not hear it.
+                while not answered.is_set():
+                    con.interrupt()
+                    answered.wait(_UNHEARD_S)
         return made
 
     asked = None
@@ -158,6 +162,7 @@ def beside(
             if not stop.is_set():
                 raise
         finally:
+            answered.set()
             if asked is None:
                 stop.set()
     results = [asked, *(other.result() for other in others)]

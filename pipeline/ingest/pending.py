@@ -1,6 +1,7 @@
 """One file that the ledger does not know yet: what is read of it at once, and what is only looked at."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -157,8 +158,8 @@ def hash_now(pending: Pending) -> None:
 def take_hash(pending: Pending, sha256: str) -> None:
     """Keep the hash of the file. Raises FileRejected where its manifest says another one."""
     if not pending.entry.sha256:
-        pending.entry = replace(pending.entry, sha256=sha256)
         read_manifest(pending.delivery).check(sha256=sha256)
+        pending.entry = replace(pending.entry, sha256=sha256)
 
 
 def check_records(of: Feed, pending: Pending, records: Records) -> None:
@@ -218,5 +219,9 @@ def is_streamed(batch: Sequence[Pending]) -> bool:
 def check_unchanged(batch: Sequence[Pending]) -> None:
     """Raises FileRejected where a Parquet file, which is read in place, is no longer the one that was hashed."""
     first = batch[0]
-    if first.delivery.ext == "parquet" and first.delivery.stat != first.entry.file_stat:
-        raise FileRejected("changed_while_read", "the file changed while it was read; deliver by rename")
+    if first.delivery.ext != "parquet":
+        return
+    with suppress(FileNotFoundError):
+        if first.delivery.stat == first.entry.file_stat:
+            return
+    raise FileRejected("changed_while_read", "the file changed while it was read; deliver by rename")

@@ -63,7 +63,7 @@ def columns_to_copy(path: Path, contract: Contract, types: Mapping[str, str]) ->
         # A row of nothing but nulls would break no other rule.
         return None
     rows = [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]
-    if not rows or max(rows) > _MOST_ROWS or min(*rows[:-1], rows[-1] * _FEWEST_ROWS) < _FEWEST_ROWS:
+    if not rows or not rows[-1] or max(rows) > _MOST_ROWS or min([*rows[:-1], _FEWEST_ROWS]) < _FEWEST_ROWS:
         return None
     for name, i in given.items():
         leaf = metadata.schema.column(i)
