@@ -276,6 +276,7 @@ def test_a_row_that_breaks_a_rule_is_told_wherever_it_stands(
     assert taken_over == [False]
     assert tuple(ledger_row[3:7]) == (ROWS, ROWS - 1, 1, 0)
     assert rejects == [(at + 1, code, column)] and len(rows) == ROWS - 1
+    assert not list(settings.raw.glob("shop/**/.*"))
     counted = count(path.read_bytes(), "parquet")
     assert counted and counted.records == ROWS
 
@@ -427,6 +428,7 @@ def test_a_file_that_changes_while_it_is_copied_is_refused(
     ((ledger_row, rows, *_),) = taken_in(settings).values()
     assert (ledger_row[:2], rows) == (["rejected", "changed_while_read"], [])
     assert not [p for p in settings.raw.glob("shop/**/*") if p.is_file()]
+    assert not list(settings.raw.glob("_profile/order_lines/*"))
 
 
 ENDLESS = "select count(*) from range(10000000) a, range(10000000) b where a.range <> b.range"
