@@ -205,7 +205,21 @@ def parquet_rows(path: Path, contract: Contract) -> int:
             raise FileRejected(
                 "wrong_format", f"column {name} holds bytes; write it as a string (UTF8) column"
             )
+    if not _adds_up(metadata):
+        raise FileRejected(
+            "wrong_format",
+            "the file's footer gives other numbers of rows in its parts than in all; write it anew",
+        )
     return metadata.num_rows
+
+
+def _adds_up(metadata: pq.FileMetaData) -> bool:
+    """Whether row groups and column chunks have as many rows as the file says: else readers differ in what they find."""
+    flat = [i for i in range(metadata.num_columns) if not metadata.schema.column(i).max_repetition_level]
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    return sum(group.num_rows for group in groups) == metadata.num_rows and all(
+        group.column(i).num_values == group.num_rows for group in groups for i in flat
+    )
 
 
 def is_streamed(batch: Sequence[Pending]) -> bool:

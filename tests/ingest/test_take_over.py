@@ -304,6 +304,56 @@ def test_a_day_that_cannot_be_is_told(
     assert tuple(ledger_row[3:7]) == (ROWS, len(rows), len(rejects), 0)
 
 
+def with_footer(path: Path, change: Callable[[parquet_copy.Struct], Any]) -> bytes:
+    """The file with a footer that was changed."""
+    footer = parquet_copy.read_footer(path)
+    change(footer.fields)
+    made = parquet_copy._written(footer.fields)
+    return path.read_bytes()[: footer.data_end] + made + len(made).to_bytes(4, "little") + b"PAR1"
+
+
+def in_all(rows: int) -> Callable[[parquet_copy.Struct], None]:
+    return lambda fields: fields.update({3: (parquet_copy._I64, rows)})
+
+
+def in_the_last_group(rows: int) -> Callable[[parquet_copy.Struct], None]:
+    return lambda fields: fields[4][1][1][-1].update({3: (parquet_copy._I64, rows)})
+
+
+def in_both(fields: parquet_copy.Struct) -> None:
+    in_the_last_group(5)(fields)
+    in_all(55)(fields)
+
+
+def without_the_last_group(fields: parquet_copy.Struct) -> None:
+    fields[4][1][1].pop()
+
+
+@pytest.mark.parametrize("is_large", [True, False])
+@pytest.mark.parametrize(
+    "change",
+    [in_all(50), in_all(70), in_the_last_group(5), in_both, without_the_last_group],
+    ids=["fewer in all", "more in all", "fewer in a group", "fewer in both", "without a group"],
+)
+def test_a_footer_that_contradicts_itself_refuses_the_file_and_no_other(
+    settings: Settings,
+    land: Land,
+    small_limits: None,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[parquet_copy.Struct], Any],
+    is_large: bool,
+) -> None:
+    """Who counts by the one number loses rows that who counts by the other has."""
+    if not is_large:
+        monkeypatch.setattr(pending, "_STREAM_ROWS", 1000)
+    path = land(FILE, written(lines()))
+    path.write_bytes(with_footer(path, change))
+    land(f"shop/order_lines/{DAY}.good.parquet", written(shuffled()))
+    found = taken_in(settings)
+    assert found[FILE][0][:2] == ["rejected", "wrong_format"] and not found[FILE][1]
+    assert len(found[f"shop/order_lines/{DAY}.good.parquet"][1]) == ROWS
+
+
 @pytest.mark.parametrize("is_large", [True, False])
 @pytest.mark.parametrize(
     ("column", "value", "code"), [("line_no", -1, "out_of_range"), ("line_no", None, "missing_value")]
@@ -322,17 +372,16 @@ def test_what_a_footer_says_of_the_values_answers_for_no_rule(
     if not is_large:
         monkeypatch.setattr(pending, "_STREAM_ROWS", 1000)
     path = land(FILE, written(lines_with(column, 41, value), row_group_size=ROWS))
-    footer = parquet_copy.read_footer(path)
     at = lines().column_names.index(column)
     said = {
         key: (parquet_copy._BINARY, n.to_bytes(8, "little")) for key, n in ((1, 3), (2, 1), (5, 3), (6, 1))
     }
-    footer.row_groups[0][1][1][1][at][3][1][12] = (
-        parquet_copy._STRUCT,
-        said | {3: (parquet_copy._I64, 0)},
-    )
-    made = parquet_copy._written(footer.fields)
-    path.write_bytes(path.read_bytes()[: footer.data_end] + made + len(made).to_bytes(4, "little") + b"PAR1")
+    nulls = {3: (parquet_copy._I64, 0)}
+
+    def lie(fields: parquet_copy.Struct) -> None:
+        fields[4][1][1][0][1][1][1][at][3][1][12] = (parquet_copy._STRUCT, said | nulls)
+
+    path.write_bytes(with_footer(path, lie))
     stats = pq.read_metadata(path).row_group(0).column(at).statistics
     assert (stats.min, stats.max, stats.null_count) == (1, 3, 0)
     ((ledger_row, rows, rejects, _),) = taken_in(settings).values()
