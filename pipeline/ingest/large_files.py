@@ -107,6 +107,7 @@ class LargeFiles:
             with suppress(pa.ArrowException, OSError, FileRejected):
                 if self._take_over(con, pending, relation, types):
                     return True
+            check_unchanged([pending])
             hash_now(pending)
         if self._begins_with_dirt(con):
             return False
