@@ -5,7 +5,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from threading import Event
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -13,6 +14,7 @@ from pipeline.errors import StrataError
 from pipeline.settings import memory
 
 T = TypeVar("T")
+_UNHEARD_S = 0.05
 
 
 def quote(name: str) -> str:
@@ -109,3 +111,59 @@ def share_out(
         worker()
         for other in others:
             other.result()
+
+
+class Stopped(Exception):
+    """What is being done is not wanted any more."""
+
+
+def beside(
+    con: duckdb.DuckDBPyConnection,
+    query: Callable[[], Any],
+    *works: Callable[[Callable[[], None]], Any],
+) -> list[Any] | None:
+    """Call `query`, which asks `con`, and each of `works` in a thread of its own at the same time.
+
+    Args:
+        works: each is given a function to call now and then, which raises Stopped where the rest is in vain.
+
+    Returns:
+        What each of them gave, in order; None where one of them gave None, which ends the others.
+
+    Raises what one of them has raised, which ends the others too. None of them is running any more afterwards.
+    """
+    stop, answered = Event(), Event()
+
+    def go_on() -> None:
+        if stop.is_set():
+            raise Stopped
+
+    def done(work: Callable[[Callable[[], None]], Any]) -> Any:
+        made = None
+        try:
+            made = work(go_on)
+        except Stopped:
+            pass
+        finally:
+            if made is None:
+                stop.set()
+                # A query that has not begun yet does not hear it.
+                while not answered.is_set():
+                    con.interrupt()
+                    answered.wait(_UNHEARD_S)
+        return made
+
+    asked = None
+    with ThreadPoolExecutor(max(1, len(works))) as pool:
+        others = [pool.submit(done, work) for work in works]
+        try:
+            asked = query()
+        except duckdb.InterruptException:
+            if not stop.is_set():
+                raise
+        finally:
+            answered.set()
+            if asked is None:
+                stop.set()
+    results = [asked, *(other.result() for other in others)]
+    return None if any(result is None for result in results) else results

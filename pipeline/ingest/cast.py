@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pipeline.duck import literal, quote
 from pipeline.ingest.contracts import EXACT_DECIMALS, SQL_TYPES, Column, Contract
 from pipeline.ingest.reading.csv_chunks import MAX_FIELD_BYTES, NOTHING_KNOWN, Facts
+from pipeline.ingest.reading.texts import NO_BREAK, WIDE_BLANK, ZERO_WIDTH
 from pipeline.ingest.zones import offset_of_utc, utc_of_local
 
 _TIMESTAMP = (
@@ -17,8 +18,6 @@ _TIMESTAMP = (
 _OFFSET = r"(Z|[+-]\d{2}:?\d{2})$"
 _SPACED_OFFSET = r"\s+" + _OFFSET
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
-_NO_BREAK = "\u00a0\u202f"
-_ZERO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff"
 _BOOLEANS = {"true": ("true", "t", "1", "yes", "y", "是"), "false": ("false", "f", "0", "no", "n", "否")}
 _JSON_TEXT = r'"(\\.|[^"\\])*"'
 _NO_JSON = r"(?i)nan|inf|/|,\s*[\]}]"
@@ -40,8 +39,10 @@ def _cleaned(x: str) -> str:
     Few values need any of it, and looking costs a tenth of doing it: only what is longer in bytes than in characters
     can hold such characters.
     """
-    invisible = literal(_NO_BREAK + _ZERO_WIDTH)
-    composed = f"trim(nfc_normalize(translate({x}, {invisible}, {literal(' ' * len(_NO_BREAK))})), ' \u3000')"
+    invisible = literal(NO_BREAK + ZERO_WIDTH)
+    composed = (
+        f"trim(nfc_normalize(translate({x}, {invisible}, {literal(' ' * len(NO_BREAK))})), ' {WIDE_BLANK}')"
+    )
     return (
         f"case when strlen({x}) <> length({x}) then {composed} "
         f"when {x} like ' %' or {x} like '% ' then trim({x}) else {x} end"

@@ -10,16 +10,18 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.duck import literal, quote
+from pipeline.duck import beside, literal, parquet, quote
 from pipeline.ingest import profile
 from pipeline.ingest.cast import classified_sql
+from pipeline.ingest.files import temporary_of
 from pipeline.ingest.ledger import Entry
-from pipeline.ingest.pending import Feed, Pending, check_records
-from pipeline.ingest.reading.content import FileRejected
+from pipeline.ingest.pending import Feed, Pending, check_records, check_unchanged, hash_now, take_hash
+from pipeline.ingest.reading.content import FileRejected, sha256_of
 from pipeline.ingest.reading.csv_chunks import NotClean, type_of_typed
 from pipeline.ingest.reading.reader import RecordStream
 from pipeline.ingest.rows import repeated_keys
-from pipeline.ingest.take_over import columns_to_copy, known_of_good, texts_as_they_are
+from pipeline.ingest.take_over import columns_to_copy, facts_of, known_of_good, texts_as_they_are, write
+from pipeline.ingest.writing import arrow_schema
 
 _PROBED_ROWS = 100_000
 
@@ -98,13 +100,17 @@ class LargeFiles:
         it: it is typed a second time only where the first shows that there is something to tell.
         """
         declared = self.of.source.feeds.get(self.of.feed)
-        if (declared and declared.maps_to) or self._begins_with_dirt(con):
+        if declared and declared.maps_to:
             return False
         if pending.records is None:
             # What Arrow or the copying cannot read is read by DuckDB next, which says what is wrong with it.
             with suppress(pa.ArrowException, OSError, FileRejected):
                 if self._take_over(con, pending, relation, types):
                     return True
+            check_unchanged([pending])
+            hash_now(pending)
+        if self._begins_with_dirt(con):
+            return False
         entry, delivery = pending.entry, pending.delivery
         given = pending.records.rows if pending.records else pq.read_metadata(delivery.path).num_rows
         noted: profile.Noted = {entry.delivery: {}}
@@ -122,25 +128,47 @@ class LargeFiles:
         self, con: duckdb.DuckDBPyConnection, pending: Pending, relation: str, types: Mapping[str, str]
     ) -> bool:
         """Let the chunks of a Parquet file that has raw's own values be raw; whether that is so, with no key twice."""
-        entry, delivery = pending.entry, pending.delivery
-        columns = columns_to_copy(delivery.path, self.of.contract, types)
+        contract, delivery = self.of.contract, pending.delivery
+        columns = columns_to_copy(delivery.path, contract, types)
         if columns is None or self.of.writer.vault.tombstones:
             return False
-        looked = texts_as_they_are(delivery.path, self.of.contract, columns)
-        if looked is None:
-            return False
-        facts, is_each_key_once = looked
-        until_year = delivery.dt.year + 1
         sql, _ = classified_sql(
-            self.of.contract, relation, types, "deliveries", self.of.zone, until_year, facts=facts, alone=True
+            contract,
+            relation,
+            types,
+            "deliveries",
+            self.of.zone,
+            delivery.dt.year + 1,
+            facts=facts_of(contract),
+            alone=True,
         )
-        known = known_of_good(con, self.of.contract, sql)
-        if known is None:
-            return False
-        rows = self.of.writer.take_over(con, self.of.contract, entry, delivery, columns, known, self.of.spill)
-        if self.of.contract.key and not is_each_key_once and self._repeats_in_raw(con, pending):
-            return False
-        pending.loaded = pending.feed_rows[self.of.contract.feed] = rows[entry.delivery]
+        schema, named, spill = arrow_schema(contract), pending.entry.delivery, self.of.spill
+        path = self.of.writer.raw_path(contract.feed, pending.entry, delivery)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(temporary_of(path.name))
+        try:
+            found = beside(
+                con,
+                lambda: known_of_good(con, contract, sql),
+                lambda go_on: texts_as_they_are(delivery.path, contract, columns, go_on),
+                lambda go_on: write(temporary, delivery.path, schema, columns, named, spill, go_on),
+                lambda go_on: pending.entry.sha256 or sha256_of(delivery.path, go_on),
+            )
+            if found is None:
+                return False
+            known, looked, written, sha = found
+            in_raw = con.execute(f"select count(*) from {parquet(temporary)}").fetchone()
+            if {(known["rows_n"][0],), (looked.rows,), (written,)} != {in_raw}:
+                return False
+            if contract.key and not looked.has_each_key_once and self._repeats(con, temporary):
+                return False
+            take_hash(pending, sha)
+            check_unchanged([pending])
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        self.of.writer.note(con, contract, pending.entry, known)
+        pending.loaded = pending.feed_rows[contract.feed] = written
         return True
 
     def put_down(self, con: duckdb.DuckDBPyConnection, entry: Entry) -> None:
@@ -168,8 +196,12 @@ class LargeFiles:
 
     def _repeats_in_raw(self, con: duckdb.DuckDBPyConnection, pending: Pending) -> bool:
         path = self.of.writer.raw_path(self.of.contract.feed, pending.entry, pending.delivery)
+        return self._repeats(con, path)
+
+    def _repeats(self, con: duckdb.DuckDBPyConnection, path: Path) -> bool:
+        """Whether a key may stand twice in the rows of a file."""
         key_hash, repeated = repeated_keys(self.of.contract, many=False)
-        sql = f"select 1 from read_parquet({literal(str(path))}, hive_partitioning = false) group by {key_hash} having {repeated} limit 1"
+        sql = f"select 1 from {parquet(path)} group by {key_hash} having {repeated} limit 1"
         return con.execute(sql).fetchone() is not None
 
     def discard(self) -> None:

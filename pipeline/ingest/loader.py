@@ -202,7 +202,7 @@ class Loader:
         sha = ""
         try:
             # A large file of a size that none had before repeats none: its bytes are hashed as they are read.
-            if again or not self.of.may_stream(delivery) or delivery.path.lstat().st_size in self.sizes:
+            if again or not self.of.is_hashed_late(delivery) or delivery.path.lstat().st_size in self.sizes:
                 sha = sha256_of(delivery.path)
         except FileRejected as rejected:
             unreadable = rejected

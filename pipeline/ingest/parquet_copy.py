@@ -6,12 +6,13 @@ Statistics, indexes and Bloom filters of a copied chunk are left out: they are w
 and a reader that trusts a wrong one passes rows over.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pipeline.ingest.files import fsync, temporary_of
 from pipeline.ingest.reading.content import FileRejected, open_regular
 
 _MAGIC = b"PAR1"
@@ -47,11 +48,11 @@ class Footer:
     fields: Struct
     data_end: int
 
-    @property
+    @cached_property
     def row_groups(self) -> list[Struct]:
         return list(self.fields[4][1][1])
 
-    @property
+    @cached_property
     def rows(self) -> list[int]:
         """Rows of each row group."""
         return [int(group[3][1]) for group in self.row_groups]
@@ -62,6 +63,20 @@ class Footer:
         if len(leaves) != root[5][1] or any(5 in leaf for leaf in leaves):
             raise FileRejected("wrong_format", "the file is not flat")
         return {leaf[4][1].decode(): leaf for leaf in leaves}
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A column that another file holds: its name there, and which row group of it is each one of the new file."""
+
+    footer: Footer
+    name: str
+    groups: Sequence[int]
+
+    @property
+    def rows(self) -> list[int]:
+        """Rows of each row group of the new file."""
+        return [self.footer.rows[group] for group in self.groups]
 
 
 def read_footer(path: Path) -> Footer:
@@ -82,42 +97,46 @@ def read_footer(path: Path) -> Footer:
 
 def write_from(
     path: Path,
-    columns: Mapping[str, tuple[Footer, str]],
+    columns: Mapping[str, Taken],
     metadata: Mapping[str, str],
+    go_on: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write a file in one rename of columns that other files hold.
+    """Write a file of columns that other files hold, and wait until it is on the disk.
 
     Args:
-        columns: name in the new file → the file it is taken from, and its name there. All of them have row groups
-            of the same numbers of rows.
+        path: which nobody reads yet.
+        columns: by their names in the new file, all with the same row groups.
         metadata: key-value pairs of the new footer.
+        go_on: asked before each column chunk; raises where the copy is not wanted any more.
 
     Raises:
         FileRejected: where a chunk does not lie inside the data of its file.
     """
-    sources = {footer.path: footer for footer, _ in columns.values()}
-    rows = next(iter(sources.values())).rows
-    if any(footer.rows != rows for footer in sources.values()):
-        raise ValueError("the files have other row groups than each other")
-    leaves = {path: footer.leaves() for path, footer in sources.items()}
-    position = {path: {name: i for i, name in enumerate(of)} for path, of in leaves.items()}
+    sources = {taken.footer.path: taken.footer for taken in columns.values()}
+    rows = next(iter(columns.values())).rows
+    if any(taken.rows != rows for taken in columns.values()):
+        raise ValueError("the columns have other row groups than each other")
+    leaves = {source: footer.leaves() for source, footer in sources.items()}
+    position = {source: {name: i for i, name in enumerate(of)} for source, of in leaves.items()}
     schema: list[Struct] = [{4: (_BINARY, b"schema"), 5: (_I32, len(columns))}]
-    for name, (footer, given) in columns.items():
-        kept = {k: v for k, v in leaves[footer.path][given].items() if k in _SCHEMA_KEPT}
+    for name, taken in columns.items():
+        kept = {k: v for k, v in leaves[taken.footer.path][taken.name].items() if k in _SCHEMA_KEPT}
         schema.append(kept | {4: (_BINARY, name.encode())})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(temporary_of(path.name))
     opened: dict[Path, BinaryIO] = {}
     try:
-        opened = {source: open_regular(source) for source in sources}
-        with temporary.open("wb") as out:
+        for source in sources:
+            opened[source] = open_regular(source)
+        with path.open("wb") as out:
             out.write(_MAGIC)
             groups: list[Struct] = []
             for number, n in enumerate(rows):
                 chunks: list[Struct] = []
-                for name, (footer, given) in columns.items():
-                    chunk = footer.row_groups[number][1][1][1][position[footer.path][given]]
-                    chunks.append(_copied(opened[footer.path], out, chunk, footer.data_end, name))
+                for name, taken in columns.items():
+                    go_on()
+                    source = taken.footer.path
+                    group = taken.footer.row_groups[taken.groups[number]]
+                    chunk = group[1][1][1][position[source][taken.name]]
+                    chunks.append(_copied(opened[source], out, chunk, n, taken.footer.data_end, name))
                 sizes = [sum(int(c[3][1][k][1]) for c in chunks) for k in (6, 7)]
                 groups.append(
                     {
@@ -138,17 +157,18 @@ def write_from(
                 fields[5] = (_LIST, (_STRUCT, pairs))
             footer_bytes = _written(fields)
             out.write(footer_bytes + len(footer_bytes).to_bytes(4, "little") + _MAGIC)
-        fsync(temporary)
-        temporary.replace(path)
+            out.flush()
+            os.fsync(out.fileno())
     finally:
-        temporary.unlink(missing_ok=True)
         for file in opened.values():
             file.close()
 
 
-def _copied(source: BinaryIO, out: BinaryIO, chunk: Struct, data_end: int, name: str) -> Struct:
+def _copied(source: BinaryIO, out: BinaryIO, chunk: Struct, rows: int, data_end: int, name: str) -> Struct:
     """Copy the pages of a column chunk; its entry in the new footer."""
     meta: Struct = chunk[3][1]
+    if meta[5][1] != rows:
+        raise FileRejected("wrong_format", "a column chunk has another number of values than there are rows")
     first = int(meta[9][1])
     # Some writers give 0 where there is no dictionary.
     dictionary = int(meta[11][1]) if 11 in meta else 0

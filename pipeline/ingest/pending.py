@@ -1,6 +1,7 @@
 """One file that the ledger does not know yet: what is read of it at once, and what is only looked at."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from pipeline.duck import literal
 from pipeline.ingest.contracts import Contract, Source, load_sources
 from pipeline.ingest.landing import Delivery, read_manifest
 from pipeline.ingest.ledger import Entry
-from pipeline.ingest.reading.content import FileRejected, check_kind, open_regular
+from pipeline.ingest.reading.content import FileRejected, check_kind, open_regular, sha256_of
 from pipeline.ingest.reading.reader import (
     SPOOL_BYTES,
     Records,
@@ -109,10 +110,14 @@ class Feed:
 
     def may_stream(self, delivery: Delivery) -> bool:
         """A large CSV file whose rows go to raw as they are, without a look at each value for its token."""
+        return delivery.ext == "csv" and self.is_hashed_late(delivery)
+
+    def is_hashed_late(self, delivery: Delivery) -> bool:
+        """Whether a file is hashed while its rows are read, unless it may repeat another one."""
         declared = self.source.feeds.get(self.feed)
         plain = not (declared and declared.maps_to) and not any(c.pii for c in self.contract.columns.values())
         large = delivery.path.lstat().st_size > SPOOL_BYTES
-        return plain and large and delivery.ext == "csv"
+        return plain and large and delivery.ext in ("csv", "parquet")
 
 
 def read(of: Feed, pending: Pending, elsewhere: Mapping[str, str]) -> None:
@@ -129,7 +134,10 @@ def read(of: Feed, pending: Pending, elsewhere: Mapping[str, str]) -> None:
         raise FileRejected("wrong_source", f"the same bytes as {elsewhere[entry.sha256]}")
     if delivery.ext == "parquet":
         manifest.check(rows=parquet_rows(delivery.path, of.contract))
-        records = small_text_records(delivery.path, of.contract, entry.sha256)
+        if is_streamed([pending]):
+            return
+        hash_now(pending)
+        records = small_text_records(delivery.path, of.contract, pending.entry.sha256)
         if records is None:
             return
     elif of.may_stream(delivery):
@@ -140,6 +148,18 @@ def read(of: Feed, pending: Pending, elsewhere: Mapping[str, str]) -> None:
         records = read_file(delivery.path, delivery.ext, of.contract, of.spill)
     pending.records = records
     check_records(of, pending, records)
+
+
+def hash_now(pending: Pending) -> None:
+    """Hash the file unless that was done. Raises FileRejected."""
+    take_hash(pending, pending.entry.sha256 or sha256_of(pending.delivery.path))
+
+
+def take_hash(pending: Pending, sha256: str) -> None:
+    """Keep the hash of the file. Raises FileRejected where its manifest says another one."""
+    if not pending.entry.sha256:
+        read_manifest(pending.delivery).check(sha256=sha256)
+        pending.entry = replace(pending.entry, sha256=sha256)
 
 
 def check_records(of: Feed, pending: Pending, records: Records) -> None:
@@ -185,7 +205,21 @@ def parquet_rows(path: Path, contract: Contract) -> int:
             raise FileRejected(
                 "wrong_format", f"column {name} holds bytes; write it as a string (UTF8) column"
             )
+    if not _adds_up(metadata):
+        raise FileRejected(
+            "wrong_format",
+            "the file's footer gives other numbers of rows in its parts than in all; write it anew",
+        )
     return metadata.num_rows
+
+
+def _adds_up(metadata: pq.FileMetaData) -> bool:
+    """Whether row groups and column chunks have as many rows as the file says: else readers differ in what they find."""
+    flat = [i for i in range(metadata.num_columns) if not metadata.schema.column(i).max_repetition_level]
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    return sum(group.num_rows for group in groups) == metadata.num_rows and all(
+        group.column(i).num_values == group.num_rows for group in groups for i in flat
+    )
 
 
 def is_streamed(batch: Sequence[Pending]) -> bool:
@@ -199,5 +233,9 @@ def is_streamed(batch: Sequence[Pending]) -> bool:
 def check_unchanged(batch: Sequence[Pending]) -> None:
     """Raises FileRejected where a Parquet file, which is read in place, is no longer the one that was hashed."""
     first = batch[0]
-    if first.delivery.ext == "parquet" and first.delivery.stat != first.entry.file_stat:
-        raise FileRejected("changed_while_read", "the file changed while it was read; deliver by rename")
+    if first.delivery.ext != "parquet":
+        return
+    with suppress(FileNotFoundError):
+        if first.delivery.stat == first.entry.file_stat:
+            return
+    raise FileRejected("changed_while_read", "the file changed while it was read; deliver by rename")

@@ -183,7 +183,7 @@ def write(
     """Write the profile of each delivery of a batch; rows by delivery.
 
     Args:
-        select: rows of the feed as they stand in raw.
+        select: rows of the feed as they stand in raw; not read where all is known.
         folder: `raw/_profile`.
         noted: what the loader noted.
         known: what is known of the one delivery already.
@@ -207,17 +207,21 @@ def write(
     footer = known or {}
     asked = {name: sql for name, sql in parts.items() if name not in footer}
     told = [
-        "coalesce(p.rows_n, 0) as rows_n"
-        if name == "rows_n"
-        else f"cast(${name} as {footer[name][1]}) as {quote(name)}"
+        f"cast(${name} as {footer[name][1]}) as {quote(name)}"
         if name in footer
+        else "coalesce(p.rows_n, 0) as rows_n"
+        if name == "rows_n"
         else f"p.{quote(name)}"
         for name in parts
     ]
+    found = (
+        f"left join (select _delivery, {', '.join(f'{sql} as {quote(name)}' for name, sql in asked.items())} "
+        f"from ({select}) group by _delivery) p on p._delivery = b.delivery"
+        if asked
+        else ""
+    )
     profiled = con.execute(
-        f"select b.*, {', '.join(told)} from batch_deliveries b left join (select _delivery, "
-        f"{', '.join(f'{sql} as {quote(name)}' for name, sql in asked.items())} from ({select}) "
-        f"group by _delivery) p on p._delivery = b.delivery order by b.delivery",
+        f"select b.*, {', '.join(told)} from batch_deliveries b {found} order by b.delivery",
         {name: value for name, (value, _) in footer.items()},
     ).to_arrow_table()
     write_parquet(profiled, folder / contract.feed / f"{made_of(names[0])}.parquet")

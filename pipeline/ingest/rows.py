@@ -14,7 +14,7 @@ from pipeline.ingest import profile
 from pipeline.ingest.cast import broken_sql
 from pipeline.ingest.contracts import Contract, DeliveredFeed, load_contracts
 from pipeline.ingest.mapping import check_conserved, check_origins, mapped
-from pipeline.ingest.pending import Feed, Pending
+from pipeline.ingest.pending import Feed, Pending, check_unchanged
 from pipeline.ingest.reading.content import FileRejected
 from pipeline.ingest.reading.reader import resolve_header
 from pipeline.quality.policy import erasure_rule
@@ -80,6 +80,8 @@ class Rows:
         columns = ", ".join(
             f"{quote(row[0])} as {quote(name)}" for name, row in zip(resolved, described, strict=True) if name
         )
+        # A footer that says of its values what is not so must not answer for a rule: DuckDB would not look at them.
+        con.execute("set disabled_optimizers = 'statistics_propagation'")
         file_literal = "'" + path.replace("'", "''") + "'"
         delivery_literal = "'" + pending.entry.delivery.replace("'", "''") + "'"
         con.execute(
@@ -241,10 +243,13 @@ def damage(con: duckdb.DuckDBPyConnection, pending: Pending) -> FileRejected | N
     if pending.delivery.ext != "parquet":
         return None
     try:
+        check_unchanged([pending])
         con.execute(
             "create temp table read_through as select max(hash(columns(*))) from read_parquet($1, hive_partitioning = false)",
             [str(pending.delivery.path)],
         )
+    except FileRejected as changed:
+        return changed
     except duckdb.Error as error:
         return FileRejected("wrong_format", _damage_of(error))
     return None

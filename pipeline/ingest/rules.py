@@ -18,6 +18,7 @@ _CODE = (
     "pending.py",
     "reading/key_order.py",
     "reading/reader.py",
+    "reading/texts.py",
     "reading/workbook.py",
     "rows.py",
     "take_over.py",

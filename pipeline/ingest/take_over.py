@@ -1,12 +1,16 @@
 """A large Parquet delivery whose values are already what raw holds: its column chunks become raw's file as they are.
 
 Reading every value is all that is left to do then: what makes a row good is asked as of any other delivery, and that
-no text would be written otherwise. Columns that the delivery does not have, `_delivery` and `_row` come from a small
-file beside it, so that raw stays one kind of file for whoever reads it.
+no text would be written otherwise. Columns that the delivery does not have, `_delivery` and `_row` come from small
+files beside it, so that raw stays one kind of file for whoever reads it.
+
+None of this waits for the rest: the rules are asked while the texts are looked at and the chunks are copied to where
+nobody reads them yet.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
 import duckdb
@@ -18,11 +22,12 @@ import pyarrow.parquet as pq
 from pipeline.duck import quote
 from pipeline.ingest import parquet_copy
 from pipeline.ingest.contracts import Contract
-from pipeline.ingest.parquet_copy import Footer
+from pipeline.ingest.parquet_copy import Taken
 from pipeline.ingest.profile import Known, parts_of
-from pipeline.ingest.reading.csv_chunks import MAX_FIELD_BYTES, Facts, texts_of
+from pipeline.ingest.reading.csv_chunks import MAX_FIELD_BYTES, Facts
 from pipeline.ingest.reading.key_order import KeyOrder
 from pipeline.ingest.reading.reader import resolve_header
+from pipeline.ingest.reading.texts import are_clean, texts_of
 
 # What DuckDB and Arrow read at about the same speed; another codec is paid for by every reader of raw.
 _CODECS = ("SNAPPY", "ZSTD", "UNCOMPRESSED")
@@ -54,8 +59,11 @@ def columns_to_copy(path: Path, contract: Contract, types: Mapping[str, str]) ->
     if len(resolved) != metadata.num_columns:
         return None
     given = {name: i for i, name in enumerate(resolved) if name in contract.stored}
+    if not any(contract.columns[name].required for name in given):
+        # A row of nothing but nulls would break no other rule.
+        return None
     rows = [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]
-    if not rows or max(rows) > _MOST_ROWS or min(rows[:-1], default=_FEWEST_ROWS) < _FEWEST_ROWS:
+    if not rows or not rows[-1] or max(rows) > _MOST_ROWS or min([*rows[:-1], _FEWEST_ROWS]) < _FEWEST_ROWS:
         return None
     for name, i in given.items():
         leaf = metadata.schema.column(i)
@@ -67,53 +75,63 @@ def columns_to_copy(path: Path, contract: Contract, types: Mapping[str, str]) ->
     return {name: metadata.schema.column(i).path for name, i in given.items()}
 
 
+class Looked(NamedTuple):
+    """What a look at the texts and the key of each row found."""
+
+    rows: int
+    has_each_key_once: bool
+
+
+def facts_of(contract: Contract) -> Facts:
+    """What texts_as_they_are proves. Nulls may be there: as a row of them alone breaks a rule, none goes unnoticed."""
+    return Facts(is_clean=True, is_short=True, filled=frozenset(contract.columns))
+
+
 def texts_as_they_are(
-    path: Path, contract: Contract, columns: Mapping[str, str]
-) -> tuple[Facts, bool] | None:
-    """What is known of the delivered texts, and whether the order of the rows proves that no key stands twice.
+    path: Path, contract: Contract, columns: Mapping[str, str], go_on: Callable[[], None]
+) -> Looked | None:
+    """Rows whose texts were looked at, and whether their order proves that no key stands twice.
 
     None where a text would be stored otherwise than it was delivered, or where telling that takes more than a look at
-    the bytes: one outside ASCII, with blanks around it, too long, or a spelling of null.
+    the bytes: one that is not composed, with blanks around it, too long, or a spelling of null.
     """
     names = {given: name for name, given in columns.items()}
     texts = {name for name in columns if contract.raw_schema()[name] == "VARCHAR"}
-    filled, order = set(texts), KeyOrder(contract.key)
+    order, rows = KeyOrder(contract.key), 0
     wanted = [given for given, name in names.items() if name in texts or name in contract.key]
     packed = [columns[name] for name in texts if name not in contract.key]
-    with pq.ParquetFile(path, read_dictionary=packed) as file:
-        for batch in file.iter_batches(_BATCH_ROWS, columns=wanted, use_threads=False):
-            given = {names[n]: batch.column(n) for n in batch.schema.names}
-            for name in texts:
-                found = _is_filled(given[name], contract.nulls_of(name))
-                if found is None:
+    with pq.ParquetFile(path, read_dictionary=packed, pre_buffer=False) as file:
+        # One after the other, so that a batch has the dictionaries of its own row group only.
+        for group in range(file.num_row_groups):
+            for batch in file.iter_batches(_BATCH_ROWS, [group], wanted, use_threads=False):
+                go_on()
+                given = {names[n]: batch.column(n) for n in batch.schema.names}
+                if not all(_is_raw(given[name], contract.nulls_of(name)) for name in texts):
                     return None
-                if not found:
-                    filled.discard(name)
-            if order.ascends:
-                order.see(pa.table({name: _unpacked(given[name]) for name in contract.key if name in given}))
-    return Facts(is_clean=True, is_short=True, filled=frozenset(filled)), order.ascends
+                rows += len(batch)
+                if order.ascends:
+                    order.see(
+                        pa.table({name: _unpacked(given[name]) for name in contract.key if name in given})
+                    )
+    return Looked(rows, order.ascends)
 
 
 def _unpacked(column: pa.Array) -> pa.Array:
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
-def _is_filled(column: pa.Array, spellings: Sequence[str]) -> bool | None:
-    """Whether no text is null or short enough to be a spelling of null; None as texts_as_they_are says."""
+def _is_raw(column: pa.Array, spellings: Sequence[str]) -> bool:
+    """Whether each text is stored as it is; False as texts_as_they_are says."""
     # Of a packed column only the few different texts are looked at.
     values = column.dictionary if pa.types.is_dictionary(column.type) else column
     values = values.cast(pa.string())
     text, ends = texts_of(values)
     sizes = np.diff(ends)
-    if not text.isascii() or sizes.max(initial=0) > MAX_FIELD_BYTES:
-        return None
-    if b" " in text and pc.any(pc.or_(pc.starts_with(values, " "), pc.ends_with(values, " "))).as_py():
-        return None
+    if sizes.max(initial=0) > MAX_FIELD_BYTES or not are_clean(values, text, ends):
+        return False
     if sizes.min(initial=MAX_FIELD_BYTES) > max((len(s.encode()) for s in spellings), default=-1):
-        return not column.null_count
-    if pc.any(pc.is_in(values, pa.array(spellings, pa.string()), skip_nulls=True)).as_py():
-        return None
-    return False
+        return True
+    return not pc.any(pc.is_in(values, pa.array(spellings, pa.string()), skip_nulls=True)).as_py()
 
 
 def known_of_good(con: duckdb.DuckDBPyConnection, contract: Contract, sql: str) -> Known | None:
@@ -123,58 +141,78 @@ def known_of_good(con: duckdb.DuckDBPyConnection, contract: Contract, sql: str) 
     found = con.execute(f"select {asked}, count(_rule) as _bad from ({sql})")
     types = {name: str(kind) for name, kind, *_ in found.description or ()}
     (row,) = found.to_arrow_table().to_pylist()
-    if row.pop("_bad") or not row.pop("rows_n"):
+    if row.pop("_bad") or not row["rows_n"]:
         return None
     return {name: (value, types[name]) for name, value in row.items()}
 
 
 def write(
-    path: Path, delivered: Path, schema: pa.Schema, columns: Mapping[str, str], delivery: str, spill: Path
-) -> None:
-    """Write the raw file of a delivery, in one rename.
+    path: Path,
+    delivered: Path,
+    schema: pa.Schema,
+    columns: Mapping[str, str],
+    delivery: str,
+    spill: Path,
+    go_on: Callable[[], None] = lambda: None,
+) -> int:
+    """Write the raw file of a delivery; its rows.
 
     Args:
-        path: of the file in raw.
+        path: which nobody reads yet.
         schema: of raw.
         columns: as columns_to_copy gives them.
         spill: folder for the columns that the delivery does not have.
+        go_on: raises where the file is not wanted any more.
     """
     footer = parquet_copy.read_footer(delivered)
     spill.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = spill / f"{uuid4().hex}.parquet"
+    numbers, alike = (spill / f"{uuid4().hex}.parquet" for _ in range(2))
     try:
-        _write_beside(beside, footer, schema, columns, delivery)
-        made = parquet_copy.read_footer(beside)
-        taken = {name: (footer, columns[name]) if name in columns else (made, name) for name in schema.names}
-        parquet_copy.write_from(path, taken, {})
+        _write_numbers(numbers, footer.rows, go_on)
+        # What is the same in every row is the same in row groups of one length.
+        lengths = sorted(set(footer.rows))
+        _write_alike(alike, lengths, schema, columns, delivery)
+        every = range(len(footer.rows))
+        taken = {name: Taken(footer, given, every) for name, given in columns.items()}
+        taken["_row"] = Taken(parquet_copy.read_footer(numbers), "_row", every)
+        made = parquet_copy.read_footer(alike)
+        groups = [lengths.index(n) for n in footer.rows]
+        wanted = {name: taken.get(name) or Taken(made, name, groups) for name in schema.names}
+        parquet_copy.write_from(path, wanted, {}, go_on)
     finally:
-        beside.unlink(missing_ok=True)
+        numbers.unlink(missing_ok=True)
+        alike.unlink(missing_ok=True)
+    return sum(footer.rows)
 
 
-def _write_beside(
-    path: Path, footer: Footer, schema: pa.Schema, columns: Mapping[str, str], delivery: str
-) -> None:
-    """The columns of raw that are not delivered, in row groups as long as the delivered ones."""
-    names = [name for name in schema.names if name not in columns]
-    kinds = {
-        n: pa.dictionary(pa.int32(), pa.string()) if n == "_delivery" else schema.field(n).type for n in names
-    }
+def _write_numbers(path: Path, lengths: Sequence[int], go_on: Callable[[], None]) -> None:
+    """`_row` in row groups of these lengths."""
     with pq.ParquetWriter(
         path,
-        pa.schema(kinds.items()),
+        pa.schema([("_row", pa.int64())]),
         compression="snappy",
-        use_dictionary=[n for n in names if n != "_row"],
+        use_dictionary=False,
         column_encoding={"_row": "DELTA_BINARY_PACKED"},
         write_statistics=False,
     ) as writer:
         first = 1
-        for n in footer.rows:
-            made = {
-                "_delivery": pa.DictionaryArray.from_arrays(
-                    pa.repeat(pa.scalar(0, pa.int32()), n), [delivery]
-                ),
-                "_row": pa.array(np.arange(first, first + n)),
-            }
-            arrays = [made[name] if name in made else pa.nulls(n, kinds[name]) for name in names]
-            writer.write_table(pa.table(arrays, pa.schema(kinds.items())), row_group_size=n)
+        for n in lengths:
+            go_on()
+            writer.write_table(pa.table({"_row": np.arange(first, first + n)}), row_group_size=n)
             first += n
+
+
+def _write_alike(
+    path: Path, lengths: Sequence[int], schema: pa.Schema, columns: Mapping[str, str], delivery: str
+) -> None:
+    """`_delivery` and the nulls of the columns of raw that are not delivered, in row groups of these lengths."""
+    kinds = {name: schema.field(name).type for name in schema.names if name not in columns and name != "_row"}
+    kinds["_delivery"] = pa.dictionary(pa.int32(), pa.string())
+    with pq.ParquetWriter(
+        path, pa.schema(kinds.items()), compression="snappy", write_statistics=False
+    ) as writer:
+        for n in lengths:
+            made = {name: pa.nulls(n, kind) for name, kind in kinds.items()}
+            zeros = pa.array(np.zeros(n, np.int32))
+            made["_delivery"] = pa.DictionaryArray.from_arrays(zeros, [delivery])
+            writer.write_table(pa.table(made, pa.schema(kinds.items())), row_group_size=n)

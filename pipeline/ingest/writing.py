@@ -5,7 +5,7 @@ Raw is `raw/<source>/<feed>/dt=YYYY-MM-DD/rev=N/<part>.parquet`, each file writt
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
 from pipeline.identity.normalise import is_malformed
-from pipeline.ingest import ledger, profile, take_over
+from pipeline.ingest import ledger, profile
 from pipeline.ingest.contracts import Contract, Source, load_contracts
 from pipeline.ingest.files import fsync, temporary_of, write_parquet
 from pipeline.ingest.landing import Delivery
@@ -170,22 +170,12 @@ class RawWriter:
         entries = [as_read(entry) for entry, _ in deliveries]
         return profile.write(con, contract, select, entries, folder, notes, known, mapped=noted is None)
 
-    def take_over(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        contract: Contract,
-        entry: Entry,
-        delivery: Delivery,
-        columns: Mapping[str, str],
-        known: profile.Known,
-        spill: Path,
-    ) -> dict[str, int]:
-        """Make the raw file of a delivered one that has its values already (see take_over); rows by delivery."""
-        path = self.raw_path(contract.feed, entry, delivery)
-        take_over.write(path, delivery.path, arrow_schema(contract), columns, entry.delivery, spill)
-        select = f"select * from read_parquet({literal(str(path))}, hive_partitioning = false)"
+    def note(
+        self, con: duckdb.DuckDBPyConnection, contract: Contract, entry: Entry, known: profile.Known
+    ) -> None:
+        """Write the profile of a delivery of which all that it says is known."""
         folder = self.settings.raw / "_profile"
-        return profile.write(con, contract, select, [entry], folder, {entry.delivery: {}}, known)
+        profile.write(con, contract, "", [entry], folder, {entry.delivery: {}}, known)
 
     def _tokenised(
         self, con: duckdb.DuckDBPyConnection, contract: Contract, relation: str, *, alone: Entry | None

@@ -107,7 +107,8 @@ def taken_in(settings: Settings) -> dict[str, tuple[Any, ...]]:
         (GOOD + order("g-7", status="completed"), False, (301, 300, 1, 0)),
         (GOOD + "short\n", False, (301, 300, 1, 0)),
         (GOOD + "\n" + order("late"), False, (301, 301, 0, 0)),
-        (GOOD + order("张"), False, (301, 301, 0, 0)),
+        (GOOD + order("张"), True, (301, 301, 0, 0)),
+        (GOOD + order("e\u0301"), False, (301, 301, 0, 0)),
         (GOOD + order("words", discount="¥5"), False, (301, 301, 0, 0)),
     ],
     ids=[
@@ -120,6 +121,7 @@ def taken_in(settings: Settings) -> dict[str, tuple[Any, ...]]:
         "short",
         "blank",
         "wide",
+        "not composed",
         "not plain",
     ],
 )

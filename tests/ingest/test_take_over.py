@@ -1,8 +1,16 @@
 """A Parquet delivery that has raw's own values is copied chunk by chunk, and comes to the same as one written anew."""
 
+import hashlib
 import io
+import json
+import os
 import random
+import signal
+import sys
+import threading
+import unicodedata
 from collections.abc import Callable
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,10 +20,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.ingest import large_files, parquet_copy, pending, take_over
+from pipeline.ingest import large_files, ledger, loader, parquet_copy, pending, take_over
+from pipeline.ingest.cast import _cleaned
+from pipeline.ingest.load import sweep
+from pipeline.ingest.parquet_copy import Taken
+from pipeline.ingest.reading import csv_chunks
 from pipeline.ingest.reading.content import FileRejected
+from pipeline.ingest.reading.texts import are_clean, texts_of
 from pipeline.settings import Settings
 from tests.ingest.bad_inputs import DAY
+from tests.ingest.counter import count
 from tests.ingest.test_large_files import taken_in
 
 Land = Callable[[str, bytes | str], Path]
@@ -27,6 +41,7 @@ FILE = f"shop/order_lines/{DAY}.parquet"
 @pytest.fixture
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pending, "_STREAM_ROWS", 20)
+    monkeypatch.setattr(pending, "SPOOL_BYTES", 0)
     monkeypatch.setattr(large_files, "_PROBED_ROWS", 3)
     monkeypatch.setattr(take_over, "_FEWEST_ROWS", 10)
     monkeypatch.setattr(take_over, "_BATCH_ROWS", 16)
@@ -92,9 +107,16 @@ def shuffled() -> pa.Table:
         (written(lines().append_column("tags", pa.array([["a", "b"]] * ROWS))), False),
         (written(lines(), compression="gzip"), False),
         (written(lines(), row_group_size=5), False),
+        (written(with_text("product_id", 41, "商品")), True),
+        (written(with_text("product_id", 59, "红　富士 É")), True),
+        (written(with_text("order_id", 59, "订单-9999")), True),
+        (written(with_text("product_id", 59, None)), False),
+        (written(with_text("product_id", 41, "É")), False),
+        (written(with_text("product_id", 41, "红 茶")), False),
+        (written(with_text("product_id", 41, "红​茶")), False),
+        (written(with_text("product_id", 41, "红茶　")), False),
         (written(with_text("product_id", 41, " SKU-1")), False),
         (written(with_text("product_id", 41, "")), False),
-        (written(with_text("product_id", 41, "商品")), False),
         (written(with_text("order_id", 4, "order-0000")), False),
         (written(lines(line_no=lines()["line_no"].cast(pa.int32()))), False),
         (written(lines(unit_price_paid=lines()["unit_price_paid"].cast(pa.float64()))), False),
@@ -113,9 +135,16 @@ def shuffled() -> pa.Table:
         "nested column",
         "gzip",
         "small groups",
+        "Chinese",
+        "wide blank inside",
+        "Chinese key",
+        "null",
+        "not composed",
+        "no-break space",
+        "zero width",
+        "wide blank behind",
         "padded",
         "null spelled",
-        "not ASCII",
         "key twice",
         "other integer",
         "float",
@@ -159,7 +188,9 @@ def test_what_another_program_says_of_the_values_is_not_passed_on(tmp_path: Path
     given, made = tmp_path / "given.parquet", tmp_path / "made.parquet"
     given.write_bytes(data)
     footer = parquet_copy.read_footer(given)
-    parquet_copy.write_from(made, {"number": (footer, "line_no"), "id": (footer, "order_id")}, {"a": "b"})
+    groups = range(len(footer.rows))
+    taken = {"number": Taken(footer, "line_no", groups), "id": Taken(footer, "order_id", groups)}
+    parquet_copy.write_from(made, taken, {"a": "b"})
     found = pq.read_metadata(made)
     columns = [found.row_group(g).column(c) for g in range(found.num_row_groups) for c in range(2)]
     assert pq.read_metadata(given).row_group(0).column(0).statistics is not None
@@ -198,6 +229,336 @@ def test_a_broken_footer_is_refused(tmp_path: Path) -> None:
     path.write_bytes(data)
     footer = parquet_copy.read_footer(path)
     footer.row_groups[1][1][1][1][0][3][1][7] = (6, end)
+    taken = {"id": Taken(footer, "order_id", range(len(footer.rows)))}
     with pytest.raises(FileRejected, match="outside the data"):
-        parquet_copy.write_from(tmp_path / "made.parquet", {"id": (footer, "order_id")}, {})
-    assert not list(tmp_path.glob("*made*"))
+        parquet_copy.write_from(tmp_path / "made.parquet", taken, {})
+
+
+def lines_with(name: str, at: int, value: object) -> pa.Table:
+    column = lines()[name]
+    values = column.to_pylist()
+    values[at] = value
+    return lines(**{name: pa.array(values, column.type)})
+
+
+BROKEN = [
+    ("missing_value", "order_id", None),
+    ("scientific_id", "order_id", "1.5E+12"),
+    ("missing_value", "line_no", None),
+    ("out_of_range", "line_no", -1),
+    ("missing_value", "product_id", None),
+    ("scientific_id", "product_id", "6.9E+12"),
+    ("missing_value", "qty", None),
+    ("zero_quantity", None, ("qty", Decimal(0))),
+    ("negative_quantity", None, ("qty", Decimal(-1))),
+    ("amount_too_large", None, ("qty", Decimal(10**9))),
+    ("missing_value", "unit_price_paid", None),
+]
+
+
+@pytest.mark.parametrize("at", [4, ROWS - 1], ids=["first group", "last group"])
+@pytest.mark.parametrize(
+    ("code", "column", "value"), BROKEN, ids=[f"{code} {column or ''}" for code, column, _ in BROKEN]
+)
+def test_a_row_that_breaks_a_rule_is_told_wherever_it_stands(
+    settings: Settings,
+    land: Land,
+    small_limits: None,
+    taken_over: list[bool],
+    code: str,
+    column: str | None,
+    value: Any,
+    at: int,
+) -> None:
+    name, planted = (column, value) if column else value
+    path = land(FILE, written(lines_with(name, at, planted)))
+    ((ledger_row, rows, rejects, _),) = taken_in(settings).values()
+    assert taken_over == [False]
+    assert tuple(ledger_row[3:7]) == (ROWS, ROWS - 1, 1, 0)
+    assert rejects == [(at + 1, code, column)] and len(rows) == ROWS - 1
+    assert not list(settings.raw.glob("shop/**/.*"))
+    counted = count(path.read_bytes(), "parquet")
+    assert counted and counted.records == ROWS
+
+
+STOCK = {
+    "location_id": pa.array([f"仓库-{i // 10}" for i in range(ROWS)]),
+    "product_id": pa.array([f"SKU-{i % 10}" for i in range(ROWS)]),
+    "snapshot_date": pa.array([date.fromisoformat(DAY)] * ROWS),
+    "on_hand": pa.array([Decimal(i) for i in range(ROWS)], pa.decimal128(18, 3)),
+}
+
+
+@pytest.mark.parametrize(
+    ("day", "code"),
+    [(date.fromisoformat(DAY), None), (date(2024, 5, 8), "future_date"), (date(1999, 12, 31), "before_2000")],
+)
+def test_a_day_that_cannot_be_is_told(
+    settings: Settings, land: Land, small_limits: None, taken_over: list[bool], day: date, code: str | None
+) -> None:
+    days = pa.array([date.fromisoformat(DAY)] * (ROWS - 1) + [day])
+    land(f"erp/inventory/{DAY}.parquet", written(pa.table(STOCK | {"snapshot_date": days})))
+    ((ledger_row, rows, rejects, _),) = taken_in(settings).values()
+    assert taken_over == [code is None]
+    assert rejects == ([(ROWS, code, "snapshot_date")] if code else [])
+    assert tuple(ledger_row[3:7]) == (ROWS, len(rows), len(rejects), 0)
+
+
+def with_footer(path: Path, change: Callable[[parquet_copy.Struct], Any]) -> bytes:
+    """The file with a footer that was changed."""
+    footer = parquet_copy.read_footer(path)
+    change(footer.fields)
+    made = parquet_copy._written(footer.fields)
+    return path.read_bytes()[: footer.data_end] + made + len(made).to_bytes(4, "little") + b"PAR1"
+
+
+def in_all(rows: int) -> Callable[[parquet_copy.Struct], None]:
+    return lambda fields: fields.update({3: (parquet_copy._I64, rows)})
+
+
+def in_the_last_group(rows: int) -> Callable[[parquet_copy.Struct], None]:
+    return lambda fields: fields[4][1][1][-1].update({3: (parquet_copy._I64, rows)})
+
+
+def in_both(fields: parquet_copy.Struct) -> None:
+    in_the_last_group(5)(fields)
+    in_all(55)(fields)
+
+
+def without_the_last_group(fields: parquet_copy.Struct) -> None:
+    fields[4][1][1].pop()
+
+
+@pytest.mark.parametrize("is_large", [True, False])
+@pytest.mark.parametrize(
+    "change",
+    [in_all(50), in_all(70), in_the_last_group(5), in_both, without_the_last_group],
+    ids=["fewer in all", "more in all", "fewer in a group", "fewer in both", "without a group"],
+)
+def test_a_footer_that_contradicts_itself_refuses_the_file_and_no_other(
+    settings: Settings,
+    land: Land,
+    small_limits: None,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[parquet_copy.Struct], Any],
+    is_large: bool,
+) -> None:
+    """Who counts by the one number loses rows that who counts by the other has."""
+    if not is_large:
+        monkeypatch.setattr(pending, "_STREAM_ROWS", 1000)
+    path = land(FILE, written(lines()))
+    path.write_bytes(with_footer(path, change))
+    land(f"shop/order_lines/{DAY}.good.parquet", written(shuffled()))
+    found = taken_in(settings)
+    assert found[FILE][0][:2] == ["rejected", "wrong_format"] and not found[FILE][1]
+    assert len(found[f"shop/order_lines/{DAY}.good.parquet"][1]) == ROWS
+
+
+@pytest.mark.parametrize("is_large", [True, False])
+@pytest.mark.parametrize(
+    ("column", "value", "code"), [("line_no", -1, "out_of_range"), ("line_no", None, "missing_value")]
+)
+def test_what_a_footer_says_of_the_values_answers_for_no_rule(
+    settings: Settings,
+    land: Land,
+    small_limits: None,
+    monkeypatch: pytest.MonkeyPatch,
+    column: str,
+    value: int | None,
+    code: str,
+    is_large: bool,
+) -> None:
+    """Statistics say that every line number is between 1 and 3 and none is null: it is asked of the rows all the same."""
+    if not is_large:
+        monkeypatch.setattr(pending, "_STREAM_ROWS", 1000)
+    path = land(FILE, written(lines_with(column, 41, value), row_group_size=ROWS))
+    at = lines().column_names.index(column)
+    said = {
+        key: (parquet_copy._BINARY, n.to_bytes(8, "little")) for key, n in ((1, 3), (2, 1), (5, 3), (6, 1))
+    }
+    nulls = {3: (parquet_copy._I64, 0)}
+
+    def lie(fields: parquet_copy.Struct) -> None:
+        fields[4][1][1][0][1][1][1][at][3][1][12] = (parquet_copy._STRUCT, said | nulls)
+
+    path.write_bytes(with_footer(path, lie))
+    stats = pq.read_metadata(path).row_group(0).column(at).statistics
+    assert (stats.min, stats.max, stats.null_count) == (1, 3, 0)
+    ((ledger_row, rows, rejects, _),) = taken_in(settings).values()
+    assert tuple(ledger_row[3:7]) == (ROWS, ROWS - 1, 1, 0)
+    assert rejects == [(42, code, column)] and len(rows) == ROWS - 1
+
+
+def test_texts_that_are_called_clean_are_stored_as_they_came() -> None:
+    """Whatever characters they are of; and most texts that need no change are called so."""
+    rnd = random.Random(7)
+    alphabet = "ab 　红茶éÅ한̧́  ​‍﻿가ﬁ①Ａ😀"
+    plain = "ab红茶éÅ한ﬁ①Ａ😀"
+    called, changed, as_they_came = 0, 0, 0
+    for n in range(400):
+        of = plain if n % 2 else alphabet
+        texts = ["".join(rnd.choices(of, k=rnd.randrange(5))) for _ in range(rnd.randrange(1, 4))]
+        values = pa.array([*texts, None], pa.string())
+        stored = duckdb.sql(f"select v, {_cleaned('v')} from (select unnest($1) as v)", params=[texts])
+        same = all(a == b for a, b in stored.fetchall())
+        is_clean = are_clean(values, *texts_of(values))
+        assert same or not is_clean, texts
+        chunk = ",".join(texts) + "\n"
+        assert same or not csv_chunks._is_clean(chunk.encode(), b",", b""), texts
+        called, changed, as_they_came = called + is_clean, changed + (not same), as_they_came + same
+    assert called > 0.9 * as_they_came and changed > 100
+    assert all(unicodedata.is_normalized("NFC", c) for c in plain)
+
+
+@pytest.mark.parametrize(
+    "parts", [[b"\xe7\xba", b"\xa2"], [b"\xff"], [b"a\xed\xa0\x80"]], ids=["cut", "no UTF-8", "surrogate"]
+)
+def test_bytes_that_are_no_text_are_not_called_clean(parts: list[bytes]) -> None:
+    """Two halves of a character are UTF-8 where they stand one behind the other."""
+    binary = pa.array(parts, pa.binary())
+    values = pa.StringArray.from_buffers(len(binary), *binary.buffers()[1:])
+    assert not are_clean(values, *texts_of(values))
+
+
+def test_the_hash_is_taken_while_the_rows_are_read(
+    settings: Settings,
+    land: Land,
+    small_limits: None,
+    taken_over: list[bool],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Unless another file had the same size, which this one may repeat."""
+    hashed: list[str] = []
+    real = loader.sha256_of
+    monkeypatch.setattr(loader, "sha256_of", lambda path: hashed.append(path.name) or real(path))
+    data = {f"{DAY}.1": written(lines()), f"{DAY}.2": written(lines()), f"{DAY}.3": written(shuffled())}
+    for stem, content in data.items():
+        land(f"shop/order_lines/{stem}.parquet", content)
+    taken_in(settings)
+    found = {e.stem: e for e in ledger.read(settings)}
+    assert {stem: e.sha256 for stem, e in found.items()} == {
+        f"{stem}": hashlib.sha256(content).hexdigest() for stem, content in data.items()
+    }
+    assert [found[stem].status for stem in sorted(found)] == ["loaded", "duplicate", "loaded"]
+    assert hashed == [f"{DAY}.2.parquet"] and taken_over == [True, True]
+    assert all(e.rows_read == ROWS for e in found.values())
+
+
+@pytest.mark.parametrize("said", [{"sha256": "0" * 64}, {"rows": ROWS - 1}])
+def test_a_manifest_that_says_otherwise_refuses_the_file(
+    settings: Settings, land: Land, small_limits: None, said: dict[str, Any]
+) -> None:
+    data = written(lines())
+    land(FILE, data)
+    land(f"{FILE}.manifest.json", json.dumps(said))
+    ((ledger_row, rows, *_),) = taken_in(settings).values()
+    assert (ledger_row[:2], rows) == (["rejected", "manifest_mismatch"], [])
+    assert ledger_row[-1] == hashlib.sha256(data).hexdigest()
+    assert not [p for p in settings.raw.glob("shop/**/*") if p.is_file()]
+
+
+@pytest.mark.parametrize("change", ["other rows", "half of it", "gone"])
+def test_a_file_that_changes_while_it_is_copied_is_refused(
+    settings: Settings, land: Land, small_limits: None, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    path = land(FILE, written(lines()))
+    real = large_files.write
+
+    def write(*given: Any) -> int:
+        rows = real(*given)
+        if change == "gone":
+            path.unlink()
+        else:
+            data = written(lines_with("line_no", 0, 7))
+            path.write_bytes(data if change == "other rows" else data[: len(data) // 2])
+        return rows
+
+    monkeypatch.setattr(large_files, "write", write)
+    ((ledger_row, rows, *_),) = taken_in(settings).values()
+    assert (ledger_row[:2], rows) == (["rejected", "changed_while_read"], [])
+    assert not [p for p in settings.raw.glob("shop/**/*") if p.is_file()]
+    assert not list(settings.raw.glob("_profile/order_lines/*"))
+
+
+ENDLESS = "select count(*) from range(10000000) a, range(10000000) b where a.range <> b.range"
+
+
+@pytest.mark.parametrize("failing", ["known_of_good", "texts_as_they_are", "write", "sha256_of"])
+def test_what_fails_in_one_thread_ends_the_others_and_leaves_nothing(
+    settings: Settings, land: Land, small_limits: None, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """The others would go on for ever: they come to their end because they are told to."""
+    works = {"known_of_good", "texts_as_they_are", "write", "sha256_of"}
+    ended: set[str] = set()
+
+    class Unheard(Exception):
+        pass
+
+    def fails(*_: Any) -> None:
+        raise Unheard
+
+    def goes_on(name: str) -> Callable[..., Any]:
+        def work(*given: Any) -> Any:
+            try:
+                if name == "known_of_good":
+                    given[0].execute(ENDLESS)
+                while True:
+                    given[-1]()
+            finally:
+                ended.add(name)
+
+        return work
+
+    for name in works:
+        monkeypatch.setattr(large_files, name, fails if name == failing else goes_on(name))
+    land(FILE, written(lines()))
+    threads = threading.active_count()
+    with pytest.raises(Unheard):
+        sweep(settings, date(2024, 5, 7), run_id="test", released=None)
+    assert ended == works - {failing}
+    assert threading.active_count() == threads
+    assert not ledger.read(settings)
+    assert not [p for p in settings.raw.glob("shop/**/*") if p.is_file()]
+
+
+def killed_at(settings: Settings, n: int) -> bool:
+    """Sweep in a process of its own that is killed before its nth change of a file; False where it came to its end."""
+    child = os.fork()
+    if child == 0:
+        left = n
+
+        def count(event: str, args: tuple[object, ...]) -> None:
+            nonlocal left
+            writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
+            if writes or event in ("os.rename", "os.remove", "chunk"):
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        real = parquet_copy._copied
+        parquet_copy._copied = lambda *given: sys.audit("chunk") or real(*given)
+        sys.addaudithook(count)
+        sweep(settings, date(2024, 5, 7), run_id="killed", released=None)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+
+def test_killed_anywhere_no_row_is_lost_or_doubled(
+    settings: Settings, land: Land, small_limits: None, taken_over: list[bool], tmp_path: Path
+) -> None:
+    land(FILE, written(lines()))
+    n, unfinished = 0, 0
+    while True:
+        n += 1 if os.environ.get("STRATA_SOAK") else 5
+        home = Settings(**{**vars(settings), "home": tmp_path / f"home{n}"})
+        if not killed_at(home, n):
+            break
+        unfinished += bool(list(home.raw.glob("shop/**/.*.tmp")))
+        published = list(home.raw.glob("shop/**/[!.]*.parquet"))
+        assert all(pq.read_metadata(p).num_rows == ROWS for p in published)
+        ((ledger_row, rows, *_),) = taken_in(home).values()
+        assert tuple(ledger_row[3:7]) == (ROWS, ROWS, 0, 0) and len(rows) == ROWS
+        assert not list(home.raw.glob("shop/**/.*.tmp"))
+    assert unfinished > 2 and all(taken_over)

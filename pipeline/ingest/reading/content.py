@@ -11,7 +11,7 @@ import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -62,11 +62,12 @@ def open_regular(path: Path) -> BinaryIO:
     return file
 
 
-def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a regular file. Raises FileRejected for what cannot be opened as one."""
+def sha256_of(path: Path, go_on: Callable[[], None] = lambda: None) -> str:
+    """Hex SHA-256 of a regular file. Raises FileRejected for what cannot be opened as one, and what `go_on` raises."""
     with open_regular(path) as file:
         digest = hashlib.sha256()
         while block := file.read(BLOCK_BYTES):
+            go_on()
             digest.update(block)
         return digest.hexdigest()
 

@@ -16,6 +16,7 @@ import pyarrow.csv as pa_csv
 
 from pipeline.ingest.contracts import EXACT_DECIMALS, Contract
 from pipeline.ingest.reading.content import FileRejected
+from pipeline.ingest.reading.texts import WIDE_BLANK, is_composed, texts_of
 
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 MAX_FIELD_BYTES = 1_000_000
@@ -45,7 +46,7 @@ class Facts:
     """What is known of every value of a file, so that it need not be asked of each again.
 
     Attributes:
-        is_clean: no value has a blank around it or a character outside ASCII.
+        is_clean: no value has a blank around it or a character that is stored as another or as none.
         is_short: no value is longer than a field may be.
         plain: columns of numbers whose values are nothing but digits, `-` and a point, none rounded by its type.
         filled: columns without a null: no value is short enough to be a spelling of one.
@@ -433,12 +434,17 @@ class CsvParser:
 
 
 def _is_clean(text: bytes, delimiter: bytes, quote: bytes) -> bool:
-    """Whether no value of the chunk can have a blank around it or a character outside ASCII."""
-    if not text.isascii() or b" " not in text:
-        return text.isascii()
+    """Whether no value of the chunk can have a blank around it or a character that is stored as another."""
+    if not is_composed(text):
+        return False
     edges = [delimiter, b"\n", b"\r", *([quote] if quote else [])]
-    blanks = any(edge + b" " in text or b" " + edge in text for edge in edges)
-    return not blanks and not text.startswith(b" ") and not text.endswith(b" ")
+    return not any(
+        text.startswith(blank)
+        or text.endswith(blank)
+        or any(edge + blank in text or blank + edge in text for edge in edges)
+        for blank in (b" ", WIDE_BLANK.encode())
+        if blank in text
+    )
 
 
 def _is_short(text: bytes, table: pa.Table) -> bool:
@@ -447,16 +453,6 @@ def _is_short(text: bytes, table: pa.Table) -> bool:
         return True
     longest = (pc.max(pc.binary_length(column)).as_py() or 0 for column in table.columns)
     return max(longest, default=0) <= MAX_FIELD_BYTES
-
-
-def texts_of(column: pa.Array | pa.ChunkedArray) -> tuple[bytes, np.ndarray]:
-    """The texts of a string column, one behind the other, and where each begins, with the end of the last."""
-    chunk = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    _, offsets, data = chunk.buffers()
-    if data is None or not len(chunk):
-        return b"", np.zeros(len(chunk) + 1, np.int32)
-    ends = np.frombuffer(offsets, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
-    return data[int(ends[0]) : int(ends[-1])].to_pybytes(), ends - ends[0]
 
 
 def _shortest(column: pa.ChunkedArray) -> int:
