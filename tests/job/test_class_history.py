@@ -371,7 +371,7 @@ def every_scheme(home: Settings, folder: Path, last: date) -> Replay:
     one = Replay(home, folder / "home", ("segments.class_transition",))
     one.con.execute(
         "update policy.thresholds set value = 25 where key in "
-        "('affinity_window_days', 'behaviour_window_days', 'lifecycle_year_window_days')"
+        "('affinity_window_days', 'behaviour_window_days', 'lifecycle_year_window_days', 'clv_recent_days')"
     )
     seeds = shutil.copytree(custom.SEEDS, folder / "seeds")
     with (seeds / "custom_segments.csv").open("a", encoding="utf-8") as file:
