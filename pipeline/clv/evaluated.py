@@ -73,8 +73,9 @@ def known_before(settings: Settings, as_of: date) -> list[Path]:
 
 
 def read_by(settings: Settings, as_of: date) -> list[Path]:
-    """Every file of here that decides a build for `as_of`: the evaluations, and the newest forecast."""
-    return [*known_before(settings, as_of), *_before(forecasts(settings), as_of)[-1:]]
+    """Every file of here that decides a build for `as_of`: the evaluations, the newest forecast, and the one
+    before it, by which the classes of the day before may have been computed."""
+    return [*known_before(settings, as_of), *_before(forecasts(settings), as_of)[-2:]]
 
 
 def keep_forecast(settings: Settings, table: pa.Table, as_of: date) -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 
 from pipeline import duck
-from pipeline.duck import parquet, quote
+from pipeline.duck import literal, parquet, quote
 from pipeline.ingest import ledger
 from pipeline.publish.tables import PublishedTable
 from pipeline.quality.checks import Check, Level
@@ -25,6 +25,9 @@ from pipeline.settings import Settings
 
 GATE = "Q-15"
 _CUT_POINTS = "segments.rfm_breakpoints"
+_FORECASTS = "segments.customer_clv"
+_CUSTOM = "segments.custom_segment"
+_MEMBERS = "audiences.segment_membership"
 # Schemes that are read from the scores, so that a refresh of the cut points moves people in them.
 _SCORED = frozenset({"rfm", "frequency", "power"})
 _SHARES = (
@@ -69,6 +72,7 @@ def check(
     try:
         moved_on = _policy(con, folder, tables) != before["policy_version"]
         refreshed = _CUT_POINTS in before["tables"] and _effective(con, folder) != _effective(con, earlier)
+        foretold = _both(folder, earlier, _FORECASTS) and _forecast(con, folder) != _forecast(con, earlier)
         days = max(1, (as_of - date.fromisoformat(before["as_of_date"])).days)
         young = _days_known(settings, as_of) < 7 * limits["history_weeks"]
         pairs: dict[tuple[str, str], str] = {}
@@ -78,6 +82,10 @@ def check(
                 if scheme in known:
                     new, old = _file(folder, table.key), _file(earlier, table.key)
                     pairs[table.key, scheme] = _pairs(new, column, old, known[scheme])
+        for scheme in _custom_schemes(con, folder, earlier):
+            of = f"(select customer_key, class from {{}} where scheme = {literal(scheme)})"
+            new, old = (of.format(_file(where, _MEMBERS)) for where in (folder, earlier))
+            pairs[_MEMBERS, scheme] = _pairs(new, "class", old, "class")
         shifts: dict[tuple[str, str], _Shift] = {}
 
         def look(cursor: duckdb.DuckDBPyConnection, of: tuple[str, str]) -> None:
@@ -87,7 +95,7 @@ def check(
         checks = []
         for (table_key, scheme), both_files in pairs.items():
             shift = shifts[table_key, scheme]
-            meant = moved_on or (refreshed and scheme in _SCORED)
+            meant = moved_on or (refreshed and scheme in _SCORED) or (foretold and scheme == "clv")
             may_stop = (
                 not (meant or young)
                 and days <= limits["drift_gap_days_max"]
@@ -196,6 +204,26 @@ def _tokens(con: duckdb.DuckDBPyConnection, pairs: str) -> tuple[str, ...]:
     """A few who moved."""
     found = con.execute(f"select customer_key from {pairs} where is_in <> was_in order by 1 limit 5")
     return tuple(row[0] for row in found.fetchall())
+
+
+def _both(folder: Path, earlier: Path, table: str) -> bool:
+    """Whether both releases hold the table: one of a feed that is not delivered is not there."""
+    schema, name = table.split(".")
+    return all((where / "tables" / schema / f"{name}.parquet").is_file() for where in (folder, earlier))
+
+
+def _custom_schemes(con: duckdb.DuckDBPyConnection, folder: Path, earlier: Path) -> list[str]:
+    """Custom segments of both releases with one rule: under another rule people are meant to move."""
+    if not (_both(folder, earlier, _CUSTOM) and _both(folder, earlier, _MEMBERS)):
+        return []
+    rules = " intersect ".join(f"select segment, rule from {_file(w, _CUSTOM)}" for w in (folder, earlier))
+    return [f"custom:{name}" for name, _ in con.execute(f"{rules} order by 1").fetchall()]
+
+
+def _forecast(con: duckdb.DuckDBPyConnection, folder: Path) -> date | None:
+    """Day of the forecast that stands for the formula; a new one moves tiers as new cut points do."""
+    found = con.execute(f"select max(model_as_of) from {_file(folder, _FORECASTS)}").fetchone()
+    return found[0] if found else None
 
 
 def _effective(con: duckdb.DuckDBPyConnection, folder: Path) -> date | None:

@@ -8,13 +8,14 @@ the release's file says just that:
 |---|---|---|
 | class_history.parquet | what was known before D; what D or a later day added is taken back | the current release |
 | class_bounds.parquet | one per day before D that was built | the current release |
+| class_group_bounds.parquet | one per such day, scheme and group | the current release |
 | segment_membership.parquet | customer_key, scheme, class, as_of_date | the last release of a day before D |
 | segment_summary.parquet, segment_coverage.parquet, retention_cohort.parquet, nps.parquet, csat.parquet | which cells it hid | the same |
 """
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ _HIDING = (
     "marts.nps",
     "marts.csat",
 )
+# Releases of earlier versions have none.
+_SINCE = "segments.class_group_bounds"
 _UNDONE = {
     # What D closed or showed is open and not shown again.
     "valid_to": "case when valid_to < $day then valid_to end",
@@ -68,6 +71,7 @@ def prepare(settings: Settings, as_of: date, nodes: Mapping[str, Any]) -> str | 
         for table, source, where, undone in (
             ("segments.class_history", base, "valid_from < $day and {known}", _UNDONE),
             ("segments.class_bounds", base, "as_of_date < $day", {}),
+            (_SINCE, base if base and _has(settings, base, _SINCE) else None, "as_of_date < $day", {}),
             ("audiences.segment_membership", before, "{known}", {}),
             *((table, _hidden(settings, before, table), "true", {}) for table in _HIDING),
         ):
@@ -156,7 +160,8 @@ def _base(settings: Settings) -> str | None:
         manifest = shelf.load_manifest(settings, name)
         if manifest["as_of_date"] > now["as_of_date"] or "segments.class_history" not in manifest["tables"]:
             continue
-        if _is_whole(settings, manifest, ("segments.class_history", "segments.class_bounds")):
+        of_history = ("segments.class_history", "segments.class_bounds", _SINCE)
+        if _is_whole(settings, manifest, [t for t in of_history if t != _SINCE or t in manifest["tables"]]):
             return name
         say(f"the class history of release {name} is damaged: going on from the one before")
     return None
@@ -188,7 +193,11 @@ def _hidden(settings: Settings, before: str | None, table: str) -> str | None:
     return None
 
 
-def _is_whole(settings: Settings, manifest: Mapping[str, Any], tables: tuple[str, ...]) -> bool:
+def _has(settings: Settings, release: str, table: str) -> bool:
+    return table in shelf.load_manifest(settings, release)["tables"]
+
+
+def _is_whole(settings: Settings, manifest: Mapping[str, Any], tables: Iterable[str]) -> bool:
     for table in tables:
         schema, name = table.split(".")
         file = settings.releases / manifest["release"] / "tables" / schema / f"{name}.parquet"

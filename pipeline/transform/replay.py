@@ -27,7 +27,12 @@ from pipeline.settings import Settings
 from pipeline.transform import history
 from pipeline.transform.context import write_context
 
-STATE = ("segments.class_history", "segments.class_bounds", "audiences.segment_membership")
+STATE = (
+    "segments.class_history",
+    "segments.class_bounds",
+    "segments.class_group_bounds",
+    "audiences.segment_membership",
+)
 _PARTS = (
     "evaluation",
     "vault/keys.json",

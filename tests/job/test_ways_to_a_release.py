@@ -85,6 +85,7 @@ def test_backfill_and_day_by_day_give_the_same_releases(ways: dict[str, Line]) -
 # What tells of the days that were built, and what shows the class that has held (P-16).
 OF_THE_DAYS = {
     "class_bounds",
+    "class_group_bounds",
     "class_history",
     "class_stability",
     "class_transition",

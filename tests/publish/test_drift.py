@@ -1,5 +1,6 @@
 """Q-15: classes that jump stop the release, until a named person lets this one candidate pass."""
 
+import csv
 import json
 from datetime import date, timedelta
 from unittest.mock import ANY
@@ -9,8 +10,11 @@ import pytest
 from pipeline.errors import GateStopped, StrataError
 from pipeline.publish import commit, drift, rollback
 from pipeline.publish.shelf import current, list_releases
+from pipeline.publish.tables import published_tables
 from pipeline.quality import approvals
-from pipeline.quality.policy import thresholds
+from pipeline.quality.policy import schemes, thresholds
+from pipeline.transform.context import POLICY_DIR
+from pipeline.transform.project import ensure_manifest
 from tests.publish.test_release import AS_OF, MANIFEST, Home, built, home, model  # noqa: F401
 
 CLASSED = model(
@@ -135,6 +139,71 @@ def test_where_chance_is_large_it_only_warns(
     _move(classed, 0.7)
     _publish(classed, AS_OF + timedelta(days=8) if why == "long pause" else NEXT)
     assert _told(classed)["lifecycle_shares_steady"]["level"] == "warn"
+
+
+def test_every_scheme_that_an_audience_or_an_action_may_name_is_guarded() -> None:
+    """Custom segments are guarded from the memberships (below); a case is no class, and no audience may ask for rfm_code."""
+    nodes = json.loads(ensure_manifest().read_text())
+    guarded = [scheme for table in published_tables(nodes) for scheme in table.schemes]
+    asked = {scheme for scheme in schemes() if not scheme.startswith("custom:")}
+    with (POLICY_DIR / "playbook.csv").open(encoding="utf-8") as file:
+        asked |= {row["scheme"] for row in csv.DictReader(file)} - {"case", "custom", "rfm_code"}
+    assert len(asked) == 18 and sorted(guarded) == sorted(asked)
+
+
+FORECAST = model(
+    "segments", "customer_clv", {"customer_key": "VARCHAR", "model_as_of": "DATE"}, ["customer_key"]
+)
+VALUED = model(
+    "segments", "customer_value", {"customer_key": "VARCHAR", "clv_tier": "VARCHAR"}, ["customer_key"]
+)
+VALUED["columns"]["clv_tier"]["config"]["meta"]["scheme"] = "clv"
+RULED = model("segments", "custom_segment", {"segment": "VARCHAR", "rule": "VARCHAR"}, ["segment"])
+
+
+@pytest.fixture
+def foretold(classed: Home) -> Home:
+    """The same with tiers of the coming year and a custom segment of half the people."""
+    WITH_CLASSES["nodes"] |= {"i": FORECAST, "j": VALUED, "k": RULED}
+    classed.sql(
+        "create table segments.customer_clv as select customer_key, date '2024-05-01' as model_as_of "
+        "from segments.customer_lifecycle",
+        "create table segments.customer_value as select customer_key, "
+        "if(stage = 'mature', 'mature', 'low') as clv_tier from segments.customer_lifecycle",
+        "create table segments.custom_segment as select 'worth_a_call' as segment, 'value = high' as rule",
+        "insert into audiences.segment_membership by name "
+        "select * replace ('custom:worth_a_call' as scheme, 'other' as class) from audiences.segment_membership",
+    )
+    classed.build()
+    classed.publish(run="foretold", manifest=WITH_CLASSES)
+    yield classed
+    for name in "ijk":
+        del WITH_CLASSES["nodes"][name]
+
+
+def test_tiers_of_the_coming_year_are_guarded_and_a_new_forecast_is_meant(foretold: Home) -> None:
+    """`clv = high` may choose an audience."""
+    _move(foretold, 0.2, "customer_value", "clv_tier")
+    with pytest.raises(GateStopped, match="clv_few_moved"):
+        _publish(foretold)
+    foretold.sql("update segments.customer_clv set model_as_of = date '2024-06-01'")
+    _publish(foretold)
+    assert _told(foretold)["clv_few_moved"]["limit"] == 0.4
+
+
+def test_a_custom_segment_is_guarded_until_its_rule_is_another(
+    foretold: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lax = thresholds(AS_OF) | {"history_weeks": 0, "drift_customers_min": 10}
+    monkeypatch.setattr(drift, "thresholds", lambda day: lax)
+    foretold.sql(
+        "update audiences.segment_membership set class = 'member' where scheme = 'custom:worth_a_call'"
+    )
+    with pytest.raises(GateStopped, match="custom:worth_a_call_few_moved"):
+        _publish(foretold)
+    foretold.sql("update segments.custom_segment set rule = 'value in (high, mid)'")
+    _publish(foretold)
+    assert "custom:worth_a_call_few_moved" not in _told(foretold)
 
 
 def test_a_named_person_lets_one_candidate_pass_once(classed: Home) -> None:

@@ -94,7 +94,7 @@ def test_before_the_first_release_there_are_empty_tables_of_the_right_types(
     home: Settings, nodes: dict
 ) -> None:
     assert history.prepare(home, day(10), nodes) is None
-    for table in ("class_history", "class_bounds", "segment_membership"):
+    for table in ("class_history", "class_bounds", "class_group_bounds", "segment_membership"):
         found = pq.read_table(home.build / "history" / f"{table}.parquet")
         assert found.num_rows == 0 and "NULL" not in {str(t).upper() for t in found.schema.types}
     assert (

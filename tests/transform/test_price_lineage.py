@@ -29,6 +29,13 @@ _NO_PRICE = {
     "price_sensitivity_reason",
     "pricing_use_allowed",
     "price_premium_index",
+    # Thresholds of the day, for all alike, by which a class is told.
+    "price_sensitive_share_min",
+    "price_insensitive_share_max",
+    "price_purchase_days_min",
+    "price_known_share_min",
+    "price_sensitivity_drawn_by",
+    "clv_discount_rate",
 }
 
 

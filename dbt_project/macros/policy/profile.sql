@@ -19,3 +19,10 @@
     left join {{ ref('profile_fields') }} as profile_fields
         on profile_fields.party_type = '{{ party_type }}' and {{ is_in_force('profile_fields', 'policy.as_of_date') }}
 {%- endmacro %}
+
+{# How old somebody is on a day. Without the day of birth the younger of the two possible ages. #}
+{% macro age_on(record, day) -%}
+    extract(year from {{ day }}) - {{ record }}.birth_year - case
+        when {{ record }}.birth_month_day <= {{ month_day(day) }} then 0 else 1
+    end
+{%- endmacro %}

@@ -38,14 +38,26 @@
         ('behaviour_window_days', 'integer'),
         ('channel_mixed_share_min', 'decimal(9, 6)'),
         ('channel_known_share_min', 'decimal(9, 6)'),
+        ('price_sensitive_share_min', 'decimal(9, 6)'),
+        ('price_insensitive_share_max', 'decimal(9, 6)'),
+        ('price_purchase_days_min', 'integer'),
+        ('price_known_share_min', 'decimal(9, 6)'),
+        ('affinity_window_days', 'integer'),
+        ('affinity_purchase_days_min', 'integer'),
+        ('affinity_index_min', 'decimal(9, 6)'),
+        ('affinity_shrink_weight', 'integer'),
+        ('clv_horizon_days', 'integer'),
+        ('clv_discount_rate', 'decimal(9, 6)'),
+        ('rfm_absolute_recency_1', 'double'),
+        ('rfm_absolute_recency_2', 'double'),
+        ('rfm_absolute_recency_3', 'double'),
+        ('rfm_absolute_recency_4', 'double'),
     ]) }}
 {%- endmacro %}
 
 {# Thresholds that the sentences of reasons name and no class is computed again by: (key, SQL type). #}
 {% macro told_thresholds() -%}
     {{ return([
-        ('affinity_window_days', 'integer'),
-        ('clv_horizon_days', 'integer'),
         ('need_signal_days', 'integer'),
         ('motive_valid_days', 'integer'),
         ('willingness_valid_days', 'integer'),
@@ -171,4 +183,13 @@ brought_back as ({{ customer_brought_back(returns, step) }})
     coalesce(bought.f_prev180, 0) as f_prev180,
     {{ money('coalesce(bought.sales_180, 0) - coalesce(brought_back.refunds_180, 0)') }} as m180,
     {{ money('coalesce(bought.sales_prev180, 0) - coalesce(brought_back.refunds_prev180, 0)') }} as m_prev180
+{%- endmacro %}
+
+{# Contribution profit of a customer's whole history, null where a part of it is not known; after the same joins. #}
+{% macro profit_ever() -%}
+    case
+        when not coalesce(bought.is_profit_ever_unknown, false)
+            and not coalesce(brought_back.is_profit_ever_unknown, false)
+            then {{ money('coalesce(bought.profit_ever, 0) - coalesce(brought_back.profit_reversed_ever, 0)') }}
+    end
 {%- endmacro %}

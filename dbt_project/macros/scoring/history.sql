@@ -22,11 +22,12 @@
 {%- endmacro %}
 
 {#
-  Schemes that are computed anew: of need the moves of buyers, of household those between the two kinds of family. Of any
-  other the cause is told from what happened to the customer.
+  Schemes that are computed anew, beside custom segments: of need the moves of buyers, of household those between the two
+  kinds of family. Of any other the cause is told from what happened to the customer.
 #}
 {% macro rescored_schemes() -%}
-    {{ return(['rfm', 'abc', 'value', 'lifecycle', 'frequency', 'power', 'loyalty', 'behaviour', 'need', 'household', 'channel']) }}
+    {{ return(['rfm', 'abc', 'value', 'lifecycle', 'frequency', 'power', 'loyalty', 'behaviour', 'need', 'household', 'channel',
+        'price_sensitivity', 'affinity', 'clv']) }}
 {%- endmacro %}
 
 {# Bounds that all customers share, by which classes are cut: (name, group). A group is drawn by thresholds of its own. #}
@@ -35,7 +36,38 @@
     {%- for measure in ['recency', 'frequency', 'monetary'] -%}
         {%- for k in range(1, 5) -%}{%- do found.append((measure ~ '_cut_' ~ k, 'rfm')) -%}{%- endfor -%}
     {%- endfor -%}
-    {{ return(found + [('abc_cut_a', 'abc'), ('abc_cut_b', 'abc'), ('common_gap_days', 'lifecycle')]) }}
+    {{ return(found + [('abc_cut_a', 'abc'), ('abc_cut_b', 'abc'), ('common_gap_days', 'lifecycle'),
+                       ('clv_cut_high', 'clv'), ('clv_cut_mid', 'clv')]) }}
+{%- endmacro %}
+
+{# Groups of bounds, those of class_group_bounds among them: a column `<group>_drawn_by` of class_bounds has their thresholds. #}
+{% macro bound_groups() -%}
+    {{ return(['rfm', 'abc', 'lifecycle', 'price_sensitivity', 'affinity', 'clv']) }}
+{%- endmacro %}
+
+{% macro drawn_by_columns() -%}
+    {%- set found = [] -%}
+    {%- for group in bound_groups() -%}{%- do found.append(group ~ '_drawn_by') -%}{%- endfor -%}
+    {{ return(found) }}
+{%- endmacro %}
+
+{# The group of class_group_bounds that a stage and a recency are. #}
+{% macro return_rate_group(stage, recency_bucket) -%} {{ stage }} || '|' || {{ recency_bucket }} {%- endmacro %}
+
+{#
+  At which step of the re-scoring a cause that is told from what happened to the customer takes effect, for a custom segment
+  whose rule asks for a class that is not scored again.
+#}
+{% macro step_of_told(cause) -%}
+    case {{ cause }}
+        when 'merge_split' then 1
+        when 'profile_update' then 1
+        when 'ageing' then 2
+        when 'own_order' then 3
+        when 'refund_or_correction' then 4
+        when 'policy_change' then 7
+        else 5
+    end
 {%- endmacro %}
 
 {#

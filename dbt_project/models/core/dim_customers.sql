@@ -49,10 +49,7 @@ latest as (
 aged as (
     select
         latest.*,
-        -- Without the day of birth the person counts as the younger of the two possible ages.
-        extract(year from policy.as_of_date) - latest.birth_year - case
-            when latest.birth_month_day <= {{ month_day('policy.as_of_date') }} then 0 else 1
-        end as age,
+        {{ age_on('latest', 'policy.as_of_date') }} as age,
         policy.age_max,
         coalesce(latest.updated_date, latest.dt) as stated_on,
         latest.income_declared_month is not null or latest.income_band is not null as states_income

@@ -1,7 +1,6 @@
 {{ config(materialized='table') }}
--- Whose computed class differs from that of the build before, and why: of movers alone the class is computed again under
--- the steps between the two builds, by the macros of the class models. The cause is the step after which the class stays.
--- A scheme that no build had before has no moves: class_history takes its first classes as they are.
+-- Why a class moved: of movers alone it is computed again under the steps between the two builds, by the macros of the class
+-- models. The cause is the step after which the class stays.
 {%- set steps = rescoring_steps() %}
 with today as (
     select * from {{ ref('int_run_policy') }}
@@ -17,136 +16,19 @@ before as (
     where bounds.as_of_date = (select max(earlier.as_of_date) from {{ source('history', 'class_bounds') }} as earlier)
 ),
 
-schemes_before as (
-    select distinct scheme from {{ source('history', 'class_history') }}
-    where valid_to is null
-),
-
--- All classes of a person as one number, of then and of now: a day moves few people, and only their classes are looked at
--- one by one.
-marked_before as (
-    select customer_key, bit_xor({{ row_hash(['scheme', 'class']) }}) as mark
-    from {{ source('history', 'class_history') }}
-    where valid_to is null
-    group by customer_key
-),
-
--- Before the schemes, in one row: of which of them there was a class.
-begun as (
-    select
-        {%- for scheme in class_columns() %}
-        count(*) filter (where scheme = '{{ scheme }}') > 0 as has_{{ scheme }}{{ ',' if not loop.last }}
-        {%- endfor %}
-    from schemes_before
-),
-
-custom_classes as (
-    select members.customer_key, 'custom:' || members.segment as scheme, members.class
-    from {{ ref('int_custom_segment_members') }} as members
-    inner join {{ ref('int_custom_segments') }} as segments on members.segment = segments.segment
-    semi join schemes_before on 'custom:' || members.segment = schemes_before.scheme
-),
-
-custom_marks as (
-    select customer_key, bit_xor({{ row_hash(['scheme', 'class']) }}) as mark from custom_classes
-    group by customer_key
-),
-
-marked_now as (
-    {%- set marks = ['coalesce(custom_marks.mark, 0)'] -%}
-    {%- for scheme in class_columns() -%}
-        {%- set hashed = row_hash(["'" ~ scheme ~ "'", 'classes.' ~ scheme ~ '_class']) -%}
-        {%- do marks.append('case when begun.has_' ~ scheme ~ ' then ' ~ hashed ~ ' else 0 end') -%}
-    {%- endfor %}
-    select classes.customer_key, {{ xor_of(marks) }} as mark
-    from {{ ref('int_customer_classes') }} as classes
-    cross join begun
-    left join custom_marks on classes.customer_key = custom_marks.customer_key
-),
-
-changed as (
-    select coalesce(marked_now.customer_key, marked_before.customer_key) as customer_key
-    from marked_now
-    full join marked_before on marked_now.customer_key = marked_before.customer_key
-    where marked_now.mark is distinct from marked_before.mark
-),
-
-open_rows as (
-    select history.* from {{ source('history', 'class_history') }} as history
-    semi join changed on history.customer_key = changed.customer_key
-    where history.valid_to is null
-),
-
-changed_classes as (
-    select classes.* from {{ ref('int_customer_classes') }} as classes
-    semi join changed on classes.customer_key = changed.customer_key
-),
-
-reasons as (
-    {%- for scheme in class_columns() %}
-    select classes.customer_key, '{{ scheme }}' as scheme, classes.{{ scheme }}_class as class
-    from changed_classes as classes
-    inner join begun on begun.has_{{ scheme }}
-    union all
-    {%- endfor %}
-    select custom_classes.* from custom_classes
-    semi join changed on custom_classes.customer_key = changed.customer_key
-),
-
 moves as (
-    select
-        coalesce(reasons.customer_key, open_rows.customer_key) as customer_key,
-        coalesce(reasons.scheme, open_rows.scheme) as scheme,
-        open_rows.class as from_class,
-        reasons.class as to_class,
-        case when open_rows.published_from is null then open_rows.previous_class else open_rows.class end
-            as published_class,
-        case
-            when open_rows.published_from is null or open_rows.class = open_rows.previous_class
-                then open_rows.previous_since
-            else open_rows.published_from
-        end as published_since
-    from open_rows
-    full join reasons
-        on open_rows.customer_key = reasons.customer_key and open_rows.scheme = reasons.scheme
-    where open_rows.class is distinct from reasons.class
+    select * from {{ ref('int_class_changes') }}
+),
+
+policy as (
+    select * from {{ ref('int_rescoring_steps') }}
 ),
 
 moved as (
     select distinct customer_key
     from moves
     where from_class is not null and to_class is not null
-        and scheme in ('{{ rescored_schemes() | join("', '") }}')
-),
-
-stepped as (
-    {%- for step in steps %}
-    select
-        {{ loop.index }} as step,
-        {{ 'today' if step.aged else 'before' }}.as_of_date,
-        {{ 'today' if step.bought else 'before' }}.as_of_date as bought_before,
-        {{ 'today' if step.returned else 'before' }}.as_of_date as returned_before,
-        {{ 'today' if step.answered else 'before' }}.as_of_date as answered_before,
-        {%- for key, type in scoring_thresholds() %}
-        {{ 'today.' ~ key if step.policy else 'coalesce(before.' ~ key ~ ', today.' ~ key ~ ')' }} as {{ key }},
-        {%- endfor %}
-        {%- for name, group in class_cut_points() %}
-        {% if step.policy -%} bounds.{{ name }}
-        {%- elif step.bounds -%}
-        case when bounds.{{ group }}_drawn_by = before.{{ group }}_drawn_by then bounds.{{ name }} else before.{{ name }} end
-        {%- else -%} before.{{ name }}
-        {%- endif %} as {{ name }}{{ ',' if not loop.last }}
-        {%- endfor %}
-    from before
-    cross join today
-    inner join bounds on bounds.as_of_date = today.as_of_date
-    {{ 'union all' if not loop.last }}
-    {%- endfor %}
-),
-
-policy as (
-    select stepped.*, {{ window_starts('stepped.as_of_date', 'stepped') }}
-    from stepped
+        and (scheme in ('{{ rescored_schemes() | join("', '") }}') or scheme like 'custom:%')
 ),
 
 own_days as (
@@ -185,7 +67,11 @@ returned as (
 
 facts as (
     select
-        moved.customer_key, policy.step, coalesce(bought.quarters_365, 0) as quarters_365, {{ customer_facts_columns() }}
+        moved.customer_key,
+        policy.step,
+        coalesce(bought.quarters_365, 0) as quarters_365,
+        {{ profit_ever() }} as profit_ever,
+        {{ customer_facts_columns() }}
     from moved
     cross join policy
     left join bought on moved.customer_key = bought.customer_key and policy.step = bought.step
@@ -341,7 +227,7 @@ sides as (
         sum(channel_days.offline_n) as offline_n
     from channel_days
     inner join policy on channel_days.paid_date < policy.bought_before
-        and channel_days.paid_date >= {{ date_minus('policy.as_of_date', 'policy.behaviour_window_days') }}
+        and channel_days.paid_date >= policy.behaviour_window_start
     group by policy.step, channel_days.customer_key
 ),
 
@@ -354,6 +240,73 @@ sided as (
     from channel_movers
     cross join policy
     left join sides on channel_movers.customer_key = sides.customer_key and policy.step = sides.step
+),
+
+priced as (
+    select goods.*, facts.purchase_days_n, facts.f365
+    from {{ ref('int_rescored_goods') }} as goods
+    inner join facts using (customer_key, step)
+),
+
+price_judged as (
+    select priced.customer_key, priced.step, {{ price_reason('priced') }} as reason
+    from priced
+    inner join policy using (step)
+),
+
+clv_movers as (
+    select customer_key from moves
+    where scheme = 'clv' and from_class is not null and to_class is not null
+),
+
+histories as (
+    select staged.*, {{ recency_bucket('staged.recency_days', 'policy') }} as recency_bucket, policy.is_clv_of_today
+    from staged
+    inner join policy using (step)
+    semi join clv_movers on staged.customer_key = clv_movers.customer_key
+),
+
+expected as (
+    select
+        histories.*,
+        {{ expected_orders('histories.expected_gap', 'rates.bound') }} as expected_orders,
+        {{ money_share('histories.profit_ever', '1', 'histories.purchase_days_n') }} as profit_per_order
+    from histories
+    inner join policy using (step)
+    left join (select * from {{ ref('int_rescoring_bounds') }} where scheme = 'clv') as rates
+        on {{ key_where('histories.purchase_days_n > 0',
+                        return_rate_group('histories.stage', 'histories.recency_bucket')) }} = rates.group_name
+        and histories.step = rates.step
+),
+
+-- A forecast is what all share, as cut points are: it is drawn again for everybody on one day.
+foretold as (
+    select true as is_of_today, customer_key, value from {{ ref('int_customer_forecasts') }}
+    union all
+    select false as is_of_today, customer_key, value from ({{ forecasts_known('before') }}) as earlier
+),
+
+worth as (
+    select
+        expected.customer_key,
+        expected.step,
+        coalesce(
+            foretold.value,
+            {{ formula_clv('expected.purchase_days_n', 'expected.profit_ever', 'expected.expected_orders',
+                           'expected.profit_per_order') }}
+        ) as clv
+    from expected
+    inner join policy using (step)
+    left join foretold
+        on {{ key_where('expected.purchase_days_n > 0 and expected.profit_ever is not null', 'expected.customer_key') }}
+            = foretold.customer_key
+        and expected.is_clv_of_today = foretold.is_of_today
+),
+
+valued as (
+    select worth.customer_key, worth.step, {{ clv_tier('worth.clv', 'policy.clv_cut_high', 'policy.clv_cut_mid') }} as class
+    from worth
+    inner join policy using (step)
 ),
 
 rescored as (
@@ -380,17 +333,13 @@ rescored as (
     select customer_key, step, 'household' as scheme, class from families
     union all
     select customer_key, step, 'channel' as scheme, class from sided
-),
-
-by_step as (
-    select
-        customer_key,
-        scheme
-        {%- for step in steps %},
-        max(case when step = {{ loop.index }} then class end) as class_{{ loop.index }}
-        {%- endfor %}
-    from rescored
-    group by customer_key, scheme
+    union all
+    select customer_key, step, 'affinity' as scheme, affinity_class as class from {{ ref('int_rescored_goods') }}
+    union all
+    select customer_key, step, 'price_sensitivity' as scheme, {{ price_sensitivity_class('reason') }} as class
+    from price_judged
+    union all
+    select customer_key, step, 'clv' as scheme, class from valued
 ),
 
 relinked as (
@@ -426,6 +375,150 @@ stated as (
     where records.is_in_force
 ),
 
+told as (
+    select
+        moves.customer_key,
+        moves.scheme,
+        moves.from_class,
+        case
+            when relinked.customer_key is not null then 'merge_split'
+            when active.has_bought then 'own_order'
+            when active.has_returned then 'refund_or_correction'
+            when active.has_answered then 'own_answer'
+            when active.has_complained then 'complaint'
+            when before.rules <> bounds.rules or before.policy_version <> bounds.policy_version then 'policy_change'
+            when stated.customer_key is not null then 'profile_update'
+            when acted.customer_key is not null then 'own_activity'
+            else 'ageing'
+        end as cause
+    from moves
+    cross join today
+    inner join bounds on bounds.as_of_date = today.as_of_date
+    inner join before on true
+    left join relinked on moves.customer_key = relinked.customer_key
+    left join active on moves.customer_key = active.customer_key
+    left join acted on moves.customer_key = acted.customer_key
+    left join stated on moves.customer_key = stated.customer_key
+    where moves.from_class is not null and moves.to_class is not null
+),
+
+custom_movers as (
+    select distinct customer_key from moves
+    where scheme like 'custom:%' and from_class is not null and to_class is not null
+),
+
+asked as (
+    select distinct kind, fact from {{ source('run', 'custom_tests') }}
+),
+
+own_classes as (
+    {%- for scheme in class_columns() %}
+    select classes.customer_key, '{{ scheme }}' as scheme, classes.{{ scheme }}_class as class
+    from {{ ref('int_customer_classes') }} as classes
+    semi join custom_movers on classes.customer_key = custom_movers.customer_key
+    {{ 'union all' if not loop.last }}
+    {%- endfor %}
+),
+
+custom_facts as (
+    select facts.* from facts
+    semi join custom_movers on facts.customer_key = custom_movers.customer_key
+),
+
+-- Of a profile only the age goes by the day; what else it says is as known today.
+own_records as (
+    select
+        links.customer_key,
+        records.*,
+        row_number() over (
+            partition by records.source, records.source_customer_id
+            order by records.updated_at desc nulls last, records.dt desc, records.rev desc, records.delivery_row desc,
+                records.delivery desc
+        ) as nth
+    from {{ ref('stg_customers__customers') }} as records
+    inner join {{ ref('int_customer_links') }} as links
+        on records.source = links.source and records.source_customer_id = links.source_customer_id and links.is_current
+    semi join custom_movers on links.customer_key = custom_movers.customer_key
+    where records.is_in_force
+),
+
+births as (
+    select
+        *,
+        row_number() over (
+            partition by customer_key order by updated_at desc nulls last, dt desc, source, source_customer_id
+        ) as place
+    from own_records
+    where nth = 1 and birth_year is not null
+),
+
+profiles as (
+    select
+        customers.customer_key,
+        policy.step,
+        {{ age_on('births', 'policy.as_of_date') }} as age,
+        customers.household_size, customers.gender, customers.occupation, customers.income_band, customers.education,
+        customers.province, customers.city, customers.language
+    from {{ ref('dim_customers') }} as customers
+    semi join custom_movers on customers.customer_key = custom_movers.customer_key
+    cross join policy
+    left join births on customers.customer_key = births.customer_key and births.place = 1
+),
+
+-- What a rule asks for, as it stood at each step: a class that is scored again as it was scored, any other from the step on
+-- at which what is told of its move took effect.
+stands as (
+    select
+        own_classes.customer_key,
+        policy.step,
+        'class' as kind,
+        own_classes.scheme as fact,
+        case
+            when told.customer_key is null then own_classes.class
+            when rescored.customer_key is not null then rescored.class
+            when policy.step >= {{ step_of_told('told.cause') }} then own_classes.class
+            else told.from_class
+        end as text_value,
+        cast(null as decimal(18, 4)) as number_value
+    from own_classes
+    semi join asked on own_classes.scheme = asked.fact and asked.kind = 'class'
+    cross join policy
+    left join told on own_classes.customer_key = told.customer_key and own_classes.scheme = told.scheme
+    left join rescored
+        on own_classes.customer_key = rescored.customer_key and own_classes.scheme = rescored.scheme
+        and policy.step = rescored.step
+    {%- for fact, (kind, value) in rule_facts().items() %}
+    union all
+    select
+        facts.customer_key, facts.step, '{{ kind }}' as kind, '{{ fact }}' as fact,
+        {% if kind == 'text' -%} {{ value }} as text_value, cast(null as decimal(18, 4)) as number_value
+        {%- else -%} cast(null as varchar) as text_value, cast({{ value }} as decimal(18, 4)) as number_value
+        {%- endif %}
+    from custom_facts as facts
+    inner join profiles as customers using (customer_key, step)
+    where exists (select 1 from asked where asked.fact = '{{ fact }}')
+    {%- endfor %}
+),
+
+{{ custom_members('stands', 'custom_facts', step='step') }},
+
+scored_again as (
+    select customer_key, step, scheme, class from rescored
+    union all
+    select customer_key, step, 'custom:' || segment as scheme, class from members
+),
+
+by_step as (
+    select
+        customer_key,
+        scheme
+        {%- for step in steps %},
+        max(case when step = {{ loop.index }} then class end) as class_{{ loop.index }}
+        {%- endfor %}
+    from scored_again
+    group by customer_key, scheme
+),
+
 caused as (
     select
         moves.*,
@@ -435,27 +528,22 @@ caused as (
             when moves.from_class is null then 'entered'
             when moves.to_class is null and relinked.customer_key is not null then 'merge_split'
             when moves.to_class is null then 'left'
-            when by_step.customer_key is null then
-                case
-                    when relinked.customer_key is not null then 'merge_split'
-                    when active.has_bought then 'own_order'
-                    when active.has_returned then 'refund_or_correction'
-                    when active.has_answered then 'own_answer'
-                    when active.has_complained then 'complaint'
-                    when before.rules <> bounds.rules or before.policy_version <> bounds.policy_version
-                        then 'policy_change'
-                    when stated.customer_key is not null then 'profile_update'
-                    when acted.customer_key is not null then 'own_activity'
-                    -- These are cut by what all customers share too.
-                    when moves.scheme in ('price_sensitivity', 'affinity', 'clv') or moves.scheme like 'custom:%' then 'other'
-                    else 'ageing'
-                end
+            when by_step.customer_key is null then told.cause
             when by_step.class_{{ steps | length }} is distinct from moves.to_class then 'unexplained'
             {%- for step in steps[1:] | reverse %}
-            when by_step.class_{{ steps | length - loop.index }} is distinct from moves.to_class then '{{ step.cause }}'
+            when by_step.class_{{ steps | length - loop.index }} is distinct from moves.to_class then
+                {% if step.answered and not steps[steps | length - loop.index - 1].answered -%}
+                case
+                    when active.has_answered or moves.scheme not like 'custom:%' then '{{ step.cause }}'
+                    when active.has_complained then 'complaint'
+                    else 'own_activity'
+                end
+                {%- else -%} '{{ step.cause }}'
+                {%- endif %}
             {%- endfor %}
             when relinked.customer_key is not null then 'merge_split'
             when before.rules <> bounds.rules then 'policy_change'
+            when moves.scheme like 'custom:%' and stated.customer_key is not null then 'profile_update'
             else '{{ steps[0].cause }}'
         end as cause,
         concat_ws(
@@ -477,8 +565,8 @@ caused as (
             = by_step.customer_key
     left join relinked on moves.customer_key = relinked.customer_key
     left join active on moves.customer_key = active.customer_key
-    left join acted on moves.customer_key = acted.customer_key
     left join stated on moves.customer_key = stated.customer_key
+    left join told on moves.customer_key = told.customer_key and moves.scheme = told.scheme
 )
 
 select
@@ -491,7 +579,7 @@ select
     is_rescored,
     -- P-16: what people do is followed at once; what time and others do has to last.
     to_class is not null
-        and (cause not in ('ageing', 'cut_points', 'other') or is_active or to_class = published_class) as is_published_at_once,
+        and (cause not in ('ageing', 'cut_points') or is_active or to_class = published_class) as is_published_at_once,
     published_class,
     published_since
 from caused

@@ -12,9 +12,7 @@ with latest as (
 
 select
     links.customer_key,
-    cast(min(extract(year from policy.as_of_date) - latest.birth_year - case
-        when latest.birth_month_day <= {{ month_day('policy.as_of_date') }} then 0 else 1
-    end) as integer) as youngest_age
+    cast(min({{ age_on('latest', 'policy.as_of_date') }}) as integer) as youngest_age
 from latest
 inner join {{ ref('int_customer_links') }} as links
     on latest.source = links.source and latest.source_customer_id = links.source_customer_id and links.is_current

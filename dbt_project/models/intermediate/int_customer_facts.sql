@@ -17,11 +17,7 @@ select
     cast(coalesce(bought.gaps_n, 0) as bigint) as gaps_n,
     cast(bought.gaps_sum as bigint) as gaps_sum,
     cast(bought.gaps_square_sum as bigint) as gaps_square_sum,
-    case
-        when not coalesce(bought.is_profit_ever_unknown, false)
-            and not coalesce(brought_back.is_profit_ever_unknown, false)
-            then {{ money('coalesce(bought.profit_ever, 0) - coalesce(brought_back.profit_reversed_ever, 0)') }}
-    end as profit_ever,
+    {{ profit_ever() }} as profit_ever,
     coalesce(bought.is_profit_ever_estimated, false) or coalesce(brought_back.is_profit_ever_estimated, false)
         as is_profit_ever_estimated
 from {{ ref('dim_customers') }} as customers

@@ -76,7 +76,7 @@ chosen as (
         periods.basis,
         row_number() over (
             partition by periods.is_current, periods.currency, days.date_day
-            order by periods.basis, periods.valid_from desc
+            order by case periods.basis when 'delivered' then 1 else 2 end, periods.valid_from desc
         ) as nth
     from periods
     inner join days on periods.valid_from <= days.date_day and periods.valid_to > days.date_day

@@ -14,6 +14,13 @@ abc as (
     from {{ ref('customer_abc') }}
 ),
 
+clv as (
+    select
+        min(clv_12m) filter (where clv_tier = 'high') as cut_high,
+        min(clv_12m) filter (where clv_tier in ('high', 'mid')) as cut_mid
+    from {{ ref('customer_value') }}
+),
+
 rfm as (
     select
         {%- for measure in ['recency', 'frequency', 'monetary'] %}
@@ -31,6 +38,8 @@ today as (
         rfm.*,
         abc.cut_a as abc_cut_a,
         abc.cut_b as abc_cut_b,
+        clv.cut_high as clv_cut_high,
+        clv.cut_mid as clv_cut_mid,
         common.gap_days as common_gap_days,
         -- Cut points that were drawn by other thresholds have not moved by themselves.
         concat_ws(
@@ -41,6 +50,12 @@ today as (
         ) as rfm_drawn_by,
         concat_ws('|', policy.abc_window_days, policy.abc_a_share, policy.abc_b_share) as abc_drawn_by,
         cast(policy.lifecycle_default_gap_days as varchar) as lifecycle_drawn_by,
+        cast(policy.behaviour_window_days as varchar) as price_sensitivity_drawn_by,
+        cast(policy.affinity_window_days as varchar) as affinity_drawn_by,
+        concat_ws(
+            '|', policy.abc_a_share, policy.abc_b_share, policy.clv_horizon_days, policy.clv_discount_rate,
+            policy.clv_return_window_days, policy.low_n
+        ) as clv_drawn_by,
         {%- for key, type in scoring_thresholds() + told_thresholds() %}
         policy.{{ key }},
         {%- endfor %}
@@ -49,12 +64,13 @@ today as (
     from policy
     cross join rfm
     cross join abc
+    cross join clv
     cross join common
     cross join {{ source('run', 'run_context') }} as run_context
 )
 
 {% set columns = ['as_of_date', 'rfm_effective_from'] + class_cut_points() | map(attribute=0) | list
-    + ['rfm_drawn_by', 'abc_drawn_by', 'lifecycle_drawn_by'] + scoring_thresholds() | map(attribute=0) | list
+    + drawn_by_columns() + scoring_thresholds() | map(attribute=0) | list
     + told_thresholds() | map(attribute=0) | list
     + ['rules', 'policy_version'] -%}
 select {{ columns | join(', ') }} from today

@@ -43,12 +43,9 @@ following as (
 select
     facts.customer_key,
     facts.as_of_date,
-    case
-        when affinities.top_category is not null then 'affine'
-        when affinities.customer_key is not null then 'none'
-        when recent.customer_key is not null then 'unknown'
-        else 'no_purchase_in_window'
-    end as affinity_class,
+    {{ affinity_class(
+        'affinities.top_category is not null', 'affinities.customer_key is not null', 'recent.customer_key is not null'
+    ) }} as affinity_class,
     affinities.top_category,
     affinities.top_category_share,
     affinities.top_affinity_index,

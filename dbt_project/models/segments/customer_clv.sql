@@ -1,6 +1,6 @@
 -- M-09: what a customer has brought and what the next twelve months may bring, by a formula that anybody can redo:
 -- horizon / expected gap purchases, times the share of people of the same stage and recency who came back, times the own
--- mean profit of a purchase. The second half of the horizon is worth less than the first: discounted from its middle.
+-- mean profit of a purchase.
 -- Where the purchase model has beaten the formula and the naive rules on this company's past, its forecast stands instead.
 with policy as (
     select * from {{ ref('int_run_policy') }}
@@ -26,9 +26,8 @@ expected as (
     select
         histories.*,
         rates.return_rate,
-        round(policy.clv_horizon_days / histories.expected_gap * rates.return_rate, 8) as expected_orders,
-        {{ money_share('histories.profit_ever', '1', 'histories.purchase_days_n') }} as profit_per_order,
-        power(1 + cast(policy.clv_discount_rate as double), -policy.clv_horizon_days / 730.0) as discount
+        {{ expected_orders('histories.expected_gap', 'rates.return_rate') }} as expected_orders,
+        {{ money_share('histories.profit_ever', '1', 'histories.purchase_days_n') }} as profit_per_order
     from histories
     left join {{ ref('int_return_rates') }} as rates
         on {{ key_where('histories.purchase_days_n > 0', 'histories.stage') }} = rates.stage
@@ -38,13 +37,11 @@ expected as (
 
 valued as (
     select
-        *,
-        -- A loss of the past is no forecast of a loss.
-        case
-            when purchase_days_n > 0 and profit_ever is not null
-                then {{ money('round(expected_orders * cast(greatest(profit_per_order, 0) as double) * discount, 2)') }}
-        end as formula_clv
+        expected.*,
+        {{ formula_clv('expected.purchase_days_n', 'expected.profit_ever', 'expected.expected_orders',
+                       'expected.profit_per_order') }} as formula_clv
     from expected
+    cross join policy
 )
 
 select

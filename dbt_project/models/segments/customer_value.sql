@@ -39,13 +39,7 @@ tiered as (
     select
         abc.*,
         clv.clv_12m,
-        case
-            when clv.clv_12m is null then 'unclassified'
-            when clv.clv_12m <= 0 then 'low'
-            when clv.clv_12m >= cuts.high_from then 'high'
-            when clv.clv_12m >= cuts.mid_from then 'mid'
-            else 'low'
-        end as clv_tier,
+        {{ clv_tier('clv.clv_12m', 'cuts.high_from', 'cuts.mid_from') }} as clv_tier,
         {{ value_tier('abc.abc_class') }} as value_tier,
         case
             when abc.abc_class in ('B', 'C') and coalesce(grown.customer_key, willing.customer_key) is not null then concat_ws(
