@@ -1026,6 +1026,17 @@ def test_labels_tell_the_windows_of_the_policy(release):
         assert "窗口内购买客户" in text and "Buyers, in the window" in text
 
 
+def test_channels_tell_the_days_of_the_policy(release):
+    tables, manifest = release
+    long = Page(render_page(tables, manifest | {"channel_window_days": 1095})).text
+    assert "截至基准日前一天的 1095 天" in long and "The 1095 days up to" in long and "365 天" not in long
+    none = tables | {
+        "marts.channel_performance": tables["marts.channel_performance"].assign(date=date(2020, 1, 1))
+    }
+    text = Page(render_page(none, manifest | {"channel_window_days": 90})).text
+    assert "基准日前 90 天内没有渠道数据" in text and "no channel figures in the 90 days" in text
+
+
 def test_nothing_at_all_is_still_a_page():
     html = render_page({}, {"release": "r", "as_of_date": "2026-04-01"})
     assert html.count('class="gap"') >= 10
