@@ -118,7 +118,7 @@ def _require_none_refused(settings: Settings, folder: Path, manifest: Mapping[st
         refused = refused_since(settings, folder, manifest["inputs"])
     con = duck.connect([folder])
     try:
-        withheld.register(con, refused)
+        withheld.register(con, consent.as_held(settings, folder, refused))
         check = withheld.still_published(con, folder)
     finally:
         con.close()
