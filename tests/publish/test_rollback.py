@@ -10,11 +10,11 @@ import pytest
 from pipeline.errors import GateStopped, StrataError
 from pipeline.identity import tables
 from pipeline.ingest.load import sweep
-from pipeline.privacy import access_log
+from pipeline.privacy import access_log, consent
 from pipeline.privacy.consent import Refusals
-from pipeline.publish import commit, release, republish, withheld
+from pipeline.publish import commit, postgres, release, republish, withheld
 from pipeline.publish.rollback import rollback
-from pipeline.publish.shelf import list_releases, pointed
+from pipeline.publish.shelf import list_releases, load_manifest, pointed
 from pipeline.quality import leaving
 from tests.publish.test_release import AS_OF, Home, built, home  # noqa: F401
 from tests.publish.test_releases_over_time import _published
@@ -205,3 +205,21 @@ def test_the_looks_and_the_cut_agree_on_every_kind_of_refusal(tmp_path: Path) ->
         con.execute(f"copy ({cut}) to '{after}'")
         (look,) = withheld.looks_at(con, tmp_path / "after").values()
         assert con.execute(look).fetchall() == []
+
+
+def test_a_copy_is_not_made_of_a_release_that_holds_a_refused_person_under_an_older_key(home: Home) -> None:  # noqa: F811
+    """A merge since has given the person another key, under which the desk writes the refusal down."""
+    (name,) = _published(home, 1)
+    folder = home.settings.releases / name
+    links = folder / "tables" / "core" / "dim_identity_links.parquet"
+    (folder / "tables").chmod(0o755)
+    links.parent.mkdir()
+    named = {"source": ["crm"], "source_customer_id": ["7"], "customer_key": [token(7)]}
+    duckdb.from_arrow(pa.table(named)).write_parquet(str(links))
+    rows = [{"source": "crm", "id": "7", "customer_key": "merged"}]
+    tables.replace(home.settings, pa.Table.from_pylist(rows, tables.ROWS), AS_OF)
+    manifest = load_manifest(home.settings, name)
+    postgres._require_none_refused(home.settings, folder, manifest)
+    consent.withdraw(home.settings, "crm", "7", purpose="marketing", channel=None, by="Wang")
+    with pytest.raises(GateStopped, match="1 persons in it have refused since"):
+        postgres._require_none_refused(home.settings, folder, manifest)
