@@ -40,7 +40,9 @@ from pipeline.publish.report import (
 from pipeline.publish.report import numbers as fmt
 from pipeline.publish.report.labels import _book
 from pipeline.publish.report.release import Release
+from pipeline.publish.tables import published_tables
 from pipeline.settings import Settings
+from pipeline.transform.dbt import ensure_manifest
 from tests.publish.browser import program
 from tests.publish.test_customer_shards import candidate, settings, token  # noqa: F401
 
@@ -630,6 +632,17 @@ def test_with_a_search_the_policy_allows_its_script_and_files_beside_the_page(re
 
 def test_page_stays_small(release):
     assert len(render_page(*release).encode()) < 150_000
+
+
+def test_a_table_with_a_row_per_customer_comes_into_the_page_only_counted():
+    """The page of 5 M customers is as large as that of 300: no frame of it grows with them."""
+    per_person = {
+        t.key
+        for t in published_tables(json.loads(ensure_manifest().read_text()))
+        if "customer_key" in t.columns
+    }
+    drawn = per_person & PAGE_TABLES.keys()
+    assert drawn and drawn <= page_facts._GROUPS.keys()
 
 
 @pytest.mark.parametrize(
