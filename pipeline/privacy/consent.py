@@ -47,6 +47,18 @@ class Refusals:
     def persons(self) -> frozenset[str]:
         return self.unprofiled.union(self.unmarketed, *self.channels.values())
 
+    def __or__(self, other: "Refusals") -> "Refusals":
+        """Whoever has refused in one or the other."""
+        nobody: frozenset[str] = frozenset()
+        return Refusals(
+            self.unprofiled | other.unprofiled,
+            self.unmarketed | other.unmarketed,
+            {
+                c: self.channels.get(c, nobody) | other.channels.get(c, nobody)
+                for c in {*self.channels, *other.channels}
+            },
+        )
+
     def of(self, people: Collection[str]) -> "Refusals":
         """Those of these customer_keys alone: many have refused, and few of them are met."""
         met = frozenset(people)

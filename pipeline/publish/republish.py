@@ -64,7 +64,10 @@ def without_refused(settings: Settings, log: Callable[[str], None] = lambda _: N
         problems = shelf.verify_folder(settings.releases / before["release"])
         if problems:
             raise StrataError(f"release {before['release']} is damaged and is not made again: {problems[0]}")
-        return again(settings, before, before["release"], consent.refusals(settings, before["inputs"]), log)
+        known = before["inputs"]
+        # With the words that a run has taken in which a gate then stopped: they belong into the next release, which is this.
+        refused = consent.refusals(settings, known) | consent.delivered_since(settings, known)
+        return again(settings, before, before["release"], refused, log)
 
 
 def again(

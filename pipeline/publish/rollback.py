@@ -111,17 +111,12 @@ def refused_since(settings: Settings, folder: Path, known: Collection[str]) -> R
         }
     finally:
         con.close()
-    said = [consent.refusals(settings, known), consent.delivered_since(settings, told)]
-    by_channel = [{channel: {row[0] for row in rows} for channel, rows in channels.items()}]
-    by_channel += [{channel: set(keys) for channel, keys in one.channels.items()} for one in said]
-    return Refusals(
-        frozenset(row[0] for row in unprofiled).union(*(one.unprofiled for one in said)),
-        frozenset(row[0] for row in unmarketed).union(*(one.unmarketed for one in said)),
-        {
-            channel: frozenset().union(*(one.get(channel, set()) for one in by_channel))
-            for channel in set().union(*by_channel)
-        },
+    states = Refusals(
+        frozenset(row[0] for row in unprofiled),
+        frozenset(row[0] for row in unmarketed),
+        {channel: frozenset(row[0] for row in rows) for channel, rows in channels.items()},
     )
+    return states | consent.refusals(settings, known) | consent.delivered_since(settings, told)
 
 
 def _told(settings: Settings, con: duckdb.DuckDBPyConnection, known: Collection[str]) -> set[str]:

@@ -137,6 +137,21 @@ def test_a_refusal_that_no_build_has_read_is_heeded(home: Home, land: Land, buil
     assert token(8) not in persons(home, done.release, SMALL)
 
 
+def test_an_urgent_withdrawal_takes_those_along_whom_a_stopped_run_has_read(home: Home, land: Land) -> None:  # noqa: F811
+    (name,) = _published(home, 1)
+    rows = [{"source": "crm", "id": "7", "customer_key": token(7)}]
+    tables.replace(home.settings, pa.Table.from_pylist(rows, tables.ROWS), AS_OF)
+    assert republish.without_refused(home.settings).release == name
+    land(
+        "crm/consents/2024-05-09.csv",
+        "consent_id,source_customer_id,purpose,channel,action,at\n"
+        "c1,7,marketing,all,withdraw,2024-05-09T10:00:00+08:00\n",
+    )
+    sweep(home.settings, AS_OF, run_id="stopped", released=None)
+    made = republish.without_refused(home.settings)
+    assert made.persons == 1 and token(7) not in persons(home, made.release, MEMBERS)
+
+
 def test_a_refusal_that_the_build_has_read_is_its_own_affair(home: Home, land: Land) -> None:  # noqa: F811
     """Whoever withdrew and came back is whom the states of consent say."""
     names = _published(home, 2)
