@@ -2,6 +2,7 @@
 
     strata sample --out L --customers 300 --days 120 --seed 7; strata run --landing L --home H
     python -m benchmarks.published --home H --customers 500000 [--refused 20] [--work FOLDER] [--json FILE]
+    python -m benchmarks.published --home H --customers 5000000 --page [--work FOLDER]
 
 Every customer of the home's current release is repeated, under tokens of their own, until there are so many; all tables,
 the database, the files of single customers, the lists and the page are those of a release of that size, made by the
@@ -35,6 +36,7 @@ import duckdb
 from benchmarks.measure import measure, say
 from pipeline import settings as settings_module
 from pipeline.publish import commit, customers, release, shelf
+from pipeline.publish.report import PAGE_TABLES
 from pipeline.publish.republish import _tables
 from pipeline.publish.tables import PARQUET, path_of, write_database
 from pipeline.settings import Settings
@@ -122,6 +124,34 @@ def make(home: Settings, work: Settings, times: int) -> tuple[str, str]:
     return first, name
 
 
+def page_of(home: Settings, folder: Path, times: int) -> dict[str, Any]:
+    """`index.html` of so many times the people: only the tables that the page reads grow. What it cost."""
+    told = shelf.current(home)
+    assert told
+    source = home.releases / told["release"]
+    page = folder / "page"
+    shutil.copytree(source, page, ignore=shutil.ignore_patterns("customers", "marts.duckdb"))
+    for path in (page, *page.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    with duckdb.connect(config={"threads": 2, "memory_limit": "4GB"}) as con:
+        con.execute(f"set temp_directory = '{folder / 'spill'}'")
+        con.execute("set preserve_insertion_order = false")
+        for key in {*PAGE_TABLES, "segments.customer_360"} & told["tables"].keys():
+            path = page / "tables" / f"{key.replace('.', '/')}.parquet"
+            rows = multiplied(con, f"read_parquet('{source / path.relative_to(page)}')", times)
+            path.unlink()
+            con.execute(f"copy ({rows}) to '{path}' {PARQUET}")
+    say(f"{times} times the tables are written")
+    sample = measure([sys.executable, "-c", _PAGE, str(page)], folder / "measured", env=dict(os.environ))
+    return {
+        "customers": times * told["tables"]["segments.customer_360"]["rows"],
+        "index_html_bytes": (page / "index.html").stat().st_size,
+        "cpu_s": round(sample.cpu_s, 2),
+        "wall_s": round(sample.wall_s, 2),
+        "peak_mb": round(sample.peak_mb),
+    }
+
+
 def refuse(work: Settings, people: int) -> None:
     """In the newest build so many members have withdrawn from profiling and as many others from marketing."""
     current = shelf.current(work)
@@ -145,6 +175,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--customers", type=int, default=500_000)
     parser.add_argument("--refused", type=int, default=20)
     parser.add_argument("--work", type=Path, help="folder for the large home; removed at the end")
+    parser.add_argument("--page", action="store_true", help="the page only, which is kept to be looked at")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args(argv)
     home = replace(settings_module.load(), home=args.home.resolve())
@@ -152,6 +183,10 @@ def main(argv: list[str] | None = None) -> int:
     assert told
     times = -(-args.customers // told["tables"]["segments.customer_360"]["rows"])
     folder = Path(tempfile.mkdtemp(dir=args.work))
+    if args.page:
+        print(json.dumps(page_of(home, folder, times), indent=1))
+        say(f"the page is {folder / 'page' / 'index.html'}")
+        return 0
     work = replace(home, home=folder / "home")
     work.home.mkdir()
     found: dict[str, Any] = {"customers": times * told["tables"]["segments.customer_360"]["rows"]}

@@ -2,11 +2,13 @@
 
 import secrets
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
+from pipeline import duck
 from pipeline.errors import StrataError
 from pipeline.ingest import ledger
 from pipeline.privacy import desk, persons
@@ -15,6 +17,8 @@ from pipeline.settings import Settings
 # What a person who says "stop" withdraws. Messages about an order rest on the contract: they are named on their own.
 _BY_CONSENT = ("marketing", "profiling", "survey", "third_party")
 _ENDS_PROFILING = ("object", "restrict", "delete")
+# What of a delivered word tells a refusal, by feed.
+_WORDS = {"consents": ("purpose", "channel", "action"), "dsr": ("kind", "lifted_at")}
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,25 @@ class Refusals:
     @property
     def persons(self) -> frozenset[str]:
         return self.unprofiled.union(self.unmarketed, *self.channels.values())
+
+    def __or__(self, other: "Refusals") -> "Refusals":
+        """Whoever has refused in one or the other."""
+        nobody: frozenset[str] = frozenset()
+        return Refusals(
+            self.unprofiled | other.unprofiled,
+            self.unmarketed | other.unmarketed,
+            {
+                c: self.channels.get(c, nobody) | other.channels.get(c, nobody)
+                for c in {*self.channels, *other.channels}
+            },
+        )
+
+    def of(self, people: Collection[str]) -> "Refusals":
+        """Those of these customer_keys alone: many have refused, and few of them are met."""
+        met = frozenset(people)
+        return Refusals(
+            self.unprofiled & met, self.unmarketed & met, {c: keys & met for c, keys in self.channels.items()}
+        )
 
 
 def withdraw(
@@ -86,7 +109,43 @@ def refusals(settings: Settings, known: Collection[str]) -> Refusals:
 
     Only refusals: a grant or the end of a restriction waits for the next run.
     """
-    waiting = list(desk.words(settings, taken_in(settings, known)))
+    return _refused(settings, list(desk.words(settings, taken_in(settings, known))))
+
+
+def delivered_since(settings: Settings, told: Collection[str]) -> Refusals:
+    """What deliveries of any source say that were taken in and are not among `told`, those that the states of consent rest
+    on: a run that a gate stopped has read them and built nothing. Only refusals, as above."""
+    entries = ledger.in_force(ledger.read(settings), date.max)
+    new = {e.delivery: e for e in entries if e.status == "loaded" and e.delivery not in told}
+    waiting = []
+    for feed, columns in _WORDS.items():
+        folders = {settings.raw / str(e.source) / feed / f"dt={e.dt}" / f"rev={e.rev}" for e in new.values()}
+        files = [str(path) for folder in sorted(folders) for path in sorted(folder.glob("*.parquet"))]
+        if not files:
+            continue
+        with duck.connect([settings.raw]) as con:
+            rows = con.execute(
+                f"select _delivery, source_customer_id, {', '.join(columns)} "
+                "from read_parquet($1, hive_partitioning = false, union_by_name = true)",
+                [files],
+            )
+            for delivery, customer, *values in rows.fetchall():
+                if delivery in new:
+                    row = {"source_customer_id": customer, **dict(zip(columns, values, strict=True))}
+                    waiting.append(desk.Word(delivery, feed, str(new[delivery].source), row))
+    return _refused(settings, waiting)
+
+
+def as_held(settings: Settings, release: Path, refused: Refusals) -> Refusals:
+    """The same persons under the keys of today and those that a release holds them under: a merge since gives another."""
+    channels = list(refused.channels)
+    unprofiled, unmarketed, *keys = persons.every_key(
+        settings, release, refused.unprofiled, refused.unmarketed, *(refused.channels[c] for c in channels)
+    )
+    return Refusals(unprofiled, unmarketed, dict(zip(channels, keys, strict=True)))
+
+
+def _refused(settings: Settings, waiting: Sequence[desk.Word]) -> Refusals:
     if not waiting:
         return Refusals()
     owners = persons.owners(settings, [str(word.row.get("source_customer_id")) for word in waiting])

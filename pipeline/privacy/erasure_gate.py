@@ -4,9 +4,12 @@ from collections import Counter
 from datetime import date
 from pathlib import Path
 
+import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import duck
+from pipeline.duck import parquet
 from pipeline.ingest.vault import Vault
 from pipeline.ingest.vault.tombstones import Tombstones
 from pipeline.privacy.requests import delete_requests
@@ -15,6 +18,8 @@ from pipeline.quality.checks import Check
 from pipeline.settings import Settings
 
 GATE = "Q-18"
+_KEY = "customer_key"
+_RECORD = ("source", "source_customer_id")
 _ABSENT = (
     "A person who was erased stands in a table that is about to leave.\n\nDo not publish: raw or the warehouse was "
     "restored from before the erasure. Run `strata erase` for the person again; its certificate must say complete."
@@ -43,12 +48,15 @@ def absent(settings: Settings, folder: Path) -> list[Check]:
             customer id, is compared with the tombstones, and so are the customers that its page can show.
     """
     tombstones = Vault(settings, "gate Q-18").tombstones
+    named = {path: pq.read_schema(path).names for path in sorted(folder.rglob("*.parquet"))}
+    keyed = [path for path, names in named.items() if _KEY in names]
+    recorded = [path for path, names in named.items() if set(_RECORD) <= set(names)]
     checks = []
-    for path in sorted(folder.rglob("*.parquet")):
-        names = pq.read_schema(path).names
-        by_record = {"source", "source_customer_id"} <= set(names)
-        if "customer_key" in names or by_record:
-            n = _erased_rows(path, names, tombstones)
+    with duck.connect([folder]) as con:
+        if tombstones:
+            _know_erased(con, tombstones, keyed, recorded)
+        for path in sorted({*keyed, *recorded}):
+            n = _erased_rows(con, path, path in keyed, path in recorded) if tombstones else 0
             target = ".".join(path.relative_to(folder).with_suffix("").parts[-2:])
             checks.append(Check("table", target, "erased_persons_absent", "block", n == 0, n, 0, _ABSENT, gate=GATE))  # fmt: skip
     for files in (customers, audience_lists):
@@ -66,20 +74,29 @@ def _erased_keys(folder: Path, shown: str | None, tombstones: Tombstones) -> int
         return sum(bool(tombstones.erased_on("key", key)) for (key,) in con.execute(shown).fetchall())
 
 
-def _erased_rows(path: Path, names: list[str], tombstones: Tombstones) -> int:
-    """Rows of a table that name an erased person."""
-    if not tombstones:
-        return 0
-    wanted = [n for n in ("customer_key", "source", "source_customer_id") if n in names]
-    found = 0
-    for batch in pq.ParquetFile(path).iter_batches(100_000, columns=wanted):
-        columns = batch.to_pydict()
-        nobody = [None] * batch.num_rows
-        keys = columns.get("customer_key", nobody)
-        sources, ids = columns.get("source", nobody), columns.get("source_customer_id", nobody)
-        found += sum(
-            bool(key and tombstones.erased_on("key", key))
-            or bool(source and id_ and tombstones.has_customer(source, id_))
-            for key, source, id_ in zip(keys, sources, ids, strict=True)
-        )
-    return found
+def _know_erased(
+    con: duckdb.DuckDBPyConnection, tombstones: Tombstones, keyed: list[Path], recorded: list[Path]
+) -> None:
+    """The tables `erased_keys` and `erased_records`: each key and id of the files is asked once, however often it stands."""
+    keys: list[str] = []
+    if keyed:
+        rows = " union ".join(f"select {_KEY} from {parquet(path)}" for path in keyed)
+        keys = [key for (key,) in con.execute(rows).fetchall() if key and tombstones.erased_on("key", key)]
+    records: list[tuple[str, str]] = []
+    if recorded:
+        rows = " union ".join(f"select {', '.join(_RECORD)} from {parquet(path)}" for path in recorded)
+        found = con.execute(rows).fetchall()
+        records = [(s, i) for s, i in found if s and i and tombstones.has_customer(s, i)]
+    con.register("erased_keys", pa.table({_KEY: pa.array(keys, pa.string())}))
+    columns = {name: pa.array([r[n] for r in records], pa.string()) for n, name in enumerate(_RECORD)}
+    con.register("erased_records", pa.table(columns))
+
+
+def _erased_rows(con: duckdb.DuckDBPyConnection, path: Path, keyed: bool, recorded: bool) -> int:
+    """Rows of a table that name an erased person by one or the other."""
+    hit = [f"{_KEY} in (from erased_keys)"] if keyed else []
+    hit += (
+        [f"({', '.join(_RECORD)}) in (select ({', '.join(_RECORD)}) from erased_records)"] if recorded else []
+    )
+    found = con.execute(f"select count(*) from {parquet(path)} where {' or '.join(hit)}").fetchone()
+    return found[0] if found else 0

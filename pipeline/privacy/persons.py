@@ -1,6 +1,7 @@
 """Who a source id belongs to, as the last run knew it."""
 
 import json
+from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
@@ -48,15 +49,25 @@ def _newest(settings: Settings) -> pa.Table | None:
     return tables.links(settings, ("source", "source_customer_id", "customer_key"), newest=True)
 
 
-def every_key(settings: Settings, release: Path, keys: Collection[str]) -> frozenset[str]:
-    """The keys, and those under which a release holds the same people: a merge since gives a person another one."""
+def every_key(settings: Settings, release: Path, *groups: Collection[str]) -> list[frozenset[str]]:
+    """Each group of keys, and those under which a release holds the same people: a merge since gives a person another
+    one."""
     now, then = _newest(settings), release / "tables" / "core" / "dim_identity_links.parquet"
-    if now is None or not keys or not then.exists():
-        return frozenset(keys)
+    asked = set().union(*groups)
+    if now is None or not asked or not then.exists():
+        return [frozenset(keys) for keys in groups]
     record = ["source", "source_customer_id"]
-    theirs = now.filter(pc.is_in(now["customer_key"], pa.array(sorted(keys), pa.string()))).select(record)
-    held = pq.read_table(then, columns=[*record, "customer_key"]).join(theirs, record, join_type="left semi")
-    return frozenset({*keys, *held["customer_key"].to_pylist()})
+    columns = [*record, "customer_key"]
+    theirs = now.filter(pc.is_in(now["customer_key"], pa.array(sorted(asked), pa.string()))).select(columns)
+    held = pq.read_table(then, columns=columns).rename_columns([*record, "held"])
+    # The few of them first: a join of all records is what takes long.
+    held = held.filter(pc.is_in(held["source_customer_id"], theirs["source_customer_id"]))
+    pairs = theirs.join(held, record, join_type="inner")
+    under: dict[str, set[str]] = defaultdict(set)
+    for key, other in zip(pairs["customer_key"].to_pylist(), pairs["held"].to_pylist(), strict=True):
+        if other != key:
+            under[key].add(other)
+    return [frozenset(keys).union(*(under[key] for key in keys if key in under)) for keys in groups]
 
 
 def find(settings: Settings, source: str, customer_id: str) -> Person:

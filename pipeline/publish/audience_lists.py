@@ -10,8 +10,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pyarrow as pa
+
 from pipeline import duck
-from pipeline.duck import literal, quote
+from pipeline.duck import literal, parquet, quote
 from pipeline.quality.checks import Check
 
 FOLDER = "audiences"
@@ -43,12 +46,15 @@ def carry(
         return (None if told is None else dict(told)), set()
     (folder / FOLDER).mkdir()
     allowed: dict[str, set[str]] = {}
+    with duck.connect([folder]) as con:
+        _know_members(con, folder)
+        for channel in {one["channel"] for one in told["lists"]}:
+            members = {row[0] for row in con.execute(_consenting(con, channel)).fetchall()}
+            allowed[channel] = members - set((refused or {}).get(channel, ()))
     gone: set[str] = set()
     lists = []
     for one in told["lists"]:
         channel = one["channel"]
-        if channel not in allowed:
-            allowed[channel] = _members(folder, channel) - set((refused or {}).get(channel, ()))
         with (source_folder / one["file"]).open(encoding="utf-8", newline="") as file:
             head, *rows = csv.reader(file)
         kept = [row for row in rows if row[0] in allowed[channel]]
@@ -69,17 +75,35 @@ def check(
         refused: channel -> customer_keys who have refused it since the build.
     """
     lists = (told or {}).get("lists", ())
-    found: set[str] = set()
-    for one in lists:
-        members = keys_in(folder / one["file"])
-        found |= members - _members(folder, one["channel"])
-        found |= members & set(refused.get(one["channel"], ()))
-    strays = sorted(found)
+    if not lists:
+        return []
+    with duck.connect([folder]) as con:
+        _know_members(con, folder)
+        pairs = [(channel, key) for channel, keys in refused.items() for key in keys]
+        con.register(
+            "refused_channel",
+            pa.table(
+                {
+                    "channel": pa.array([channel for channel, _ in pairs], pa.string()),
+                    KEY: pa.array([key for _, key in pairs], pa.string()),
+                }
+            ),
+        )
+        found = con.execute(
+            " union ".join(
+                f"select coalesce({KEY}, '') from {_rows(folder / one['file'])} anti join "
+                f"({_consenting(con, one['channel'])}) using ({KEY}) "
+                f"union select {KEY} from {_rows(folder / one['file'])} semi join "
+                f"(from refused_channel where channel = {literal(one['channel'])}) using ({KEY})"
+                for one in lists
+            )
+        ).fetchall()
+    strays = sorted(row[0] for row in found)
     made = Check(
         "table", f"{FOLDER}.lists", "lists_hold_members", "block", not strays, len(strays), 0, _STRAYS, tuple(strays[:5]),
         "Q-16, Q-17",
     )  # fmt: skip
-    return [made] if lists else []
+    return [made]
 
 
 def keys(folder: Path) -> str | None:
@@ -95,12 +119,23 @@ def keys_in(path: Path) -> set[str]:
         return {row[KEY] for row in csv.DictReader(file)}
 
 
-def _members(folder: Path, channel: str) -> set[str]:
-    """People of the written memberships with consent to the channel, where they state it."""
-    path = folder / MEMBERSHIP
+def _know_members(con: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """The table `members`: everybody in the written memberships, and which channels they state consent to."""
+    table = parquet(folder / MEMBERSHIP)
+    flags = [
+        c[0] for c in con.execute(f"describe select * from {table}").fetchall() if c[0].startswith(_FLAG)
+    ]
+    told = "".join(f", bool_or({quote(flag)}) as {quote(flag)}" for flag in flags)
+    con.execute(f"create temp table members as select {KEY}{told} from {table} group by {KEY}")
+
+
+def _consenting(con: duckdb.DuckDBPyConnection, channel: str) -> str:
+    """SQL of the members who consent to the channel; of all of them where the memberships do not state it."""
     flag = f"{_FLAG}{channel}"
-    with duck.connect([folder]) as con:
-        table = f"read_parquet({literal(str(path))}, hive_partitioning = false)"
-        stated = flag in {row[0] for row in con.execute(f"describe select * from {table}").fetchall()}
-        where = f" where {quote(flag)}" if stated else ""
-        return {row[0] for row in con.execute(f"select distinct customer_key from {table}{where}").fetchall()}
+    stated = flag in {row[0] for row in con.execute("describe members").fetchall()}
+    return f"select {KEY} from members" + (f" where {quote(flag)}" if stated else "")
+
+
+def _rows(path: Path) -> str:
+    file = literal(str(path))
+    return f"read_csv({file}, delim = ',', quote = '\"', escape = '\"', header = true, all_varchar = true)"

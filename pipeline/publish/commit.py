@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.errors import StrataError
 from pipeline.ingest.files import fsync
 from pipeline.publish.serving import serve
-from pipeline.publish.shelf import files_of, order_of, pointed, sha256, verify_folder
+from pipeline.publish.shelf import files_of, order_of, pointed, sha256, sha256_of, verify_folder
 from pipeline.settings import Settings
 
 
@@ -33,13 +33,10 @@ def seal(
         is_current: move the pointer to it; a republished older release leaves the pointer where it is.
         hashes: SHA-256 of files of the candidate that the caller has asked already. Reading back notices a wrong one.
     """
-    known = hashes or {}
+    known, files = hashes or {}, files_of(candidate)
+    known = {**sha256_of(candidate, [path for path in files if path not in known]), **known}
     manifest["files"] = {
-        path: {
-            "sha256": known.get(path) or sha256(candidate / path),
-            "bytes": (candidate / path).stat().st_size,
-        }
-        for path in files_of(candidate)
+        path: {"sha256": known[path], "bytes": (candidate / path).stat().st_size} for path in files
     }
     _write_json(candidate / "manifest.json", manifest)
     (candidate / "manifest.sha256").write_text(sha256(candidate / "manifest.json") + "\n")

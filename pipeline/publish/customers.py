@@ -128,8 +128,9 @@ def keys(folder: Path) -> str | None:
     if not any((folder / FOLDER).glob("*.js")):
         return None
     files = literal(str(folder / FOLDER / "*.js"))
-    found = "regexp_extract_all(content, '\"([0-9a-f]{32})\":\\{', 1)"
-    return f"select unnest({found}) as customer_key from read_text({files})"
+    # As `_lines` writes them, one a line: a regular expression over all the text takes six times as long.
+    lines = f"select unnest(string_split(content, chr(10))) as line from read_text({files})"
+    return f"select line[2:33] as customer_key from ({lines}) where starts_with(line, '\"')"
 
 
 def _columns(con: duckdb.DuckDBPyConnection, path: Path) -> set[str]:

@@ -18,7 +18,7 @@ from pipeline.quality.checks import Check
 from pipeline.quality.policy import thresholds
 from pipeline.settings import Settings
 from pipeline.transform import receipt
-from pipeline.transform.context import reporting_currency
+from pipeline.transform.context import policy_presets, reporting_currency
 
 
 def describe(
@@ -80,6 +80,7 @@ def describe(
         "policy_version": policy_version,
         "currency": reporting_currency(settings, in_force),
         "k_anon_min": int(thresholds(as_of)["k_anon_min"]),
+        "channel_window_days": _channel_days(settings, as_of),
         **contract.load().as_manifest(),
         "previous_release": before["release"] if before else None,
         "fingerprint": proof.fingerprint,
@@ -98,6 +99,12 @@ def describe(
         # Anchors the log: a release is read-only, so lines that are cut off later are missed.
         "access_log": asdict(access_log.head(settings)),
     }
+
+
+def _channel_days(settings: Settings, as_of: date) -> int:
+    """Days that the channels are told of, as the build's policy says: the preset goes before the thresholds."""
+    preset = {row["key"]: row["value"] for row in policy_presets().get(settings.policy_preset or "", ())}
+    return int(preset.get("channel_window_days", thresholds(as_of)["channel_window_days"]))
 
 
 def says_the_same(before: Mapping[str, Any], built_from: str, hashes: Mapping[str, str]) -> bool:

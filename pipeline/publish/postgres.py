@@ -113,12 +113,13 @@ def _require_none_refused(settings: Settings, folder: Path, manifest: Mapping[st
     """A copy leaves the home's reach, so it is made only of what may leave today. Raises GateStopped."""
     now = shelf.current(settings) or {}
     if manifest["release"] == now.get("release"):
-        refused = consent.refusals(settings, manifest["inputs"])
+        known = manifest["inputs"]
+        refused = consent.refusals(settings, known) | consent.delivered_since(settings, known)
     else:
         refused = refused_since(settings, folder, manifest["inputs"])
     con = duck.connect([folder])
     try:
-        withheld.register(con, refused)
+        withheld.register(con, consent.as_held(settings, folder, refused))
         check = withheld.still_published(con, folder)
     finally:
         con.close()

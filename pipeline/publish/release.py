@@ -98,7 +98,7 @@ def publish(
         stopped = blocking(checks)
         if stopped:
             raise GateStopped("nothing was published: " + "\n".join(str(check) for check in stopped))
-        hashes = {path: shelf.sha256(candidate / path) for path in shelf.files_of(candidate)}
+        hashes = shelf.sha256_of(candidate, shelf.files_of(candidate))
         same = before is not None and says_the_same(before, proof.fingerprint, hashes)
         if before and same and not shelf.verify_folder(settings.releases / before["release"]):
             commit.remove(candidate)

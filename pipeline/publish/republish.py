@@ -2,25 +2,30 @@
 
 import secrets
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow.parquet as pq
 
 from pipeline import duck
 from pipeline.duck import literal, parquet, quote
 from pipeline.errors import GateStopped, StrataError
 from pipeline.lock import publish_lock
-from pipeline.privacy import access_log, consent, erasure_gate, persons
-from pipeline.privacy.consent import Refusals
+from pipeline.privacy import access_log, consent, erasure_gate
 from pipeline.publish import audience_lists, commit, customers, release, shelf, withheld
 from pipeline.publish.tables import PARQUET, PublishedTable, path_of
-from pipeline.quality import leaving
 from pipeline.quality.checks import Check, blocking
 from pipeline.settings import Settings
+
+_OTHER_ROWS = (
+    "A table that was made again without those who have refused holds other rows than the release less theirs.\n\nThe release "
+    "was not made. Look at the disk and its free space and do it again; if it stays, tell us."
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,10 @@ def without_refused(settings: Settings, log: Callable[[str], None] = lambda _: N
         problems = shelf.verify_folder(settings.releases / before["release"])
         if problems:
             raise StrataError(f"release {before['release']} is damaged and is not made again: {problems[0]}")
-        return again(settings, before, before["release"], consent.refusals(settings, before["inputs"]), log)
+        known = before["inputs"]
+        # With the words that a run has taken in which a gate then stopped: they belong into the next release, which is this.
+        refused = consent.refusals(settings, known) | consent.delivered_since(settings, known)
+        return again(settings, before, before["release"], refused, log)
 
 
 def again(
@@ -68,6 +76,7 @@ def again(
     follows: str,
     refused: consent.Refusals,
     log: Callable[[str], None] = lambda _: None,
+    note: Callable[[str, int], None] = lambda *_: None,
 ) -> Republished:
     """Make a release current again without the refused, as the next free id of its day where it holds any of them.
 
@@ -76,33 +85,34 @@ def again(
     Args:
         before: its manifest; its files have been verified.
         follows: the current release.
+        note: writes down the release that is about to become current and how many persons are left out of it.
     """
     with publish_lock(settings, log=log):
         folder, day = settings.releases / before["release"], date.fromisoformat(before["as_of_date"])
-        refused = Refusals(
-            persons.every_key(settings, folder, refused.unprofiled),
-            persons.every_key(settings, folder, refused.unmarketed),
-            {c: persons.every_key(settings, folder, keys) for c, keys in refused.channels.items()},
-        )
+        refused = consent.as_held(settings, folder, refused)
         told = before.get("audiences")
-        touched = _touched(folder, before, refused)
-        if not touched and not blocking(audience_lists.check(folder, told, refused.channels)):
-            _stop(_audit(settings, folder, refused, before, day, told, touched))
+        touched = _touched(folder, refused)
+        lists_hold = audience_lists.check(folder, told, refused.channels)
+        if not touched and not blocking(lists_hold):
+            _stop(_audit(settings, folder, refused, before, lists_hold, {}))
             if before["release"] != follows:
+                note(before["release"], 0)
                 commit.point(settings, before["release"])
             return Republished(before["release"], before["release"], 0, 0)
         commit.sweep_leftovers(settings)
         candidate = settings.releases / f".tmp-{secrets.token_hex(8)}"
         candidate.mkdir(parents=True)
         try:
-            rows = _copy(settings, candidate, before, refused, touched)
             met: set[str] = set().union(*touched.values())
+            cut = refused.of(met)
+            rows = _copy(settings, candidate, before, cut, touched)
             searchable = _customers(
                 settings, candidate, before, met if touched.keys() & customers.READS else ()
             )
             lists, gone = audience_lists.carry(folder, candidate, told, refused.channels)
             met |= gone
-            checks = _audit(settings, candidate, refused, before, day, lists, touched)
+            lists_hold = audience_lists.check(candidate, lists, refused.channels)
+            checks = _audit(settings, candidate, refused, before, lists_hold, touched)
             _stop(checks)
             name = commit.next_id(settings, day)
             manifest: dict[str, Any] = before | {
@@ -118,7 +128,9 @@ def again(
                 "access_log": vars(access_log.head(settings)),
             }
             manifest["checks"] = [check.as_dict() for check in checks]
-            _write(settings, candidate, before, manifest, refused, touched)
+            hashes = _write(settings, candidate, before, manifest, cut, touched)
+            note(name, len(met))
+            commit.seal(settings, candidate, manifest, is_current=True, hashes=hashes)
         except BaseException:
             commit.remove(candidate)
             raise
@@ -132,21 +144,18 @@ def _stop(checks: list[Check]) -> None:
         raise GateStopped("nothing was published: " + "\n".join(str(check) for check in stopped))
 
 
-def _touched(folder: Path, before: Mapping[str, Any], refused: consent.Refusals) -> dict[str, set[str]]:
+def _touched(folder: Path, refused: consent.Refusals) -> dict[str, set[str]]:
     """Table -> customer_keys whose rows must go or lose a channel's flag; tables with none of them are left out."""
-    found: dict[str, set[str]] = {}
     with duck.connect([folder]) as con:
         withheld.register(con, refused)
-        for key, entry in before["tables"].items():
-            schema, _ = key.split(".")
-            stays = withheld.unchanged(schema, tuple(entry["columns"]))
-            if stays == "true":
-                continue
-            rows = parquet(_file(folder, key))
-            keys = con.execute(f"select distinct customer_key from {rows} where not coalesce({stays}, false)")
-            if met := {row[0] for row in keys.fetchall()}:
-                found[key] = met
-    return found
+        looks = withheld.looks_at(con, folder)
+        if not looks:
+            return {}
+        found: dict[str, set[str]] = defaultdict(set)
+        parts = (f"select {literal(key)}, customer_key from ({sql})" for key, sql in looks.items())
+        for key, person in con.execute(" union ".join(parts)).fetchall():
+            found[key].add(person)
+    return dict(found)
 
 
 def _copy(
@@ -158,23 +167,65 @@ def _copy(
 ) -> int:
     """The Parquet of each table, written without the refused where it holds any of them; how many rows were left out."""
     folder = settings.releases / before["release"]
-    left_out = 0
+    tables = before["tables"]
+    for key in tables:
+        _file(candidate, key).parent.mkdir(parents=True, exist_ok=True)
+        if key not in touched:
+            commit.link(_file(folder, key), _file(candidate, key))
+
+    def write(cursor: duckdb.DuckDBPyConnection, key: str) -> None:
+        withheld.register(cursor, refused)
+        cursor.execute(
+            f"copy ({_kept(folder, key, tables[key]['columns'])}) to {literal(str(_file(candidate, key)))} {PARQUET}"
+        )
+
     with duck.connect([folder, candidate], spill=settings.build / ".spill") as con:
-        withheld.register(con, refused)
-        for key, entry in before["tables"].items():
-            schema, _ = key.split(".")
-            source, target = _file(folder, key), _file(candidate, key)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if key not in touched:
-                commit.link(source, target)
-                continue
-            names = tuple(entry["columns"])
-            con.execute(
-                f"copy (select {withheld.columns(schema, names)} from {parquet(source)} "
-                f"where {withheld.condition(schema, names)}) to {literal(str(target))} {PARQUET}"
+        duck.share_out(con, _largest_first(tables, touched), write)
+    return sum(tables[key]["rows"] - pq.read_metadata(_file(candidate, key)).num_rows for key in touched)
+
+
+def _kept(folder: Path, key: str, columns: Iterable[str]) -> str:
+    """SQL of what a table of the release holds without the refused."""
+    schema, names = key.split(".")[0], tuple(columns)
+    return (
+        f"select {withheld.columns(schema, names)} from {parquet(_file(folder, key))} "
+        f"where {withheld.condition(schema, names)}"
+    )
+
+
+def _largest_first(tables: Mapping[str, Any], keys: Collection[str]) -> list[str]:
+    return sorted(keys, key=lambda key: -tables[key]["rows"] * len(tables[key]["columns"]))
+
+
+def _alike(
+    settings: Settings,
+    candidate: Path,
+    refused: consent.Refusals,
+    before: Mapping[str, Any],
+    touched: Collection[str],
+) -> list[Check]:
+    """Each table that was written again holds the rows of the release less those of the refused, and nothing else: their
+    number and the sum of their hashes. So every rule that its rows have passed holds for those that are left."""
+    folder, tables = settings.releases / before["release"], before["tables"]
+    checks = []
+
+    def ask(cursor: duckdb.DuckDBPyConnection, key: str) -> None:
+        withheld.register(cursor, refused)
+        columns = ", ".join(quote(name) for name in tables[key]["columns"])
+        asked = f"select count(*), sum(hash({columns})::hugeint) from ({{}})"
+        sides = (_kept(folder, key, tables[key]["columns"]), f"from {parquet(_file(candidate, key))}")
+        meant, written = (cursor.execute(asked.format(rows)).fetchone() or () for rows in sides)
+        told = f"{written[0]} rows of {meant[0]}" + ("" if written[0] != meant[0] else ", not the same ones")
+        checks.append(
+            Check(
+                "table", key, "rows_are_those_of_the_release", "block", meant == written,
+                0 if meant == written else told, 0, _OTHER_ROWS, gate="Q-17",
             )
-            left_out += entry["rows"] - pq.read_metadata(target).num_rows
-    return left_out
+        )  # fmt: skip
+
+    with duck.connect([folder, candidate], spill=settings.build / ".spill") as con:
+        duck.share_out(con, _largest_first(tables, touched), ask)
+    return sorted(checks, key=lambda check: check.target)
 
 
 def _file(folder: Path, key: str) -> Path:
@@ -197,17 +248,15 @@ def _write(
     manifest: dict[str, Any],
     refused: consent.Refusals,
     touched: Collection[str],
-) -> None:
-    """Database, docs of the release `before`, page and manifest of the candidate; then it is the current release."""
+) -> dict[str, str]:
+    """Database, docs of the release `before`, page and what the manifest says of the tables; SHA-256 of all files but the
+    page."""
     folder = settings.releases / before["release"]
     tables = _tables(manifest)
     database(folder, candidate, refused, {key: manifest["tables"][key]["columns"] for key in touched})
     if (folder / "docs").exists():
         shutil.copytree(folder / "docs", candidate / "docs", copy_function=commit.link)
-    hashes = {
-        path: _known(folder, candidate, before, path) or shelf.sha256(candidate / path)
-        for path in shelf.files_of(candidate)
-    }
+    hashes = _hashes(settings, candidate, before)
     described = {}
     for table in tables:
         file = path_of(table)
@@ -218,13 +267,18 @@ def _write(
         }
     manifest["tables"] = described
     release.write_page(candidate, tables, manifest)
-    commit.seal(settings, candidate, manifest, is_current=True, hashes=hashes)
+    return hashes
 
 
-def _known(folder: Path, candidate: Path, before: Mapping[str, Any], path: str) -> str | None:
-    """The SHA-256 of a file that both releases have under one number on the disk: it has been compared already."""
-    stated, kept = before["files"].get(path), folder / path
-    return stated["sha256"] if stated and kept.is_file() and kept.samefile(candidate / path) else None
+def _hashes(settings: Settings, candidate: Path, before: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of every file; of one that both releases have under one number on the disk the stated one: it has been
+    compared already."""
+    folder, known = settings.releases / before["release"], {}
+    for path, stated in before["files"].items():
+        kept, own = folder / path, candidate / path
+        if kept.is_file() and own.is_file() and kept.samefile(own):
+            known[path] = stated["sha256"]
+    return known | shelf.sha256_of(candidate, set(shelf.files_of(candidate)) - known.keys())
 
 
 def database(
@@ -280,22 +334,31 @@ def _audit(
     folder: Path,
     refused: consent.Refusals,
     before: Mapping[str, Any],
-    day: date,
-    lists: Mapping[str, Any] | None,
-    touched: Collection[str],
+    lists_hold: list[Check],
+    written: Mapping[str, Collection[str]],
 ) -> list[Check]:
-    """What the release said of its build, with the checks of the files that are to be current made anew.
+    """What the release said of its build, with the checks that may turn out otherwise today made anew.
 
-    Who may be addressed is asked in any case; what the tables must hold, only where some are not those that passed.
+    Those are who may be addressed and who was erased. All else was asked of these very bytes, which their hashes prove,
+    or of rows that are all there still (docs/decisions/025-what-a-rollback-asks.md).
+
+    Args:
+        folder: the release, or the candidate without the refused.
+        lists_hold: what was found in its lists.
+        written: tables that are not the release's own files, with the customer_keys that were cut out of each.
     """
-    written = [table for table in _tables(before) if table.key in touched]
-    anew = release.audit(folder) + leaving.check(folder, written, day) if written else []
-    anew += audience_lists.check(folder, lists, refused.channels)
+    anew = (
+        _alike(settings, folder, refused.of(set().union(*written.values())), before, written)
+        if written
+        else []
+    )
+    anew += lists_hold
     # Without the delete requests: an overdue one of somebody else is no reason to keep this one waiting.
     anew += erasure_gate.absent(settings, folder)
     with duck.connect([folder]) as con:
         withheld.register(con, refused)
-        anew.append(withheld.still_published(con, folder))
+        # Of the other tables `_touched` has asked the same: they hold nobody.
+        anew.append(withheld.still_published(con, folder, written))
     made = {(check.target, check.check) for check in anew}
     kept = [Check.from_dict(dict(c)) for c in before["checks"]]
     return [check for check in kept if (check.target, check.check) not in made] + anew

@@ -4,13 +4,15 @@ Who may be addressed is asked of today and not of then: whoever has withdrawn si
 then made again, without them, under the next free id of its day.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
+
 from pipeline import duck
-from pipeline.duck import parquet, quote
+from pipeline.duck import literal, parquet, quote
 from pipeline.errors import StrataError
 from pipeline.lock import publish_lock, run_lock
 from pipeline.privacy import access_log, consent
@@ -19,6 +21,7 @@ from pipeline.publish import republish, shelf
 from pipeline.publish.withheld import FLAG, MEMBERSHIP
 from pipeline.quality import approvals
 from pipeline.settings import Settings
+from pipeline.transform import receipt
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,21 @@ def rollback(settings: Settings, to: str, by: str, log: Callable[[str], None] = 
         with suppress(StrataError):
             approvals.spend(settings, shelf.load_manifest(settings, now))
         refused = refused_since(settings, settings.releases / to, manifest["inputs"])
-        done = republish.again(settings, manifest, now, refused, log)
-        access_log.record(settings, by, f"rollback to {done.release} from {now}", "publication", done.persons)
+
+        def note(release: str, people: int) -> None:
+            access_log.record(settings, by, f"rollback to {release} from {now}", "publication", people)
+
+        done = republish.again(settings, manifest, now, refused, log, note)
     return RolledBack(to, done.release, now, done.rows, done.persons)
 
 
-def refused_since(settings: Settings, folder: Path, known: dict[str, str]) -> Refusals:
-    """Who is in the release and would not be today, by the newest build's states of consent and by the desk."""
-    desk = consent.refusals(settings, known)
+def refused_since(settings: Settings, folder: Path, known: Collection[str]) -> Refusals:
+    """Who is in the release and would not be today: by the newest build's states of consent, by the desk, and by what was
+    delivered since that build.
+
+    Args:
+        known: the deliveries that the release was made of.
+    """
     warehouse = settings.warehouse
     if not warehouse.exists():
         raise StrataError(
@@ -70,38 +80,58 @@ def refused_since(settings: Settings, folder: Path, known: dict[str, str]) -> Re
         )
     con = duck.connect([folder, warehouse.parent], database=warehouse, read_only=True)
     try:
-        published = parquet(folder / MEMBERSHIP)
-        con.execute(f"create temp view published as select * from {published}")
-        flags = [
-            row[0].removeprefix(FLAG)
-            for row in con.execute("describe published").fetchall()
-            if row[0].startswith(FLAG)
-        ]
+        told = _told(settings, con, known)
+        members = parquet(folder / MEMBERSHIP)
+        names = [row[0] for row in con.execute(f"describe select * from {members}").fetchall()]
+        flags = [name for name in names if name.startswith(FLAG)]
+        held = "".join(f", bool_or({quote(flag)}) as {quote(flag)}" for flag in flags)
+        con.execute(
+            f"create temp table published as select customer_key{held} from {members} group by customer_key"
+        )
+        # One look at the states, of the people of the release only.
+        allowed = "".join(f", {_allows(flag.removeprefix(FLAG))} as {quote(flag)}" for flag in flags)
+        con.execute(
+            "create temp table allowed as select customer_key, "
+            "bool_or(is_granted and purpose = 'marketing') and bool_or(is_granted and purpose = 'profiling') "
+            f"as may_be_addressed{allowed} from core.fct_consent_states semi join published using (customer_key) "
+            "where purpose in ('marketing', 'profiling') group by customer_key"
+        )
         unprofiled = con.execute("select customer_key from intermediate.int_persons_excluded").fetchall()
         unmarketed = con.execute(
-            "select customer_key from published except ("
-            "select customer_key from core.fct_consent_states where is_granted and purpose in ('marketing', 'profiling') "
-            "group by customer_key having count(distinct purpose) = 2 except "
-            "select customer_key from core.dim_customers where is_minor)"
+            "select customer_key from published anti join (from allowed where may_be_addressed) using (customer_key) "
+            "union select customer_key from published semi join (from core.dim_customers where is_minor) "
+            "using (customer_key)"
         ).fetchall()
         channels = {
-            channel: con.execute(
-                f"select distinct customer_key from published where {quote(FLAG + channel)} and customer_key not in ("
-                "select customer_key from core.fct_consent_states where purpose = 'marketing' and channel in ($1, 'all') "
-                "group by customer_key having bool_or(is_granted) "
-                "and not bool_or(channel = $1 and not is_granted))",
-                [channel],
+            flag.removeprefix(FLAG): con.execute(
+                f"select customer_key from published anti join (from allowed where {quote(flag)}) using (customer_key) "
+                f"where {quote(flag)}"
             ).fetchall()
-            for channel in flags
+            for flag in flags
         }
     finally:
         con.close()
-    keys = {channel: {row[0] for row in rows} for channel, rows in channels.items()}
-    return Refusals(
-        desk.unprofiled | {row[0] for row in unprofiled},
-        desk.unmarketed | {row[0] for row in unmarketed},
-        {
-            channel: desk.channels.get(channel, frozenset()) | keys.get(channel, set())
-            for channel in {*desk.channels, *keys}
-        },
+    states = Refusals(
+        frozenset(row[0] for row in unprofiled),
+        frozenset(row[0] for row in unmarketed),
+        {channel: frozenset(row[0] for row in rows) for channel, rows in channels.items()},
+    )
+    return states | consent.refusals(settings, known) | consent.delivered_since(settings, told)
+
+
+def _told(settings: Settings, con: duckdb.DuckDBPyConnection, known: Collection[str]) -> set[str]:
+    """The deliveries whose words have had their say: those of the newest build where it is complete and its warehouse is
+    the one that it left, else no others than the release's own."""
+    if not receipt.stands(settings):
+        return set(known)
+    rows = con.execute("select delivery from operations.ingest_ledger where is_in_force").fetchall()
+    return {row[0] for row in rows}
+
+
+def _allows(channel: str) -> str:
+    """SQL over the states of one person: a word on the channel outweighs the word on all of them."""
+    one = f"purpose = 'marketing' and channel = {literal(channel)}"
+    return (
+        f"bool_or(is_granted and ({one} or purpose = 'marketing' and channel = 'all')) "
+        f"and not bool_or({one} and not is_granted)"
     )

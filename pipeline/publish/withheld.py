@@ -4,7 +4,7 @@ The tables hold the consent that a build knew. A withdrawal can be written down 
 leave between the warehouse and the release, and this module looks at the written files once more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import duckdb
@@ -121,26 +121,65 @@ def recheck(settings: Settings, folder: Path, refused: Refusals) -> list[Check]:
         con.close()
 
 
-def still_published(con: duckdb.DuckDBPyConnection, folder: Path) -> Check:
-    """Q-17 on the written files: nobody who has refused since the build. `register` comes first."""
-    flags = [
-        row[0]
-        for row in con.execute(f"describe select * from {parquet(folder / MEMBERSHIP)}").fetchall()
-        if row[0].startswith(FLAG)
-    ]
-    files = parquet(folder / MEMBERSHIP)
-    parts = [
-        f"select customer_key from ({_classed(con, folder)}) where customer_key in "
-        "(select customer_key from refused_since where kind = 'unprofiled')",
-        f"select customer_key from (select customer_key from {files}{_shown(folder)}) where customer_key in "
-        "(select customer_key from refused_since where kind = 'unmarketed')",
-        *(
-            f"select customer_key from {files} where {quote(flag)} and customer_key in (select customer_key from "
-            f"refused_since where kind = 'channel' and channel = {literal(flag.removeprefix(FLAG))})"
-            for flag in flags
-        ),
-    ]
-    return _check(con, "withdrawal_latency", "Q-17", " union ".join(parts))
+def still_published(
+    con: duckdb.DuckDBPyConnection, folder: Path, tables: Collection[str] | None = None
+) -> Check:
+    """Q-17 on the written files: nobody who has refused since the build. `register` comes first.
+
+    Args:
+        tables: `<schema>.<name>` of those to be asked, all where None; what a release shows beside them always is.
+    """
+    looks = list(looks_at(con, folder, tables).values())
+    if shown := _shown(folder):
+        shown = shown.removeprefix(" union all ")
+        looks.append(
+            f"select customer_key from ({shown}) semi join {_of('unprofiled', 'unmarketed')} using (customer_key)"
+        )
+    nobody = "select '' as customer_key where false"
+    return _check(con, "withdrawal_latency", "Q-17", " union all ".join([nobody, *looks]))
+
+
+def looks_at(
+    con: duckdb.DuckDBPyConnection, folder: Path, tables: Collection[str] | None = None
+) -> dict[str, str]:
+    """SQL of the customer_keys that must not be in a written table of persons as they are, by the table's key.
+
+    A key stands there once per row. Each text is a semi join of one file with the few who have refused.
+    """
+    looks = {}
+    for schema in _OF_PERSONS:
+        for path in sorted((folder / "tables" / schema).glob("*.parquet")):
+            key = f"{schema}.{path.stem}"
+            if tables is not None and key not in tables:
+                continue
+            file = parquet(path)
+            names = [row[0] for row in con.execute(f"describe select * from {file}").fetchall()]
+            if "customer_key" not in names:
+                continue
+            gone = _of("unprofiled", "unmarketed") if schema == "audiences" else _of("unprofiled")
+            parts = [f"select customer_key from {file} semi join {gone} using (customer_key)"]
+            flags = [name for name in names if name.startswith(FLAG)]
+            parts += [
+                f"select customer_key from {file} semi join {_of('channel', channel=flag.removeprefix(FLAG))} "
+                f"using (customer_key) where {quote(flag)}"
+                for flag in flags
+            ]
+            if flags:
+                # With no channel left, nobody's to address.
+                none = " and ".join(f"coalesce({quote(flag)}, false) = false" for flag in flags)
+                parts.append(
+                    f"select customer_key from {file} semi join {_of('channel')} using (customer_key) where {none}"
+                )
+            looks[key] = " union all ".join(parts)
+    return looks
+
+
+def _of(*kinds: str, channel: str | None = None) -> str:
+    """SQL of those who have refused in one of these ways."""
+    where = f"kind in ({', '.join(literal(kind) for kind in kinds)})"
+    if channel is not None:
+        where += f" and channel = {literal(channel)}"
+    return f"(select customer_key from refused_since where {where})"
 
 
 def _classed(con: duckdb.DuckDBPyConnection, folder: Path) -> str:

@@ -50,11 +50,15 @@ class Check:
         shown |= {"examples": list(self.examples)} if self.examples else {}
         return shown | ({"approved": self.approved} if self.approved else {})
 
+    @property
+    def name(self) -> str:
+        """What is checked of what, and for which gate."""
+        return f"{self.kind} {self.target}: {self.check}" + (f" ({self.gate})" if self.gate else "")
+
     def __str__(self) -> str:
         examples = f" · e.g. {'; '.join(self.examples[:3])}" if self.examples else ""
-        gate = f" ({self.gate})" if self.gate else ""
         return (
-            f"{self.kind} {self.target}: {self.check}{gate} · observed {self.observed}, limit {self.limit}{examples} · "
+            f"{self.name} · observed {self.observed}, limit {self.limit}{examples} · "
             f"{self.description}" + (f" · approved by {self.approved}" if self.approved else "")
         )
 

@@ -170,7 +170,8 @@ def _tell(checks: Iterable[Check]) -> None:
         else "all checks passed"
     )
     for check in stopped:
-        say(f"STOPPED: {check}")
+        # What it found and what to do is the answer of the command, at its end.
+        say(f"STOPPED by {check.name}")
     for check in [c for c in failed if c not in stopped][:5]:
         say(f"warning: {check}")
 

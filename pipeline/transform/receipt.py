@@ -63,6 +63,12 @@ def write(
     temporary.replace(path)
 
 
+def stands(settings: Settings) -> bool:
+    """Whether the warehouse is what the last complete build left, whatever day that was for."""
+    path = settings.build / "receipt.json"
+    return path.exists() and json.loads(path.read_text())["warehouse"] == identity(settings.warehouse)
+
+
 def require(settings: Settings, as_of: date, expected_nodes: Sequence[str]) -> Receipt:
     """The valid receipt of a build for `as_of`. Raises GateStopped saying what is missing."""
     path = settings.build / "receipt.json"

@@ -36,10 +36,8 @@ def test_a_merged_person_is_found_under_the_keys_that_a_release_knows(
     release = tmp_path / "release"
     held = release / "tables" / "core" / "dim_identity_links.parquet"
     write(held, [("app", "a", "A"), ("crm", "b", "OLDER"), ("app", "c", "C")])
-    assert persons.every_key(settings, release, {"OLDER"}) == {"OLDER", "A"}
-    assert persons.every_key(settings, release, {"C"}) == {"C"}
-    assert persons.every_key(settings, tmp_path / "none", {"OLDER"}) == {"OLDER"}
-    assert persons.every_key(settings, release, set()) == set()
+    assert persons.every_key(settings, release, {"OLDER"}, {"C"}, set()) == [{"OLDER", "A"}, {"C"}, set()]
+    assert persons.every_key(settings, tmp_path / "none", {"OLDER"}) == [{"OLDER"}]
 
 
 def test_a_merged_person_counts_once_and_with_every_key(settings: Settings, land: Land) -> None:

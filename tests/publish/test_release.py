@@ -169,6 +169,9 @@ def _warehouse(made: Home) -> None:
         "from audiences.segment_membership cross join (values ('marketing'), ('profiling')) as p (purpose)",
         "create table core.dim_customers (customer_key varchar, is_minor boolean)",
         "create table intermediate.int_persons_excluded (customer_key varchar)",
+        "create schema operations",
+        "create table operations.ingest_ledger (delivery varchar, is_in_force boolean)",
+        "insert into operations.ingest_ledger values ('shop/orders/2024-05-06/rev=1', true)",
         table("audiences", "segment_summary", SUMMARY),
         table("segments", "customer_small", RFM),
         "insert into audiences.segment_membership select md5(i::varchar), 'rfm', 'champions', '冠军客户', 'Champions', "

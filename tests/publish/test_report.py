@@ -40,7 +40,9 @@ from pipeline.publish.report import (
 from pipeline.publish.report import numbers as fmt
 from pipeline.publish.report.labels import _book
 from pipeline.publish.report.release import Release
+from pipeline.publish.tables import published_tables
 from pipeline.settings import Settings
+from pipeline.transform.dbt import ensure_manifest
 from tests.publish.browser import program
 from tests.publish.test_customer_shards import candidate, settings, token  # noqa: F401
 
@@ -632,6 +634,17 @@ def test_page_stays_small(release):
     assert len(render_page(*release).encode()) < 150_000
 
 
+def test_a_table_with_a_row_per_customer_comes_into_the_page_only_counted():
+    """The page of 5 M customers is as large as that of 300: no frame of it grows with them."""
+    per_person = {
+        t.key
+        for t in published_tables(json.loads(ensure_manifest().read_text()))
+        if "customer_key" in t.columns
+    }
+    drawn = per_person & PAGE_TABLES.keys()
+    assert drawn and drawn <= page_facts._GROUPS.keys()
+
+
 @pytest.mark.parametrize(
     "label", ["<script>alert(1)</script>", "{{ 7 * 7 }}{% raw %}", '"><img src=x onerror=1>', "a & b"]
 )
@@ -1024,6 +1037,17 @@ def test_labels_tell_the_windows_of_the_policy(release):
             render_page(without | ({} if unknown is None else {"segments.class_bounds": unknown}), manifest)
         ).text
         assert "窗口内购买客户" in text and "Buyers, in the window" in text
+
+
+def test_channels_tell_the_days_of_the_policy(release):
+    tables, manifest = release
+    long = Page(render_page(tables, manifest | {"channel_window_days": 1095})).text
+    assert "截至基准日前一天的 1095 天" in long and "The 1095 days up to" in long and "365 天" not in long
+    none = tables | {
+        "marts.channel_performance": tables["marts.channel_performance"].assign(date=date(2020, 1, 1))
+    }
+    text = Page(render_page(none, manifest | {"channel_window_days": 90})).text
+    assert "基准日前 90 天内没有渠道数据" in text and "no channel figures in the 90 days" in text
 
 
 def test_nothing_at_all_is_still_a_page():

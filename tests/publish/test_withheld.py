@@ -144,7 +144,7 @@ def test_the_database_of_a_release_made_again_says_what_its_files_say(settings: 
         frozenset({keys[1]}),
         {"email": frozenset(keys[2:5]), "sms": frozenset(keys[3:7])},
     )
-    touched = republish._touched(before, told, refused)
+    touched = republish._touched(before, refused)
     assert set(touched) == {"audiences.segment_membership", "segments.customer_small"}
     again = settings.releases / "again"
     republish._copy(settings, again, told, refused, touched)

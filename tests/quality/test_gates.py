@@ -16,8 +16,8 @@ from dagster import AssetCheckSeverity
 from pipeline.ingest import loader
 from pipeline.ingest.contracts import load_contracts
 from pipeline.ingest.profile import measures_of
-from pipeline.quality import rules
-from pipeline.quality.checks import blocking
+from pipeline.quality import gate, rules
+from pipeline.quality.checks import Check, blocking
 from pipeline.quality.contract_suite import source_suites
 from pipeline.quality.gate import _gates_of_feed, _results_by_gate, _specs_of_sources
 from pipeline.quality.gates import GATES, gates_named
@@ -410,3 +410,14 @@ def test_the_guide_explains_every_gate_and_rule() -> None:
     assert missing == []
     named = set(re.findall(r"`([a-z_]+_(?:max|min|days|weeks|minutes))`", guide))
     assert named <= keys | {"shift_max", "no_missing_days"}, named - keys
+
+
+def test_a_stop_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """The progress names the check; what it found and what to do stands in the answer of the command."""
+    found = Check("feed", "orders", "delivered", "block", False, 4, 0, "Deliver it.", ("app/orders",), "Q-06")
+    gate._tell([found])
+    told = capsys.readouterr().err
+    assert "STOPPED by feed orders: delivered (Q-06)" in told and "Deliver it" not in told
+    assert str(found).startswith(
+        "feed orders: delivered (Q-06) · observed 4, limit 0 · e.g. app/orders · Deliver it."
+    )

@@ -1,4 +1,4 @@
-"""What each channel brought in the 365 days before the as-of date."""
+"""What each channel brought in the days of the policy's window before the as-of date."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ def channels(release: Release) -> dict:
         ]
         return {"gap": say("gap.columns", table=name, columns=", ".join(lacking))}
     age = (pd.Timestamp(release.as_of) - pd.to_datetime(frame[day])).dt.days
-    frame = frame.assign(_age=age)[(age >= 1) & (age <= 365)]
+    days = release.channel_days
+    frame = frame.assign(_age=age)[(age >= 1) & (age <= days)]
     if frame.empty:
-        return {"gap": say("gap.window")}
+        return {"gap": say("gap.window", n=days)}
     measures = {
         key: column
         for key, names in (
@@ -55,9 +56,11 @@ def channels(release: Release) -> dict:
     found.sort(key=lambda entry: (-(entry[2]["revenue"] or Decimal(0)), entry[0]))
     overall = {key: fmt.add(sums[key] for _, _, sums in found) for key in measures}
     return {
+        "note": say("channels.note", n=days),
         "columns": list(measures),
         "rows": [
-            channel_row(release, channel, sums, overall["revenue"]) | {"trend": weekly(part, revenue)}
+            channel_row(release, channel, sums, overall["revenue"])
+            | {"trend": weekly(part, revenue, days // 7)}
             for channel, part, sums in found
         ],
         "total": channel_row(release, Text("", ""), overall, overall["revenue"]),
@@ -90,12 +93,12 @@ def channel_row(release: Release, channel: Text, sums: Mapping, everything: Deci
     }
 
 
-def weekly(part: pd.DataFrame, revenue: str) -> str:
-    """Sparkline of 52 full weeks, the oldest first; the 365th day has no full week and is left out."""
+def weekly(part: pd.DataFrame, revenue: str, weeks: int) -> str:
+    """Sparkline of so many full weeks, the oldest first; days that make no full week are left out."""
     week = (part["_age"] - 1) // 7
     sums = (
         part.assign(_week=week, _value=pd.to_numeric(part[revenue]).astype(float))
         .groupby("_week")["_value"]
         .sum()
     )
-    return charts.sparkline([float(sums.get(age, 0.0)) for age in range(51, -1, -1)], 96, 20)
+    return charts.sparkline([float(sums.get(age, 0.0)) for age in range(weeks - 1, -1, -1)], 96, 20)

@@ -35,6 +35,11 @@ class Release:
     def k(self) -> int:
         return int(self.manifest.get("k_anon_min", 10))
 
+    @property
+    def channel_days(self) -> int:
+        """Days that the channels are told of; releases of earlier versions do not say and were told of a year."""
+        return int(self.manifest.get("channel_window_days", 365))
+
     def gap(self, name: str, *columns: str) -> Text | None:
         """Why this table cannot be shown, or None when it can."""
         entry = self.manifest.get("tables", {}).get(name, {})
