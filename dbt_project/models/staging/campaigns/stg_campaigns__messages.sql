@@ -32,6 +32,8 @@ renamed as (
         source.updated_at,
         {{ looked_up_date('source.sent_at', 'deliveries.zone', 'sent_days') }} as sent_date,
         {{ local_date('source.bounced_at', 'deliveries.zone') }} as bounced_date,
+        {{ local_date('source.unsubscribed_at', 'deliveries.zone') }} as unsubscribed_date,
+        {{ local_date('source.complained_at', 'deliveries.zone') }} as complained_date,
         {{ local_hour('coalesce(source.clicked_at, source.opened_at)', 'deliveries.zone') }} as reacted_hour,
 
         -- delivery
