@@ -318,7 +318,7 @@ class Loader:
         for pending in readable:
             if pending.entry.status == "rejected":
                 feeds = targets(self.of.source.source, self.of.feed)
-                self.of.writer.discard(feeds, pending.entry, pending.delivery)
+                self.of.writer.discard(feeds, pending.entry, pending.delivery, alone=len(readable) == 1)
         entries = [self._closed(p) for p in batch]
         for entry in entries:
             self._remember(entry)

@@ -224,8 +224,13 @@ def write(
         f"select b.*, {', '.join(told)} from batch_deliveries b {found} order by b.delivery",
         {name: value for name, (value, _) in footer.items()},
     ).to_arrow_table()
-    write_parquet(profiled, folder / contract.feed / f"{made_of(names[0])}.parquet")
+    write_parquet(profiled, path_of(folder, contract.feed, names[0]))
     return dict(zip(profiled["delivery"].to_pylist(), profiled["rows_n"].to_pylist(), strict=True))
+
+
+def path_of(folder: Path, feed: str, delivery: str) -> Path:
+    """The profile of the batch whose first delivery this is, below `raw/_profile`."""
+    return folder / feed / f"{made_of(delivery)}.parquet"
 
 
 def table_of(folder: Path) -> pa.Table | None:

@@ -234,10 +234,16 @@ class RawWriter:
         more = f" and {len(cut) - _NAMES_SHOWN} more" if len(cut) > _NAMES_SHOWN else ""
         return ", ".join(cut[:_NAMES_SHOWN]) + more
 
-    def discard(self, feeds: Iterable[str], entry: Entry, delivery: Delivery) -> None:
-        """Take back what was written of a delivery that turned out not to be readable to its end."""
+    def discard(self, feeds: Iterable[str], entry: Entry, delivery: Delivery, *, alone: bool) -> None:
+        """Take back what was written of a delivery that was refused after all.
+
+        Args:
+            alone: it was a batch of its own, so that the profile tells of nothing else.
+        """
         for feed in feeds:
             self.raw_path(feed, entry, delivery).unlink(missing_ok=True)
+            if alone:
+                profile.path_of(self.settings.raw / "_profile", feed, entry.delivery).unlink(missing_ok=True)
 
     def raw_path(self, feed: str, entry: Entry, delivery: Delivery) -> Path:
         """The file of one delivery's rows of one contract feed."""
