@@ -17,8 +17,17 @@ from pipeline.settings import Settings
 # What a person who says "stop" withdraws. Messages about an order rest on the contract: they are named on their own.
 _BY_CONSENT = ("marketing", "profiling", "survey", "third_party")
 _ENDS_PROFILING = ("object", "restrict", "delete")
-# What of a delivered word tells a refusal, by feed.
-_WORDS = {"consents": ("purpose", "channel", "action"), "dsr": ("kind", "lifted_at")}
+# SQL of the refusals of a delivered feed: the feed whose word each is, its columns, and which rows may be one.
+_WORDS = {
+    "consents": ("consents", {"purpose": "purpose", "channel": "channel", "action": "action"}, "true"),
+    "dsr": ("dsr", {"kind": "kind", "lifted_at": "lifted_at"}, "true"),
+    # Whoever leaves by a message withdraws marketing on its channel (fct_consent_states).
+    "messages": (
+        "consents",
+        {"purpose": "'marketing'", "channel": "channel", "action": "'withdraw'"},
+        "coalesce(unsubscribed_at, complained_at) is not null",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -118,21 +127,21 @@ def delivered_since(settings: Settings, told: Collection[str]) -> Refusals:
     entries = ledger.in_force(ledger.read(settings), date.max)
     new = {e.delivery: e for e in entries if e.status == "loaded" and e.delivery not in told}
     waiting = []
-    for feed, columns in _WORDS.items():
+    for feed, (word, columns, is_one) in _WORDS.items():
         folders = {settings.raw / str(e.source) / feed / f"dt={e.dt}" / f"rev={e.rev}" for e in new.values()}
         files = [str(path) for folder in sorted(folders) for path in sorted(folder.glob("*.parquet"))]
         if not files:
             continue
         with duck.connect([settings.raw]) as con:
             rows = con.execute(
-                f"select _delivery, source_customer_id, {', '.join(columns)} "
-                "from read_parquet($1, hive_partitioning = false, union_by_name = true)",
+                f"select _delivery, source_customer_id, {', '.join(columns.values())} "
+                f"from read_parquet($1, hive_partitioning = false, union_by_name = true) where {is_one}",
                 [files],
             )
             for delivery, customer, *values in rows.fetchall():
                 if delivery in new:
                     row = {"source_customer_id": customer, **dict(zip(columns, values, strict=True))}
-                    waiting.append(desk.Word(delivery, feed, str(new[delivery].source), row))
+                    waiting.append(desk.Word(delivery, word, str(new[delivery].source), row))
     return _refused(settings, waiting)
 
 

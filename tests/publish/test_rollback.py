@@ -152,6 +152,25 @@ def test_an_urgent_withdrawal_takes_those_along_whom_a_stopped_run_has_read(home
     assert made.persons == 1 and token(7) not in persons(home, made.release, MEMBERS)
 
 
+def test_who_left_by_a_message_that_a_stopped_run_has_read_is_left_out_of_its_channel(
+    home: Home,  # noqa: F811
+    land: Land,
+) -> None:
+    (name,) = _published(home, 1)
+    rows = [{"source": "crm", "id": str(i), "customer_key": token(i)} for i in (6, 7)]
+    tables.replace(home.settings, pa.Table.from_pylist(rows, tables.ROWS), AS_OF)
+    land(
+        "crm/messages/2024-05-09.csv",
+        "message_id,source_customer_id,channel,sent_at,unsubscribed_at,updated_at\n"
+        "m1,6,email,2024-05-09T10:00:00+08:00,,2024-05-09T10:00:00+08:00\n"
+        "m2,7,email,2024-05-09T10:00:00+08:00,2024-05-09T11:00:00+08:00,2024-05-09T11:00:00+08:00\n",
+    )
+    (loaded,) = sweep(home.settings, AS_OF, run_id="stopped", released=None).entries
+    assert (loaded.status, loaded.rows_loaded) == ("loaded", 2)
+    refused = consent.delivered_since(home.settings, load_manifest(home.settings, name)["inputs"])
+    assert refused == Refusals(channels={"email": frozenset({token(7)})})
+
+
 def test_a_refusal_that_the_build_has_read_is_its_own_affair(home: Home, land: Land) -> None:  # noqa: F811
     """Whoever withdrew and came back is whom the states of consent say."""
     names = _published(home, 2)
