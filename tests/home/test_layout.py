@@ -3,6 +3,7 @@
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +17,9 @@ from pipeline.settings import Settings
 from tests.publish.test_release import AS_OF, Home, built, home  # noqa: F401
 
 
-def _stated(settings: Settings) -> dict[str, object]:
-    return json.loads((settings.home / "home.json").read_text())
+def _stated(settings: Settings) -> dict[str, Any]:
+    stated: dict[str, Any] = json.loads((settings.home / "home.json").read_text())
+    return stated
 
 
 def test_a_new_home_states_its_layout(settings: Settings) -> None:
@@ -41,7 +43,7 @@ def test_a_home_of_before_is_brought_up_once_and_says_when(settings: Settings) -
     assert [line for line in told if "layout" in line] == [
         f"bringing {settings.home} to layout {number}" for number in (1, 2, 3)
     ]
-    assert [step["layout"] for step in _stated(settings)["migrated"]] == [1, 2, 3]  # type: ignore[attr-defined]
+    assert [step["layout"] for step in _stated(settings)["migrated"]] == [1, 2, 3]
 
 
 def test_a_newer_home_is_refused(settings: Settings) -> None:
@@ -138,7 +140,7 @@ def test_a_home_of_each_earlier_layout_is_migrated_and_goes_on(
     assert layout.read(settings) == layout.LAYOUT
     assert [step["layout"] for step in _stated(settings)["migrated"]] == [
         *range(number + 1, layout.LAYOUT + 1)
-    ]  # type: ignore[attr-defined]
+    ]
     after = ledger.read(settings)
     assert after[: len(entries)] == entries and [e.dt for e in after[len(entries) :]] == [today]
     assert any("base" in p.name for p in (settings.raw / "_ledger").iterdir()), "folded since"

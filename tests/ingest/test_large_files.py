@@ -223,6 +223,18 @@ def test_a_large_parquet_file_with_something_to_tell(
     assert (len(loaded), rejects) == (40, [(42, "missing_value", "order_id")])
 
 
+def test_a_file_that_is_refused_after_its_rows_were_written_leaves_nothing(
+    settings: Settings, land: Land, small_limits: None, streamed: list[bool]
+) -> None:
+    rows = [line.split(",", 1) for line in GOOD.splitlines()]
+    text = "".join(
+        f"source,{head},{rest}\n" if not n else f"app,{head},{rest}\n" for n, (head, rest) in enumerate(rows)
+    )
+    land(f"shop/orders/{DAY}.csv", text)
+    ((ledger_row, loaded, _, told),) = taken_in(settings).values()
+    assert (ledger_row[:2], loaded, told) == (["rejected", "wrong_source"], [], None)
+
+
 @pytest.mark.soak
 def test_every_way_comes_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bad inputs and damaged files, once with the limits as they are and once with small ones.
