@@ -3,10 +3,9 @@
 import json
 import os
 import shutil
-import signal
-import sys
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -22,6 +21,7 @@ from pipeline.ingest.vault import Vault
 from pipeline.ingest.vault.keys import KEY_ID, id_of, token
 from pipeline.ingest.vault.rotation import rotate
 from pipeline.settings import Settings
+from tests.kills import killed_at
 
 Land = Callable[[str, bytes | str], Path]
 AS_OF = date(2024, 5, 7)
@@ -166,35 +166,6 @@ def test_tokens_that_the_vault_does_not_know_stop_the_rotation(home: Settings) -
     assert Vault(home).key == bytes.fromhex(OLD)
 
 
-def killed_at(settings: Settings, n: int) -> bool:
-    """Rotate in a process of its own that is killed before its nth change of a file; False where it came to its end."""
-    child = os.fork()
-    if child == 0:
-        left = n
-
-        def count(event: str, args: tuple[object, ...]) -> None:
-            nonlocal left
-            changes = event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "os.chmod")
-            writes = (
-                event == "open"
-                and isinstance(args[2], int)
-                and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-            )
-            if changes or writes:
-                left -= 1
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(count)
-        rotate(settings, NEW_KEY)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return True
-    assert os.WEXITSTATUS(status) == 0
-    return False
-
-
 @pytest.mark.soak
 def test_killed_at_any_point_one_of_the_keys_works_and_doing_it_again_finishes(
     home: Settings, built: Settings
@@ -206,7 +177,7 @@ def test_killed_at_any_point_one_of_the_keys_works_and_doing_it_again_finishes(
         n += 1 if os.environ.get("STRATA_SOAK") else 7
         shutil.rmtree(home.home)
         shutil.copytree(built.home, home.home)
-        if not killed_at(home, n):
+        if not killed_at(n, partial(rotate, home, NEW_KEY)):
             break
         committed = json.loads((home.vault / "keys.json").read_text())["key_id"] == id_of(NEW_KEY)
         outcomes.append("new" if committed else "old")

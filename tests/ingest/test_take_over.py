@@ -5,13 +5,13 @@ import io
 import json
 import os
 import random
-import signal
 import sys
 import threading
 import unicodedata
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from pipeline.settings import Settings
 from tests.ingest.bad_inputs import DAY
 from tests.ingest.counter import count
 from tests.ingest.test_large_files import taken_in
+from tests.kills import killed_at
 
 Land = Callable[[str, bytes | str], Path]
 ROWS = 60
@@ -521,28 +522,11 @@ def test_what_fails_in_one_thread_ends_the_others_and_leaves_nothing(
     assert not [p for p in settings.raw.glob("shop/**/*") if p.is_file()]
 
 
-def killed_at(settings: Settings, n: int) -> bool:
-    """Sweep in a process of its own that is killed before its nth change of a file; False where it came to its end."""
-    child = os.fork()
-    if child == 0:
-        left = n
-
-        def count(event: str, args: tuple[object, ...]) -> None:
-            nonlocal left
-            writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
-            if writes or event in ("os.rename", "os.remove", "chunk"):
-                left -= 1
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        real = parquet_copy._copied
-        parquet_copy._copied = lambda *given: sys.audit("chunk") or real(*given)
-        sys.addaudithook(count)
-        sweep(settings, date(2024, 5, 7), run_id="killed", released=None)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-    return os.WIFSIGNALED(status)
+def swept(settings: Settings) -> None:
+    """A sweep that tells of every chunk that it copies."""
+    real = parquet_copy._copied
+    parquet_copy._copied = lambda *given: sys.audit("chunk") or real(*given)
+    sweep(settings, date(2024, 5, 7), run_id="killed", released=None)
 
 
 def test_killed_anywhere_no_row_is_lost_or_doubled(
@@ -553,7 +537,7 @@ def test_killed_anywhere_no_row_is_lost_or_doubled(
     while True:
         n += 1 if os.environ.get("STRATA_SOAK") else 5
         home = Settings(**{**vars(settings), "home": tmp_path / f"home{n}"})
-        if not killed_at(home, n):
+        if not killed_at(n, partial(swept, home), also="chunk"):
             break
         unfinished += bool(list(home.raw.glob("shop/**/.*.tmp")))
         published = list(home.raw.glob("shop/**/[!.]*.parquet"))

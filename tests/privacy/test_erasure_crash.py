@@ -3,7 +3,7 @@
 import os
 import shutil
 import signal
-import sys
+from functools import partial
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,28 +14,24 @@ from pipeline.ingest.vault.rotation import rotate
 from pipeline.privacy import erasure
 from pipeline.publish import shelf
 from pipeline.settings import Settings
+from tests.kills import killed, killed_at
 from tests.privacy.conftest import AS_OF, Home, daily, erase, writable
 
 
-def killed(settings: Settings, state: str, *, before: bool) -> None:
-    """Erase in a process of its own that is killed just before, or just after, `state` is written to the journal."""
-    child = os.fork()
-    if child == 0:
-        write = erasure._write
+def erased_until(settings: Settings, state: str, *, before: bool) -> None:
+    """Erase until just before, or just after, `state` is written to the journal; then die."""
+    write = erasure._write
 
-        def writing(to: Settings, journal: dict[str, object]) -> None:
-            if not before:
-                write(to, journal)
-            if journal["state"] == state:
-                os.kill(os.getpid(), signal.SIGKILL)
-            if before:
-                write(to, journal)
+    def writing(to: Settings, journal: dict[str, object]) -> None:
+        if not before:
+            write(to, journal)
+        if journal["state"] == state:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if before:
+            write(to, journal)
 
-        erasure._write = writing
-        erase(settings)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status), "it was killed"
+    erasure._write = writing
+    erase(settings)
 
 
 def check_complete(settings: Settings, person: Needles, original: set[str]) -> None:
@@ -63,7 +59,7 @@ def test_killed_at_any_boundary_the_next_run_finishes(home: Home, state: str, be
     """Work done but not noted, or noted and nothing after it. The run goes on with it, and so does the same command."""
     settings, person = home.settings, home.person
     original = set(shelf.list_releases(settings))
-    killed(settings, state, before=before)
+    assert killed(partial(erased_until, settings, state, before=before))
     if before:
         daily(settings, AS_OF)
     else:
@@ -79,7 +75,7 @@ def test_killed_inside_any_step_the_next_run_finishes(built: Settings, home: Hom
     """Not only between steps: before every tenth rename, removal or opening for writing."""
     settings = home.settings
     person, original, n = home.person, set(shelf.list_releases(settings)), 1
-    while killed_at_change(settings, n):
+    while killed_at(n, partial(erase, settings)):
         daily(settings, AS_OF)
         if erasure.unfinished(settings) == [] and not list((settings.vault / "certificates").glob("*.json")):
             erase(settings)
@@ -90,34 +86,9 @@ def test_killed_inside_any_step_the_next_run_finishes(built: Settings, home: Hom
         n += 10
 
 
-def killed_at_change(settings: Settings, n: int) -> bool:
-    """Erase in a process that is killed before its nth change of a file; False where it came to its end."""
-    child = os.fork()
-    if child == 0:
-        left = n
-
-        def count(event: str, args: tuple[object, ...]) -> None:
-            nonlocal left
-            changes = event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree")
-            writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
-            if changes or writes:
-                left -= 1
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(count)
-        erase(settings)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return True
-    assert os.WEXITSTATUS(status) == 0
-    return False
-
-
 def test_no_new_key_while_an_erasure_is_under_way(home: Home) -> None:
     """Its journal and its staged files hold tokens of the present key."""
-    killed(home.settings, "staged", before=False)
+    assert killed(partial(erased_until, home.settings, "staged", before=False))
     with pytest.raises(StrataError, match="an erasure in .* is not finished"):
         rotate(home.settings, bytes.fromhex("cd" * 32))
 
@@ -125,7 +96,7 @@ def test_no_new_key_while_an_erasure_is_under_way(home: Home) -> None:
 def test_killed_before_anything_was_noted_somebody_asks_again(home: Home) -> None:
     settings, person = home.settings, home.person
     original = set(shelf.list_releases(settings))
-    killed(settings, "begun", before=True)
+    assert killed(partial(erased_until, settings, "begun", before=True))
     assert erasure.unfinished(settings) == [] and scan(settings.home, person)
     erase(settings)
     check_complete(settings, person, original)
