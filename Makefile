@@ -40,10 +40,11 @@ soak: .venv/.complete ## the tests that have a full size (10,000 fuzzed files, 3
 ui: .venv/.complete ## Dagster UI on 127.0.0.1
 	$(BIN)/strata ui
 
-lint: .venv-lint/.complete ## style of Python and YAML, and Dagster's own check of the definitions
+lint: .venv-lint/.complete ## style of Python and YAML, types, and Dagster's own check of the definitions
 	.venv-lint/bin/ruff check .
 	.venv-lint/bin/ruff format --check .
 	.venv-lint/bin/yamllint --strict .
+	.venv-lint/bin/mypy
 	$(BIN)/dg check defs
 
 # Linters live apart: some of them pin other versions of what the product runs on.
@@ -69,5 +70,5 @@ bench-guard: .venv/.complete ## fails where a ratio of our job to its peers is f
 	$(BIN)/python -m benchmarks.guard --report var/bench/guard.json
 
 clean: ## everything that the targets above made, apart from landing/ and var/ (your data)
-	rm -rf .venv .venv-lint dbt_project/target dbt_project/logs .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lint dbt_project/target dbt_project/logs .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

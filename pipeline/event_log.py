@@ -13,8 +13,7 @@ from typing import Any
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._core.storage.runs.sqlite import sqlite_run_storage
 from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
-from dagster._core.storage.sql import create_engine
-from sqlalchemy import event
+from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Engine
 
 _STORAGES = (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage)
@@ -40,4 +39,4 @@ def _spare_flushes(connection: Any, _: Any) -> None:
 
 
 for _storage in _STORAGES:
-    _storage.create_engine = kept_engine
+    _storage.create_engine = kept_engine  # type: ignore[attr-defined]

@@ -215,8 +215,8 @@ def _in_escaped(data: bytes | memoryview, needles: Needles) -> Iterator[tuple[st
         text = _UNICODE_ESCAPE.sub(lambda m: chr(int(m.group(1), 16)).encode("utf-8", "surrogatepass"), data)
         yield from (("unicode escapes", value) for value in needles.found_in(text))
     if _HTML_ESCAPE.search(data):
-        text = html.unescape(str(data, "utf-8", "ignore"))
-        yield from (("html escapes", value) for value in needles.found_in(text))
+        page = html.unescape(str(data, "utf-8", "ignore"))
+        yield from (("html escapes", value) for value in needles.found_in(page))
 
 
 def _in_table(where: str, table: pa.Table, needles: Needles, depth: int) -> Iterator[tuple[str, str | None]]:

@@ -53,18 +53,20 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _MODULES:
             return None
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name.replace("-", "_"))
+        module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+        command: click.Command = getattr(module, name.replace("-", "_"))
+        return command
 
     def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:
         if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **more)
-        warnings.showwarning = _say_warning
+            return super().main(*args, standalone_mode=False, **more)  # type: ignore[call-overload]
+        warnings.showwarning = _say_warning  # type: ignore[assignment]
         # Imports make a million objects that stay: looking through them every 700 took 1.6 of 7.1 CPU-s.
         gc.set_threshold(100_000, 20, 100)
         # However it was started (`python -m pipeline.cli`), help and errors name the command.
         more["prog_name"] = "strata"
         try:
-            sys.exit(super().main(*args, standalone_mode=False, **more))
+            sys.exit(super().main(*args, standalone_mode=False, **more))  # type: ignore[call-overload]
         except click.ClickException as error:
             given = [*(args[0] if args and args[0] else sys.argv[1:])]
             if "--json" in given:

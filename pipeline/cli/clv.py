@@ -2,10 +2,14 @@
 
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.cli.shared import Day, answer, errors_in_one_line, json_option
+
+if TYPE_CHECKING:
+    from pipeline.clv.purchases import Kind
 
 
 @click.command()
@@ -39,7 +43,7 @@ def clv(
     amount: str,
     as_of: date,
     day_first: bool | None,
-    model: str,
+    model: "Kind",
     horizon_days: int | None,
     backtest: bool,
     backtest_days: int | None,
@@ -65,5 +69,5 @@ def clv(
         with_backtest=backtest or backtest_days is not None,
         backtest_days=backtest_days,
         out=out,
-    )  # type: ignore[arg-type]
+    )
     answer(as_json, found.as_dict(), told(found))

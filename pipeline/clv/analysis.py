@@ -122,7 +122,7 @@ def analyse(
         asked = sufficiency.needs(seen, policy)
         short = sufficiency.unmet(asked)
         models = _NO_MODELS if short else fit(seen, kind)
-        why = {kind: short, "gamma_gamma": short} if short else dict(models.why)
+        why: dict[str, str] = {kind: short, "gamma_gamma": short} if short else {**models.why}
         tested: list[Backtest] = []
         lost = None
         if with_backtest:

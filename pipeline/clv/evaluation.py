@@ -105,8 +105,8 @@ def forecast(settings: Settings, as_of: date) -> Path | None:
 
     policy = policy_of(settings, as_of)
     given = {row["method"]: row["predicted"] for row in rows if row["subject"] == "parameter"}
-    purchases = PurchaseModel(*(given[name] for name in ("r", "alpha", "a", "b")), KIND)
-    models = Models(purchases, SpendModel(*(given[name] for name in ("p", "q", "v"))), {}, None)
+    purchases = PurchaseModel(given["r"], given["alpha"], given["a"], given["b"], KIND)
+    models = Models(purchases, SpendModel(given["p"], given["q"], given["v"]), {}, None)
     horizon = round(policy["clv_horizon_days"])
     with _customer_days(settings) as (con, basis):
         # The kind of money that was tested, and no other.

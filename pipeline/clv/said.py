@@ -15,7 +15,7 @@ class Said(str):
         made.zh = zh
         return made
 
-    def __getnewargs__(self) -> tuple[str, str]:
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
         return str(self), self.zh
 
 

@@ -157,7 +157,7 @@ def _either_null(*columns: str) -> str:
     return " or ".join(f"{c}_l is null or {c}_r is null" for c in columns)
 
 
-COMPARISONS: dict[str, dict[str, object]] = {
+COMPARISONS: dict[str, dict[str, Any]] = {
     "name": _comparison(
         "name",
         "(first_word_l is null and han_l is null) or (first_word_r is null and han_r is null) "

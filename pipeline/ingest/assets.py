@@ -101,6 +101,7 @@ def raw_feeds(context: AssetExecutionContext, run_lock: RunLock) -> Iterator[Mat
             yield MaterializeResult(
                 asset_key=AssetKey(["raw", feed]),
                 metadata={
+                    **_of_tables([r for r in readings if feed in targets(r.source, r.feed)]),
                     "dagster/row_count": sum(e.rows_loaded for e in own),
                     "files in force": len(own),
                     "new files": len(new),
@@ -108,8 +109,7 @@ def raw_feeds(context: AssetExecutionContext, run_lock: RunLock) -> Iterator[Mat
                     "new rows rejected": sum(e.rows_rejected for e in new),
                     "new rows duplicate": sum(e.rows_duplicate for e in new),
                     "sources": ", ".join(sorted({e.source for e in own if e.source})) or "none delivers it",
-                }
-                | _of_tables([r for r in readings if feed in targets(r.source, r.feed)]),
+                },
             )
     if CONTEXT_KEY in context.selected_asset_keys:
         run = write_context(settings, as_of)

@@ -115,7 +115,7 @@ def _from_text(column: Column, x: str, zone: str, until_year: int, *, plain: boo
         return _Typed(value, given, None, f"case when {short} then false else {looked} end")
     if kind == "b":
         words = " ".join(
-            f"when '{word}' then {value}" for value, spellings in _BOOLEANS.items() for word in spellings
+            f"when '{word}' then {meant}" for meant, spellings in _BOOLEANS.items() for word in spellings
         )
         usual = f"case when {x} in ('true', 'false') then {x} = 'true' else case lower({x}) {words} end end"
         return _Typed(usual, given)
@@ -137,9 +137,9 @@ def _from_text(column: Column, x: str, zone: str, until_year: int, *, plain: boo
     local = f"try_cast(regexp_replace({stamp}, {literal(_OFFSET)}, '') as timestamp)"
     other = f"case when {zoned} then {utc_of_zoned} else {utc_of_local(local, zone, until_year)} end"
     usual = f"strlen({x}) = 19 and {x} like '2___-__-__ __:__:__' and not contains({x}, '  ')"
-    plain = f"try_cast({x} as timestamp)"
-    utc = f"case when {usual} then {utc_of_local(plain, zone, until_year)} else {other} end"
-    clock = f"case when {usual} then {plain} else {local} end"
+    written = f"try_cast({x} as timestamp)"
+    utc = f"case when {usual} then {utc_of_local(written, zone, until_year)} else {other} end"
+    clock = f"case when {usual} then {written} else {local} end"
     return _Typed(utc, given, f"cast(date_diff('minute', {utc}, {clock}) as smallint)")
 
 
@@ -236,7 +236,9 @@ def broken_sql(
     contract: Contract, relation: str, deliveries: str
 ) -> tuple[str, list[tuple[str, str | None]]]:
     """SELECT of `_delivery`, `_row`, `_rule` of the records behind mapped rows that break a rule, and the rules."""
-    rules = [(c, code, name) for name, column in contract.stored.items() for c, code in _failed(name, column)]
+    rules: list[tuple[str, str, str | None]] = [
+        (c, code, name) for name, column in contract.stored.items() for c, code in _failed(name, column)
+    ]
     rules += [(rule.reject_when, rule.code, None) for rule in contract.row_rules]
     case = " ".join(f"when {condition} then {i}" for i, (condition, _, _) in enumerate(rules))
     sql = (

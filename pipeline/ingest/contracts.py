@@ -285,7 +285,9 @@ class Contract(_Strict):
     @model_validator(mode="after")
     def _can_be_meant(self) -> Self:
         _check_columns(self.columns)
-        named = [(("key", i), name) for i, name in enumerate(self.key)]
+        named: list[tuple[tuple[str | int, ...], str]] = [
+            (("key", i), name) for i, name in enumerate(self.key)
+        ]
         named += [(("document", i), name) for i, name in enumerate(self.document)]
         named += [(("latest_by",), self.latest_by)] if self.latest_by else []
         for path, name in named:

@@ -372,11 +372,13 @@ def told_check(checked: Checked, limit: int) -> str:
     if checked.extra_columns:
         lines.append(f"  left out, because the contract does not know them: {checked.extra_columns}")
     shown = checked.rejected[: limit or None]
-    for r in shown:
-        place = f"record {r.record_no}" + (f", line {r.line}" if r.line else "")
-        place += f", bytes {r.byte_start}-{r.byte_end}" if r.byte_start is not None else ""
-        about = f"{r.code}{' in ' + r.column if r.column else ''}{f' ({r.value})' if r.value else ''}"
-        lines.append(f"  {place}: {about}: {r.why}")
+    for row in shown:
+        place = f"record {row.record_no}" + (f", line {row.line}" if row.line else "")
+        place += f", bytes {row.byte_start}-{row.byte_end}" if row.byte_start is not None else ""
+        about = (
+            f"{row.code}{' in ' + row.column if row.column else ''}{f' ({row.value})' if row.value else ''}"
+        )
+        lines.append(f"  {place}: {about}: {row.why}")
     if len(shown) < len(checked.rejected):
         lines.append(f"  … {len(checked.rejected) - len(shown):,} more: --limit 0 or --json shows them all")
     for code, n in Counter(r.code for r in checked.rejected).most_common():

@@ -46,7 +46,8 @@ class LargeFiles:
             with RecordStream(delivery.path, delivery.ext, self.of.contract) as stream:
                 try:
                     self._good_rows_of(con, pending, stream)
-                    written, noted = [(entry, delivery)], {entry.delivery: {}}
+                    written = [(entry, delivery)]
+                    noted: profile.Noted = {entry.delivery: {}}
                     rows = self.of.writer.write(
                         con,
                         self.of.contract,

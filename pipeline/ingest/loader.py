@@ -77,7 +77,7 @@ class Loader:
         others = [e for e in newest.values() if e.rows_loaded]
         self.elsewhere = {e.sha256: e.file for e in others} if contract.cadence == "daily" else {}
         self.last_by_file = {e.file: e for e in mine}
-        self.rev = defaultdict(int)
+        self.rev: dict[str, int] = defaultdict(int)
         self.current: dict[str, Entry] = {}
         self.sizes = {e.bytes for e in known}
         self.without_rows: set[str] = set()
@@ -303,12 +303,12 @@ class Loader:
         except FileRejected as rejected:
             readable[0].reject(rejected)
         except duckdb.Error as error:
-            rejected = damage(con, readable[0])
-            if rejected is None:
+            damaged = damage(con, readable[0])
+            if damaged is None:
                 # Neither this line nor the traceback in the event log may show the value that DuckDB stumbled over.
                 name = readable[0].entry.delivery
                 raise StrataError(f"{name} cannot be loaded: {duck.without_values(error)}") from None
-            readable[0].reject(rejected)
+            readable[0].reject(damaged)
         finally:
             con.close()
             for pending in batch:

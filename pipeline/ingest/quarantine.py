@@ -162,8 +162,7 @@ def groups(settings: Settings, wanted: Filter = Filter(), *, every: bool = False
         if entry.status == "rejected":
             state, by = fates.of_file(entry)
             if state and wanted.code in (None, entry.reject_code) and (every or state == "rejected"):
-                key = (entry.delivery, entry.reject_code or "", None, state)
-                found[key] = Group(
+                found[entry.delivery, entry.reject_code or "", None, state] = Group(
                     entry.source, entry.feed, entry.file, entry.delivery, "file", entry.reject_code or "", None,
                     state, by, detail=entry.reject_detail,
                 )  # fmt: skip

@@ -60,9 +60,9 @@ def absent(settings: Settings, folder: Path) -> list[Check]:
             target = ".".join(path.relative_to(folder).with_suffix("").parts[-2:])
             checks.append(Check("table", target, "erased_persons_absent", "block", n == 0, n, 0, _ABSENT, gate=GATE))  # fmt: skip
     for files in (customers, audience_lists):
-        n = _erased_keys(folder, files.keys(folder), tombstones)
-        if n is not None:
-            checks.append(Check("table", files.FOLDER, "erased_persons_absent", "block", n == 0, n, 0, _ABSENT, gate=GATE))  # fmt: skip
+        shown = _erased_keys(folder, files.keys(folder), tombstones)
+        if shown is not None:
+            checks.append(Check("table", files.FOLDER, "erased_persons_absent", "block", shown == 0, shown, 0, _ABSENT, gate=GATE))  # fmt: skip
     return checks
 
 

@@ -65,6 +65,7 @@ def export_subject(
     with run_lock(settings), Vault(settings, f"export-subject: {purpose}") as vault:
         subject = resolve(settings, person.records, [person.customer_key], vault.database)
         feeds = _feeds(settings, subject, vault)
+    derived = _derived(settings, person.customer_key)
     held = {
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "made_by": by,
@@ -74,7 +75,7 @@ def export_subject(
         "earlier_keys": [key for key in subject.keys if key != person.customer_key],
         "known_as": [{"source": s, "customer": i} for s, i in person.records],
         "delivered": feeds,
-        "derived": _derived(settings, person.customer_key),
+        "derived": derived,
         "releases": _releases(settings, person.customer_key),
     }
     folder = _write(settings, held)
@@ -82,7 +83,7 @@ def export_subject(
     access_log.record(settings, by, "subject exported", purpose, 1)
     if request_id:
         requests.note(settings, "access", source, customer_id, by=by, request_id=request_id)
-    tables = {name: len(found) for name, found in held["derived"].items()}
+    tables = {name: len(found) for name, found in derived.items()}
     return Exported(folder, person.customer_key, person.records, rows, tables)
 
 

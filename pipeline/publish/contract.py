@@ -150,7 +150,9 @@ def main() -> None:
     from pipeline.transform.dbt import ensure_manifest
 
     contract, now = load(), tables_of(json.loads(ensure_manifest().read_text()))
-    before = json.loads(PROMISED.read_text()) if PROMISED.exists() else {"version": 0, "tables": {}}
+    before: dict[str, Any] = (
+        json.loads(PROMISED.read_text()) if PROMISED.exists() else {"version": 0, "tables": {}}
+    )
     broken = breaking(before["tables"], now) if before["version"] == contract.version else []
     if broken:
         sys.exit("\n".join(["not recorded; raise the version in contract.yml first:", *broken]))

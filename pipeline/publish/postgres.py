@@ -140,7 +140,7 @@ def _words(folder: Path) -> dict[str, Any]:
 def _connected(address: str) -> "Iterator[psycopg.Connection]":
     """A connection in autocommit mode. Errors are StrataErrors of one line, without the password."""
     import psycopg
-    from psycopg.conninfo import conninfo_to_dict
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
     try:
         given = conninfo_to_dict(address)
@@ -157,7 +157,7 @@ def _connected(address: str) -> "Iterator[psycopg.Connection]":
 
     settings = {"connect_timeout": "10", "application_name": "strata export", "client_encoding": "UTF8"}
     try:
-        con = psycopg.connect(**{**settings, **given}, autocommit=True)
+        con = psycopg.connect(make_conninfo("", **{**settings, **given}), autocommit=True)
     except psycopg.Error as error:
         raise StrataError(f"no connection to PostgreSQL: {told(error)}") from None
     try:
@@ -249,8 +249,8 @@ def _build(
         _create(con, table, {c: _type(key, c, kind) for c, kind in columns.items()})
         path = folder / "tables" / part / f"{name}.parquet"
         with con.cursor().copy(sql.SQL("copy {} from stdin (format csv, freeze)").format(table)) as copy:
-            for text in _lines(path, list(columns)):
-                copy.write(text)
+            for line in _lines(path, list(columns)):
+                copy.write(line)
         if grain:
             listed = sql.SQL(", ").join(map(sql.Identifier, grain))
             con.execute(sql.SQL("alter table {} add primary key ({})").format(table, listed))

@@ -22,7 +22,7 @@ from pipeline.duck import literal, parquet, quote
 from pipeline.errors import StrataError
 from pipeline.publish import audience_lists, commit, customers, shelf
 from pipeline.publish import release as releases
-from pipeline.publish.tables import PARQUET, PublishedTable, write_database
+from pipeline.publish.tables import PARQUET, PublishedTable, path_of, stated_tables, write_database
 from pipeline.quality.policy import k_anonymity
 from pipeline.settings import Settings
 
@@ -64,7 +64,7 @@ def redact(
     if done is None:
         folder = settings.releases / original
         manifest = shelf.load_manifest(settings, original)
-        tables = _tables(manifest)
+        tables = stated_tables(manifest)
         candidate = settings.releases / f".tmp-redact-{original}"
         commit.remove(candidate)
         candidate.mkdir(parents=True)
@@ -96,17 +96,6 @@ def made(settings: Settings, erasure: str) -> list[Redacted]:
     return found
 
 
-def _tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
-    return [
-        PublishedTable(*key.split("."), tuple(table["columns"]), ())
-        for key, table in sorted(manifest["tables"].items())
-    ]
-
-
-def _path(folder: Path, table: PublishedTable) -> Path:
-    return folder / "tables" / table.schema / f"{table.name}.parquet"
-
-
 def _cut_tables(
     folder: Path, candidate: Path, tables: Sequence[PublishedTable], who: Who
 ) -> tuple[dict[str, int], int]:
@@ -121,7 +110,7 @@ def _cut_tables(
         }
         con.register("erased_records", pa.table(records))
         for table in tables:
-            source, target = _path(folder, table), _path(candidate, table)
+            source, target = folder / path_of(table), candidate / path_of(table)
             target.parent.mkdir(parents=True, exist_ok=True)
             relation = parquet(source)
             texts = [
@@ -155,7 +144,7 @@ def _suppress(candidate: Path, tables: Sequence[PublishedTable], persons: int) -
         people = [c for c in _PEOPLE if c in table.columns]
         if not people or "is_suppressed" not in table.columns:
             continue
-        path = _path(candidate, table)
+        path = candidate / path_of(table)
         data = pq.read_table(path)
         rows = data.to_pylist()
         small = {i for i, r in enumerate(rows) if any(r[c] and r[c] - persons < k for c in people)}
@@ -194,7 +183,7 @@ def _copy_others(
     folder: Path, candidate: Path, tables: Sequence[PublishedTable], others: Callable[[Path, Path], None]
 ) -> None:
     made_anew = {"manifest.json", "manifest.sha256", "marts.duckdb", "index.html"}
-    made_anew |= {_path(folder, t).relative_to(folder).as_posix() for t in tables}
+    made_anew |= {path_of(t).as_posix() for t in tables}
     for name in shelf.files_of(folder):
         if name not in made_anew and not name.startswith(
             (f"{customers.FOLDER}/", f"{audience_lists.FOLDER}/")
@@ -223,7 +212,7 @@ def _publish(
         if "examples" in check:
             check["examples"] = kept
     for table in tables:
-        path = _path(candidate, table)
+        path = candidate / path_of(table)
         manifest["tables"][table.key] |= {
             "rows": pq.read_metadata(path).num_rows,
             "sha256": shelf.sha256(path),

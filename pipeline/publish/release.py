@@ -141,8 +141,8 @@ def _holds_no_more(settings: Settings, history: Mapping[str, Any] | None) -> boo
     if history is None:
         return False
     with duck.connect([settings.warehouse.parent], database=settings.warehouse, read_only=True) as con:
-        found = con.execute("select count(*) from segments.class_history").fetchone()
-    return bool(found) and found[0] == history["rows"]
+        (held,) = con.execute("select count(*) from segments.class_history").fetchall()[0]
+    return bool(held == history["rows"])
 
 
 def audit(folder: Path) -> list[Check]:

@@ -18,7 +18,7 @@ from pipeline.errors import GateStopped, StrataError
 from pipeline.lock import publish_lock
 from pipeline.privacy import access_log, consent, erasure_gate
 from pipeline.publish import audience_lists, commit, customers, release, shelf, withheld
-from pipeline.publish.tables import PARQUET, PublishedTable, path_of
+from pipeline.publish.tables import PARQUET, path_of, stated_tables
 from pipeline.quality.checks import Check, blocking
 from pipeline.settings import Settings
 
@@ -252,7 +252,7 @@ def _write(
     """Database, docs of the release `before`, page and what the manifest says of the tables; SHA-256 of all files but the
     page."""
     folder = settings.releases / before["release"]
-    tables = _tables(manifest)
+    tables = stated_tables(manifest)
     database(folder, candidate, refused, {key: manifest["tables"][key]["columns"] for key in touched})
     if (folder / "docs").exists():
         shutil.copytree(folder / "docs", candidate / "docs", copy_function=commit.link)
@@ -313,20 +313,6 @@ def database(
         con.execute("detach marts")
     if path.with_name("marts.duckdb.wal").exists():
         raise StrataError("marts.duckdb was not checkpointed: a log file lies beside it")
-
-
-def _tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
-    """The tables of a release, as its manifest states them."""
-    return [
-        PublishedTable(
-            *key.split("."),
-            tuple(entry["columns"]),
-            tuple(entry.get("grain", ())),
-            optional=tuple(entry.get("optional_grain", ())),
-            counted_from=entry.get("counted_from"),
-        )
-        for key, entry in manifest["tables"].items()
-    ]
 
 
 def _audit(

@@ -85,6 +85,24 @@ def published_tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
     return sorted(tables, key=lambda t: t.key)
 
 
+def stated_tables(manifest: Mapping[str, Any]) -> list[PublishedTable]:
+    """The tables of a release, as its own manifest states them."""
+    tables = []
+    for key, stated in sorted(manifest["tables"].items()):
+        schema, name = key.split(".")
+        tables.append(
+            PublishedTable(
+                schema,
+                name,
+                tuple(stated["columns"]),
+                tuple(stated.get("grain", ())),
+                optional=tuple(stated.get("optional_grain", ())),
+                counted_from=stated.get("counted_from"),
+            )
+        )
+    return tables
+
+
 def path_of(table: PublishedTable) -> Path:
     """Its Parquet file below the folder of a release."""
     return Path("tables") / table.schema / f"{table.name}.parquet"

@@ -64,7 +64,7 @@ class Check:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Check":
-        kind = "feed" if "feed" in data else "table"
+        kind: Literal["feed", "table"] = "feed" if "feed" in data else "table"
         rest = {k: v for k, v in data.items() if k not in ("feed", "table", "examples")}
         return cls(kind=kind, target=data[kind], examples=tuple(data.get("examples", ())), **rest)
 

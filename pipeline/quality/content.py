@@ -71,7 +71,8 @@ def _shifts(feed: Feed, history: History, rule: Expect, columns: Sequence[tuple[
         shares = _Shares(by_day, history.limits)
         first = min(feed.days[source])
         for nth, day in enumerate(history.judged(by_day)):
-            if history.special(source, day) and history.special(source, day).kind == "unusual":  # type: ignore[union-attr]
+            special = history.special(source, day)
+            if special and special.kind == "unusual":
                 continue
             past = shares.before(day)
             if not past or shares.rows[day] < history.limits["share_rows_min"]:
@@ -149,9 +150,9 @@ def values_accurate(feed: Feed, history: History) -> Check:
             for d in by_day[day]:
                 for name, said in words.items():
                     found[said] += d.number(f"doubt__{name}")
-                for code, n in reject_counts(d.entry).items():
+                for code, rejected in reject_counts(d.entry).items():
                     if code in _RANGE_CODES:
-                        found[f"rejected as {code}"] += n
+                        found[f"rejected as {code}"] += rejected
             rows = sum(feed.rows_read(d) for d in by_day[day])
             n = sum(found.values()) - sum(d.number(MALFORMED_TWICE) for d in by_day[day])
             if not n or not rows:

@@ -80,8 +80,8 @@ class Feed:
         for source, own in self.by_source.items():
             by_day: dict[date, list[Delivered]] = {}
             for d in own:
-                if d.entry.status == "loaded":
-                    by_day.setdefault(d.entry.dt, []).append(d)  # type: ignore[arg-type]
+                if d.entry.status == "loaded" and d.entry.dt:
+                    by_day.setdefault(d.entry.dt, []).append(d)
             if by_day:
                 found[source] = by_day
         return found

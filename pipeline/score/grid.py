@@ -67,7 +67,8 @@ def compile_grid(
     cells: dict[Cell, str] = {}
     uncovered: list[Cell] = []
     overlaps: list[tuple[Cell, tuple[str, ...]]] = []
-    for cell in product(range(1, scores + 1), repeat=3):
+    each = range(1, scores + 1)
+    for cell in product(each, each, each):
         met = tuple(dict.fromkeys(box.segment for box in boxes if box.holds(cell)))
         if met:
             cells[cell] = met[0]

@@ -100,7 +100,13 @@ def prepare(settings: Settings, as_of: date, nodes: Mapping[str, Any]) -> str | 
             target = folder / f"{name}.parquet"
             # It may be the very file of a release.
             target.unlink(missing_ok=True)
-            if undone and have and _stands(settings, con, file, source, columns, known, as_of):
+            if (
+                file
+                and source
+                and undone
+                and have
+                and _stands(settings, con, file, source, columns, known, as_of)
+            ):
                 _link(file, target)
                 continue
             sql = f"copy (select {picked} {rows}) to {literal(str(target))} (format parquet)"

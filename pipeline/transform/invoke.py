@@ -64,6 +64,7 @@ def invoke(
         DbtFailed: a node failed, or the command could not run at all.
     """
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.artifacts.schemas.run import RunExecutionResult
     from dbt.cli.main import dbtRunner
     from dbt_common.events.functions import msg_to_dict
 
@@ -94,7 +95,7 @@ def invoke(
             DuckDBConnectionManager.close_all_connections()
     if answer.exception is not None and not isinstance(answer.exception, Exception):
         raise answer.exception
-    if hasattr(answer.result, "write"):
+    if isinstance(answer.result, RunExecutionResult):
         answer.result.write(str(target / "run_results.json"))
     if not answer.success:
         raise DbtFailed("\n".join(errors) or str(answer.exception)) from answer.exception

@@ -127,9 +127,9 @@ class Replay:
             path.relative_to(home).parts[1:3] for path in (home / "raw").glob("[!_]*/*/dt=*") if path.is_dir()
         }
         with duck.connect([home / "raw", folder]) as con:
-            for source, feed in sorted(feeds):
-                target = folder / "raw" / source / feed / "dt=all" / "rev=1" / "all.parquet"
-                _gather(con, home / "raw" / source / feed, "*/*/*.parquet", target)
+            for system, feed in sorted(feeds):
+                target = folder / "raw" / system / feed / "dt=all" / "rev=1" / "all.parquet"
+                _gather(con, home / "raw" / system / feed, "*/*/*.parquet", target)
             _gather(con, home / "raw" / "_ledger", "*.parquet", folder / "raw" / "_ledger" / "000001.parquet")
             for name in ("_schema", "_erased"):
                 if (home / "raw" / name).exists():

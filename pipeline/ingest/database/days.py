@@ -127,7 +127,7 @@ def told(found: list[dict[str, Any]]) -> str:
 def _connected(settings: Settings, source: Source) -> "Iterator[psycopg.Connection]":
     """A read-only transaction whose text is in the source's zone. Errors are StrataErrors of one line."""
     import psycopg
-    from psycopg.conninfo import conninfo_to_dict
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
     database = source.database
     assert database is not None
@@ -155,7 +155,7 @@ def _connected(settings: Settings, source: Source) -> "Iterator[psycopg.Connecti
 
     defaults = {"connect_timeout": "10", "application_name": "strata", "client_encoding": "UTF8"}
     try:
-        con = psycopg.connect(**{**defaults, **given}, prepare_threshold=None)
+        con = psycopg.connect(make_conninfo("", **{**defaults, **given}), prepare_threshold=None)
     except psycopg.Error as error:
         raise StrataError(
             f"{where}no connection to its database ({database.url_env}): {told(error)}"

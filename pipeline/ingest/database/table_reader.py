@@ -204,7 +204,7 @@ class TableReader:
         from psycopg import sql
 
         texts = [self._text(name) for name in self.columns]
-        order = [sql.SQL(str(i + 1)) for i in range(len(texts))]
+        order: list[sql.Composable] = [sql.SQL(str(i + 1)) for i in range(len(texts))]
         if self.table.cursor:
             # With the table's name before it: alone it would be the text of the same name, which has no index.
             order.insert(0, sql.SQL("delivered.{}").format(_name(self.table.cursor)))

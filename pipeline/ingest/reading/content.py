@@ -179,7 +179,7 @@ def read_workbook(path: Path) -> tuple[bytes, str]:
         FileRejected: `wrong_format`, `zip_bomb` or `unsafe_archive`.
     """
     with open_regular(path) as file:
-        data = file.readall()  # type: ignore[attr-defined]
+        data = file.read()
     check_kind(data[:64], "xlsx")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

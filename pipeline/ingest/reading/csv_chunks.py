@@ -321,17 +321,18 @@ class CsvParser:
             self.record_bytes += size
             if self._no in self._spans:
                 self._spans[self._no] = (start, self._at)
-            code = fields if isinstance(fields, str) else None
-            if code is None:
-                if len(fields) == width:
-                    code = "repeated_header" if fields == header else None
-                elif len(fields) == width + 1 and fields[-1] == "":
-                    fields = fields[:-1]
-                else:
-                    self._check_drift(fields, width, start)
-                    code = "short_row" if len(fields) < width else "long_row"
-            if code:
-                self._rejects.append(Reject(self._no, code, byte_start=start, byte_end=self._at))
+            code: str | None = None
+            if isinstance(fields, str):
+                code = fields
+            elif len(fields) == width:
+                code = "repeated_header" if fields == header else None
+            elif len(fields) == width + 1 and fields[-1] == "":
+                fields = fields[:-1]
+            else:
+                self._check_drift(fields, width, start)
+                code = "short_row" if len(fields) < width else "long_row"
+            if code or isinstance(fields, str):
+                self._rejects.append(Reject(self._no, str(code), byte_start=start, byte_end=self._at))
             else:
                 rows.append(fields)
                 row_no.append(self._no)
@@ -521,7 +522,7 @@ def _numbers(column: pa.ChunkedArray, kind: str) -> pa.Array | None:
         return None
     if text.translate(None, _DIGITS + b"." if decimals else _DIGITS):
         return None
-    factors = np.int64(10**decimals)
+    factors: np.int64 | np.ndarray = np.int64(10**decimals)
     if decimals and b"." in text:
         of, behind = _behind_points(text, ends)
         finest = int(behind.max())
@@ -531,9 +532,9 @@ def _numbers(column: pa.ChunkedArray, kind: str) -> pa.Array | None:
             # Money as most systems write it: two digits behind every point.
             factors, before = np.int64(10 ** (decimals - finest)), np.arange(len(ends), dtype=ends.dtype)
         else:
-            factors, points = np.full(len(sizes), factors), np.zeros(len(ends), ends.dtype)
-            factors[of], points[of + 1] = 10 ** (decimals - behind), 1
-            before = np.cumsum(points, dtype=ends.dtype)
+            each, points = np.full(len(sizes), factors), np.zeros(len(ends), ends.dtype)
+            each[of], points[of + 1] = 10 ** (decimals - behind), 1
+            factors, before = each, np.cumsum(points, dtype=ends.dtype)
         text, ends = text.translate(None, b"."), ends - before
     given = None if sizes.all() else pa.py_buffer(np.packbits(sizes > 0, bitorder="little"))
     digits = pa.StringArray.from_buffers(len(sizes), pa.py_buffer(ends), pa.py_buffer(text), given)

@@ -7,7 +7,7 @@ not saved, and of two rows with one number it keeps the last: both are found her
 import io
 import zipfile
 from posixpath import normpath
-from typing import BinaryIO
+from typing import IO
 from xml.etree import ElementTree
 from xml.parsers import expat
 
@@ -71,7 +71,7 @@ def _part(archive: zipfile.ZipFile, sheet: str) -> str:
     return members[path.lower()]
 
 
-def _unread(xml: BinaryIO) -> dict[int, int]:
+def _unread(xml: IO[bytes]) -> dict[int, int]:
     """Rows with cells that have no value to read (see Workbook). Raises FileRejected where a place stands twice."""
     found: dict[int, int] = {}
     row = column = -1

@@ -100,9 +100,11 @@ class Vault:
         unwanted = self.tombstones.texts_of_erased(values, country) if kind == "text" else ()
         for value in values:
             normal = normalise(kind, value, country)
-            made = token(self.key, kind, normal) if normal and value not in unwanted else None
-            if made:
-                kept[made] = normal  # type: ignore[assignment]
+            if not normal or value in unwanted:
+                tokens.append(None)
+                continue
+            made = token(self.key, kind, normal)
+            kept[made] = normal
             tokens.append(made)
         self._keep(kind, kept.items())
         return tokens

@@ -20,6 +20,8 @@ from functools import lru_cache
 
 import duckdb
 import pyarrow as pa
+from duckdb.func import FunctionNullHandling, PythonUDFType
+from duckdb.sqltypes import DATE, VARCHAR
 
 from pipeline.duck import quote
 from pipeline.ingest.contracts import Contract, Source, load_sources
@@ -115,7 +117,7 @@ class Tombstones:
         owner = namespace(source.source)
 
         def erased_on(kinds: pa.ChunkedArray, values: pa.ChunkedArray) -> pa.Array:
-            days = []
+            days: list[date | None] = []
             for kind, value in zip(kinds.to_pylist(), values.to_pylist(), strict=True):
                 if value is None:
                     days.append(None)
@@ -127,7 +129,12 @@ class Tombstones:
             return pa.array(days, pa.date32())
 
         con.create_function(
-            "erased_on", erased_on, ["VARCHAR", "VARCHAR"], "DATE", type="arrow", null_handling="special"
+            "erased_on",
+            erased_on,
+            [VARCHAR, VARCHAR],
+            DATE,
+            type=PythonUDFType.ARROW,
+            null_handling=FunctionNullHandling.SPECIAL,
         )
 
     def turned_away(

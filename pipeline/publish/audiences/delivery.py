@@ -147,8 +147,14 @@ class Journal:
 
     def write(self, place: str, positions: Sequence[int], outcome: str, told: str, attempts: int) -> None:
         """Write one outcome down; on disk when this returns. `told` holds no contact."""
-        line = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "request": place, "outcome": outcome}
-        line |= {"members": _ranges(positions), "told": told, "attempts": attempts}  # type: ignore[dict-item]
+        line = {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "request": place,
+            "outcome": outcome,
+            "members": _ranges(positions),
+            "told": told,
+            "attempts": attempts,
+        }
         with private_files(), self._path.open("ab") as file:
             file.write((("\n" if self._is_open else "") + json.dumps(line) + "\n").encode())
             file.flush()
@@ -506,6 +512,8 @@ def _told(parcel: Parcel, endpoint: Endpoint, policy: Policy) -> Delivered:
         len(left),
         sizes["adds"],
         sizes["removes"],
-        *(parcel.journal.count(outcome) for outcome in (ACCEPTED, REFUSED, WITHHELD)),
+        parcel.journal.count(ACCEPTED),
+        parcel.journal.count(REFUSED),
+        parcel.journal.count(WITHHELD),
         transfer=transfer_of(policy, policy.destinations[parcel.destination]),
     )

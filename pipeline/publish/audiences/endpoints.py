@@ -136,7 +136,7 @@ class _Credential(requests.auth.AuthBase):
         if self._place == "bearer":
             request.headers["Authorization"] = f"Bearer {self._value}"
         else:
-            request.prepare_url(request.url, {self._place.removeprefix("query:"): self._value})
+            request.prepare_url(request.url or "", {self._place.removeprefix("query:"): self._value})
         return request
 
 

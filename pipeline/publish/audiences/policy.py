@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.errors import StrataError
 from pipeline.publish.audiences import rules
@@ -16,6 +17,9 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _CHANNELS = ("email", "sms", "wechat", "push", "call", "ads")
 _PURPOSES = ("service", "marketing", "third_party", "survey")
 _BASES = ("standard_contract", "certification", "security_assessment", "exempt")
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -169,8 +173,8 @@ def in_force(folder: Path, seed: str, as_of: date) -> Iterator[Line]:
             yield line
 
 
-def _unique(lines: Iterator[Line], column: str, made: Callable[[Line], object]) -> dict:  # type: ignore[type-arg]
-    found: dict[str, object] = {}
+def _unique(lines: Iterator[Line], column: str, made: Callable[[Line], T]) -> dict[str, T]:
+    found: dict[str, T] = {}
     for line in lines:
         if line[column] in found:
             raise line.fail(
@@ -241,7 +245,7 @@ def _audiences(
     return tuple(sorted(found.values(), key=lambda a: a.priority))
 
 
-def _told(a: Audience) -> tuple:  # type: ignore[type-arg]
+def _told(a: Audience) -> tuple[object, ...]:
     return (
         a.name,
         a.name_zh,

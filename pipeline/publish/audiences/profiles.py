@@ -34,6 +34,7 @@ def _operations(full: str, adds: str, removes: str) -> Mapping[str, str]:
 
 
 _LIST = _operations("replace the list", "add to the list", "remove from the list")
+_WECOM_TAG = "externalcontact/mark_tag, one line a request"
 _TABLE = ("customer_key", "email", "phone")
 
 PROFILES: Mapping[str, Profile] = {
@@ -68,12 +69,14 @@ PROFILES: Mapping[str, Profile] = {
     ),
     "hubspot": Profile(("email", "phone"), (("email",),), _LIST),
     "braze": Profile(
-        ("customer_key", "email", "phone"), (("customer_key",),), _operations(*["import users"] * 3)
+        ("customer_key", "email", "phone"),
+        (("customer_key",),),
+        _operations("import users", "import users", "import users"),
     ),
     "wecom": Profile(
         ("userid", "external_userid"),
         (("userid", "external_userid"),),
-        _operations(*["externalcontact/mark_tag, one line a request"] * 3),
+        _operations(_WECOM_TAG, _WECOM_TAG, _WECOM_TAG),
         remote_id="id of the tag (create_tag.json makes it: externalcontact/add_corp_tag)",
         note="a contact has at most 3,000 tags, a company 10,000",
     ),
@@ -81,7 +84,8 @@ PROFILES: Mapping[str, Profile] = {
         ("openid",),
         (("openid",),),
         _operations(
-            *["tags/members/batchtagging, one line a request"] * 2,
+            "tags/members/batchtagging, one line a request",
+            "tags/members/batchtagging, one line a request",
             "tags/members/batchuntagging, one line a request",
         ),
         remote_id="number of the tag (create_tag.json makes it: tags/create)",

@@ -16,7 +16,7 @@ Where a caller names facts too (custom segments do, audiences do not), `one` is 
 """
 
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NoReturn
@@ -135,7 +135,8 @@ class _Parser:
             if not found:
                 start = position + len(text[position:]) - len(text[position:].lstrip())
                 raise BadRule(f"character {start + 1}: {text[start]!r} has no meaning here")
-            self._tokens.append((found[str(found.lastgroup)], found.start(found.lastgroup) + 1))
+            kind = str(found.lastgroup)
+            self._tokens.append((found[kind], found.start(kind) + 1))
             position = found.end()
         self._end = len(text) + 1
 
@@ -151,7 +152,7 @@ class _Parser:
     def _both(self) -> Rule:
         return self._joined("and", self._one)
 
-    def _joined(self, word: str, part) -> Rule:  # type: ignore[no-untyped-def]
+    def _joined(self, word: str, part: Callable[[], Rule]) -> Rule:
         parts = [part()]
         while self._take(word):
             parts.append(part())

@@ -115,7 +115,10 @@ def choose(
         for audience in sorted(audiences, key=lambda a: a.priority):
             rows = _judged(con, audience, limits, set(people.columns))
             owners = taken.setdefault(audience.channel, {})
-            active, holdout, lost, reasons = [], [], {}, {}
+            active: list[str] = []
+            holdout: list[str] = []
+            lost: dict[str, str] = {}
+            reasons: dict[str, str] = {}
             suppressed: dict[str, int] = {}
             concerned = pc.or_(pc.is_null(rows["reason"]), pc.fill_null(rows["matches"], False))
             for key, reason in _pairs(rows.filter(concerned)):

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +24,8 @@ from pipeline.publish.audiences.writers import Row
 from pipeline.settings import Settings
 
 _SCHEMA = 1
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def folder(settings: Settings, destination: str, audience: str) -> Path:
 def known(settings: Settings) -> list[tuple[str, str]]:
     """(destination, audience) that were ever exported."""
     root = settings.vault / "audiences"
-    return sorted(p.parent.relative_to(root).parts for p in root.glob("*/*/state.json"))  # type: ignore[misc]
+    return sorted((p.parent.parent.name, p.parent.name) for p in root.glob("*/*/state.json"))
 
 
 def load(settings: Settings, destination: str, audience: str) -> State:
@@ -201,7 +203,7 @@ def save(settings: Settings, state: State) -> None:
         (place / name).unlink()
 
 
-def _turned(pairs: Mapping) -> dict:  # type: ignore[type-arg]
+def _turned(pairs: Mapping[K, V]) -> dict[V, K]:
     """Rows by member from members by row, or the other way round: no two members of a snapshot have one row."""
     return {value: key for key, value in pairs.items()}
 

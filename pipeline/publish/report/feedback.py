@@ -56,7 +56,7 @@ def nps_tile(release: Release) -> list[dict]:
     if row is None:
         return []
     n = fmt.exact(row["n"])
-    if n < release.k:
+    if n is None or n < release.k:
         return []
     low = bool(cell(row, "is_low_n"))
     mark = say("kpi.low_n") if low else say("kpi.few") if n < NPS_READABLE_FROM else None
@@ -115,10 +115,10 @@ def nps_row(release: Release, row: Mapping) -> dict:
     if masked or not n:
         return shown
     shares = [float(fmt.ratio(cell(row, key), n) or 0) for key in ("detractors", "passives", "promoters")]
-    lo, hi = cell(row, "lo"), cell(row, "hi")
-    marks = (
-        tuple(round((float(v) + 100) / 2, 1) for v in (lo, hi, row["nps"])) if None not in (lo, hi) else None
-    )
+    lo, hi = fmt.exact(cell(row, "lo")), fmt.exact(cell(row, "hi"))
+    marks = None
+    if lo is not None and hi is not None:
+        marks = tuple(round((float(v) + 100) / 2, 1) for v in (lo, hi, row["nps"]))
     return shown | {
         "bars": [
             {

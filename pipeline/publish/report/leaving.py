@@ -26,7 +26,7 @@ def leaving(release: Release) -> dict:
     if not gap:
         delta = release.tables[name]
         counted = weights(delta).groupby([delta["scheme"], delta["change"]]).sum()
-        counts = {(text_of(s), text_of(c)): int(n) for (s, c), n in counted.items()}  # type: ignore[misc]
+        counts = {(text_of(s), text_of(c)): int(n) for (s, c), n in counted.items()}
         sizes = (
             {}
             if members is None or "scheme" not in members

@@ -61,7 +61,7 @@ def matrix(release: Release, scheme: str, moves: pd.DataFrame) -> dict:
     customers = moves.groupby([moves["from_class"].map(text_of), moves["to_class"].map(text_of)])[
         "customers"
     ].sum()
-    counts = {(str(a), str(b)): int(n) for (a, b), n in customers.items()}  # type: ignore[misc]
+    counts = {(str(a), str(b)): int(n) for (a, b), n in customers.items()}
     order = class_order(release, scheme)
 
     def place(code: str) -> tuple:
@@ -130,12 +130,11 @@ def trends(release: Release) -> tuple[Text | None, Mapping[tuple[str, str], dict
         (frame["_day"] <= release.as_of) & (frame["_day"] > release.as_of - timedelta(days=TREND_DAYS))
     ]
     found = {}
-    for key, part in frame.groupby(["scheme", "class"], sort=True):
+    for (scheme, code), part in frame.groupby(["scheme", "class"], sort=True):
         days = {day: int(n) for day, n in zip(part["_day"], part["customers"], strict=True)}
         week_ago = max((day for day in days if day <= release.as_of - WEEK), default=None)
         now, then = days.get(release.as_of, 0), days.get(week_ago, 0) if week_ago else 0
         known_both = min(now, then) >= release.k
-        scheme, code = key  # type: ignore[misc]
         found[text_of(scheme), text_of(code)] = {
             "change": fmt.signed(now - then, 0) if known_both else fmt.DASH,
             "line": charts.sparkline([n if n >= release.k else 0.0 for n in days.values()], 96, 20),

@@ -75,10 +75,9 @@ def kpi_changes(release: Release, now: Mapping[str, object]) -> dict[str, Text]:
     told["aov"] = fmt.relative(
         fmt.ratio(new["revenue"], new["orders"]), fmt.ratio(old["revenue"], old["orders"])
     )
-    shares = fmt.ratio(new["repeat"], new["buyers"]), fmt.ratio(old["repeat"], old["buyers"])
-    if None not in shares:
-        points = fmt.signed((shares[0] - shares[1]) * 100)  # type: ignore[operator]
-        told["repeat"] = points
+    share, before_it = fmt.ratio(new["repeat"], new["buyers"]), fmt.ratio(old["repeat"], old["buyers"])
+    if share is not None and before_it is not None:
+        told["repeat"] = fmt.signed((share - before_it) * 100)
     return {
         key: say("kpi.points" if key == "repeat" else "kpi.change", change=change, release=before["release"])
         for key, change in told.items()
@@ -156,8 +155,13 @@ def scheme_block(
     top = max(visible, key=lambda row: row["revenue_share_value"], default=None)
     lead = None
     if top and top["revenue_share_value"] > 0:
-        facts = {"share": top["share"], "revenue_share": top["revenue_share"]}
-        lead = say("segments.lead", zh=top["label"].zh, en=top["label"].en, **facts)
+        lead = say(
+            "segments.lead",
+            zh=top["label"].zh,
+            en=top["label"].en,
+            share=top["share"],
+            revenue_share=top["revenue_share"],
+        )
     return {
         "scheme": scheme,
         "heading": release.scheme_text(scheme),

@@ -88,7 +88,7 @@ def quality(release: Release) -> dict:
     by_level = {
         level: sum(1 for c in checks if c.get("level") == level) for level in ("block", "warn", "info")
     }
-    facts = [
+    facts: list[dict[str, Text | str]] = [
         {
             "label": say("quality.checks"),
             "value": say("quality.checks_count", passed=len(checks) - len(broken), total=len(checks)),
@@ -259,7 +259,8 @@ def rejects(release: Release) -> dict:
     if release.gap("operations.ingest_ledger", "status"):
         return {"codes": [], "files": []}
     rows = release.tables["operations.ingest_ledger"].to_dict("records")
-    records, files = Counter(), Counter()
+    records: Counter[str] = Counter()
+    files: Counter[str] = Counter()
     for row in rows:
         own = codes_of(row)
         records.update(own)
