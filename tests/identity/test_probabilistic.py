@@ -7,9 +7,11 @@ import sys
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,6 +21,7 @@ from pipeline.identity import likely, probabilistic, tables
 from pipeline.identity.links import write_links
 from pipeline.identity.probabilistic import COLUMNS, Policy, candidate_pairs
 from pipeline.ingest import ledger
+from pipeline.ingest.files import write_parquet
 from pipeline.ingest.load import sweep
 from pipeline.privacy import access_log
 from pipeline.settings import Settings
@@ -302,6 +305,7 @@ def test_the_daily_job_uses_the_stage_where_policy_switches_it_on(
     assert {(r["source"], r["source_customer_id"]): r["customer_key"] for r in links(home)} == keys
     nothing = pd.DataFrame({"left": [], "right": [], "probability": []})
     monkeypatch.setattr(likely, "candidate_pairs", lambda records, settings, policy: nothing)
+    monkeypatch.setattr(likely, "FORMAT", 0)
     later += timedelta(days=1)
     assert write_links(home, [later])[later] == persons
     assert pq.read_table(home.identity / "likely.parquet").to_pylist() == first
@@ -310,6 +314,43 @@ def test_the_daily_job_uses_the_stage_where_policy_switches_it_on(
     )
     assert write_links(home, [later])[later] == alone
     assert not (home.identity / "likely.parquet").exists()
+
+
+def test_nothing_is_computed_where_nothing_came(
+    home: Settings, land: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other than deliveries of customers, erasures and policy decide nothing."""
+    opened = []
+    monkeypatch.setattr(Policy, "on", classmethod(lambda cls, as_of: POLICY))
+    find = likely.candidate_pairs
+
+    def watched(*given: Any) -> pd.DataFrame:
+        opened.append(len(given[0]))
+        return find(*given)
+
+    monkeypatch.setattr(likely, "candidate_pairs", watched)
+
+    def links_on(n: int) -> int:
+        day = date(2026, 1, 1) + timedelta(days=n)
+        sweep(home, day, run_id=f"r{n}", released=None)
+        return write_links(home, [day])[day]
+
+    persons = links_on(1)
+    first = (home.identity / "likely.parquet").read_bytes()
+    land("app/orders/2026-01-02.csv", "order_id,source_customer_id\no1,app1\n")
+    assert links_on(2) == persons and len(opened) == 1
+    assert (home.identity / "likely.parquet").read_bytes() == first
+    land("app/customers/2026-01-03.csv", "source_customer_id,name\nnew,Zoe Zander\n")
+    assert links_on(3) == persons + 1 and opened[1:] == [len(CROWD) + 1]
+    write_parquet(pa.table({"erasure": ["e"]}), home.raw / "_erased" / "e.parquet")
+    links_on(4)
+    assert len(opened) == 3, "an erasure takes rows out of deliveries that stay as they are"
+    monkeypatch.setattr(
+        Policy, "on", classmethod(lambda cls, as_of: dataclasses.replace(POLICY, probability_min=0.9))
+    )
+    links_on(5)
+    links_on(6)
+    assert len(opened) == 4
 
 
 def test_the_weights_are_those_of_splink(settings: Settings) -> None:
