@@ -32,12 +32,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from benchmarks.identity_data import PUBLIC, Dataset, from_files, people
 from benchmarks.identity_peers import PEERS
+from pipeline import duck
 from pipeline.errors import StrataError
-from pipeline.identity import matching, normalise, probabilistic, rules
+from pipeline.identity import compared, delivered, likely, matching, normalise, probabilistic, rules
+from pipeline.ingest import ledger
 from pipeline.ingest.contracts import source_of
+from pipeline.ingest.vault import Vault
 from pipeline.settings import Settings, load
 
 SAMPLE = "sample_company"
@@ -158,8 +162,6 @@ def sample_company(
 
     Its customer files go through the product's own ingest and vault.
     """
-    from pipeline.identity import likely
-    from pipeline.ingest import ledger
     from pipeline.ingest.load import sweep
     from pipeline.sample import generate
 
@@ -168,10 +170,27 @@ def sample_company(
     generate(settings.landing, customers, days, seed)
     day = date(2026, 7, 1)
     sweep(settings, day, run_id="benchmark", released=None, feeds={"customers"})
-    records = likely.read_records(settings, ledger.in_force(ledger.read(settings), day))
+    records = delivered_records(settings, day)
     truth = pd.read_parquet(settings.landing / "_truth" / "persons.parquet")
     records = records.merge(truth, on=["source", "source_customer_id"], how="inner", validate="1:1")
-    return settings, records, probabilistic.vault_records(settings, records), records["person_id"].to_numpy()
+    given = pa.Table.from_pandas(records.assign(position=records.index), preserve_index=False)
+    with Vault(settings, "matching") as vault:
+        clear = probabilistic.in_clear(vault, given.select(["position", *compared.TOLD])).sort_by("position")
+    return settings, records, clear.to_pandas().drop(columns="position"), records["person_id"].to_numpy()
+
+
+def delivered_records(settings: Settings, day: date) -> pd.DataFrame:
+    """The newest state of each record of the feed `customers`, with tokens: as the daily job has it."""
+    spans = likely.of_customers(ledger.read(settings), day)
+    with duck.connect([settings.raw]) as con:
+        compared.told(con, delivered.Raw(settings).whole("customers"), spans)
+        return con.execute(
+            """
+            select source, id as source_customer_id, min(dt) over own as first_seen, * exclude (source, id, dt, starts, moment, content)
+            from told window own as (partition by source, id)
+            qualify row_number() over (partition by source, id order by moment desc) = 1 order by 1, 2
+            """
+        ).df()
 
 
 def results_of(data: Dataset, settings: Settings, peers: list[str], day: date) -> Iterator[dict]:

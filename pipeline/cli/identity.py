@@ -74,3 +74,22 @@ def _decides(verdict: str, text: str) -> click.Command:
 
 _decides("accept", "They are one person: items of the queue, or two records.")
 _decides("reject", "They are not: items of the queue, or two records. Also takes back an accepted merge.")
+
+
+@identity.command()
+@home_option
+@json_option
+@errors_in_one_line
+def learn(home: Path | None, as_json: bool) -> None:
+    """Have the model of the second stage learnt anew, from the records of the next run."""
+    settings = settings_of(home)
+    from pipeline.identity import learning
+    from pipeline.lock import run_lock
+    from pipeline.progress import say
+
+    with run_lock(settings, log=say):
+        forgotten = learning.forget(settings)
+    told = "the model is forgotten" if forgotten else "there is no model yet"
+    answer(
+        as_json, {"forgotten": forgotten}, f"{told}: the next `strata run` learns one, where policy has it"
+    )

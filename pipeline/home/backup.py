@@ -41,6 +41,7 @@ from pipeline.identity import tables
 from pipeline.ingest import ledger
 from pipeline.ingest.files import fsync
 from pipeline.ingest.vault import Vault
+from pipeline.ingest.vault.private import COMPARED
 from pipeline.lock import publish_lock, run_lock
 from pipeline.privacy import erasure
 from pipeline.publish import commit, shelf
@@ -258,6 +259,8 @@ def _files(home: Path) -> Iterator[Path]:
     for path in sorted(home.rglob("*")):
         parts = path.relative_to(home).parts
         if parts[0] in _LEFT_OUT or parts[:2] == ("vault", "outbox") or path.name.endswith(".lock"):
+            continue
+        if parts[0] == "vault" and path.name.startswith(COMPARED):
             continue
         if any(part.startswith(".tmp-") or part == ".spill" for part in parts):
             continue

@@ -16,7 +16,7 @@ _HAN = r"[\p{Han}·]+"
 FEATURES = f"""
     with clean as (
         select
-            position,
+            number,
             nullif(trim(regexp_replace(lower(strip_accents(name)), '[^\\p{{L}}\\p{{N}} ]+', ' ', 'g')), '') as name,
             nullif(regexp_replace(birth_date, '\\D', '', 'g'), '') as dob,
             nullif(trim(lower(strip_accents(address))), '') as address,
@@ -40,7 +40,7 @@ FEATURES = f"""
         from clean
     )
     select
-        position,
+        number,
         case when is_han then replace(name, ' ', '') end as han,
         case when not is_han then words[1] end as first_word,
         case when not is_han and len(words) > 1 then words[-1] end as last_word,
@@ -60,6 +60,41 @@ FEATURES = f"""
         case when gender in ('male', 'female') then gender end as gender
     from parts
 """
+
+FEATURE_COLUMNS = {
+    "han": "varchar",
+    "first_word": "varchar",
+    "last_word": "varchar",
+    "full_name": "varchar",
+    "dob": "varchar",
+    "house": "varchar",
+    "street": "varchar",
+    "street_words": "varchar[]",
+    "street_word": "varchar",
+    "city": "varchar",
+    "postcode": "varchar",
+    "phone": "varchar",
+    "email": "varchar",
+    "identifier": "varchar",
+    "mailbox": "varchar",
+    "gender": "varchar",
+}
+"""What FEATURES gives beside `number`."""
+# Enough of it to tell two records apart, in a fixed order.
+ORDERED = (
+    "full_name",
+    "dob",
+    "email",
+    "phone",
+    "identifier",
+    "street",
+    "house",
+    "city",
+    "postcode",
+    "first_word",
+    "last_word",
+    "gender",
+)
 
 # A pair is scored where one of these is equal: a whole identifier, or parts that strangers share about once in a billion
 # pairs. Together they let any one column be wrong. A key of more records than the policy's cap blocks nothing, so that

@@ -1,6 +1,7 @@
 """Source ids → `customer_key` for each day that is asked for, and the history of who was who.
 
-All files of `identity/` follow from raw and the decisions of people (review.py) and may be deleted at any time:
+All files of `identity/` follow from raw, the decisions of people (review.py) and the model of the second stage (learning.py)
+and may be deleted at any time; of the second stage only the pairs that have ended are lost by it:
 
 | file | rows |
 |---|---|
@@ -17,15 +18,16 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline import duck
 from pipeline.errors import StrataError
-from pipeline.identity import delivered, normalise, review
-from pipeline.identity.history import Likely, Name, Record, Suspect
+from pipeline.identity import delivered, normalise, pairs, review
+from pipeline.identity.history import Name, Record, Suspect
+from pipeline.identity.pairs import Pairs
 from pipeline.identity.parts import HISTORY, copy
 from pipeline.identity.rules import Rules, load_rules
 from pipeline.identity.state import FORMAT, Event, Events, State, as_names
@@ -107,11 +109,12 @@ def _write_links(settings: Settings, days: Sequence[date], as_of: date) -> dict[
         delivered.load(con, settings, vault, entries, as_of, state.parts, state.day)
         delivered.keep(con, state.parts)
         changes = delivered.changes(con, vault, state.day)
-        events = _events(settings, changes, state.day, as_of)
-        history = state.take_up(vault.minting_key, events)
+        likely = Pairs(con, _likely(settings))
+        events = _events(settings, changes, likely.days(), state.day, as_of)
+        history = state.take_up(vault.minting_key, events, likely)
         for event in events.days:
-            history.advance(event.day, event.changed, event.rules, event.judged, event.likely)
-        del changes, events
+            history.advance(*event, likely.on(event.day))
+        del changes, events, likely
         suspects = history.open_suspects()
         state.put(history, "brought")
         past, persons = _write_past(con, settings, entries, [day for day in days if day != as_of], as_of)
@@ -129,13 +132,20 @@ def _find_likely(settings: Settings, entries: list[ledger.Entry], as_of: date) -
     write_likely(settings, entries, as_of, Policy.on(as_of))
 
 
+def _likely(settings: Settings) -> Path:
+    return settings.identity / "likely.parquet"
+
+
 def _events(
-    settings: Settings, changes: Mapping[date, Mapping[Name, Record | None]], done: date | None, as_of: date
+    settings: Settings,
+    changes: Mapping[date, Mapping[Name, Record | None]],
+    days_of_pairs: set[date],
+    done: date | None,
+    as_of: date,
 ) -> Events:
-    """Every day after `done` on which something changes, with all that is in force on it."""
+    """Every day after `done` on which something changes, with all that is in force on it but the pairs."""
     decisions = review.read(settings, as_of)
-    likely = read_likely(settings, as_of)
-    days = set(changes) | {d.known_from for d in decisions if d.known_from} | {p[0] for p in likely}
+    days = set(changes) | {d.known_from for d in decisions if d.known_from} | days_of_pairs
     days |= _policy_days(as_of)
 
     def in_force(day: date, changed: Mapping[Name, Record | None]) -> Event:
@@ -144,7 +154,6 @@ def _events(
             changed,
             load_rules(day),
             [d.judgement for d in review.read(settings, day)] if decisions else (),
-            [pair for known_from, pair in likely if known_from <= day],
         )
 
     wanted = sorted(d for d in days if d <= as_of and (done is None or d > done))
@@ -155,26 +164,6 @@ def _policy_days(as_of: date) -> set[date]:
     from pipeline.quality.policy import days_of
 
     return {day for seed in ("identity_rules", "thresholds") for day in days_of(seed) if day <= as_of}
-
-
-def read_likely(settings: Settings, known_at: date) -> list[tuple[date, Likely]]:
-    """Pairs of the second stage (`identity/likely.parquet`: left_source, left_id, right_source, right_id,
-    probability, known_from) with the day that each counts from; none where the stage is off."""
-    path = settings.identity / "likely.parquet"
-    if not path.exists():
-        return []
-    return [
-        (
-            row["known_from"],
-            Likely(
-                (row["left_source"], row["left_id"]),
-                (row["right_source"], row["right_id"]),
-                row["probability"],
-            ),
-        )
-        for row in pq.read_table(path).to_pylist()
-        if row["known_from"] <= known_at
-    ]
 
 
 class _Fingerprint:
@@ -193,8 +182,7 @@ class _Fingerprint:
             digest.update(f"{e.delivery}|{e.sha256}|{starts}|{ends}\n".encode())
         for decision in review.read(self._settings, day):
             digest.update(f"{decision}\n".encode())
-        for pair in read_likely(self._settings, day):
-            digest.update(f"{pair}\n".encode())
+        digest.update(pairs.until(_likely(self._settings), day).encode())
         rules = [load_rules(d) for d in sorted(_policy_days(day))]
         # The text of a set is another in each process.
         nobody = [(kind, sorted(values)) for kind, values in sorted(normalise.placeholders().items())]

@@ -24,12 +24,12 @@ from pipeline.identity.history import (
     History,
     Interval,
     Judgement,
-    Likely,
     Name,
     Record,
     Suspect,
     Value,
 )
+from pipeline.identity.pairs import Pairs
 from pipeline.identity.parts import HISTORY, Parts, is_whole
 from pipeline.identity.rules import Rules
 from pipeline.identity.tables import ROWS, Current, next_number, read_current, write_current
@@ -71,13 +71,12 @@ _INTERVALS = pa.schema([field for field in ROWS if field.name not in ("first_see
 
 
 class Event(NamedTuple):
-    """A day and all that is in force on it; `changed`: records as they are from the day on, None for one that is gone."""
+    """A day and all that is in force on it but the pairs of the second stage; `changed`: records as they are from the day on, None for one that is gone."""
 
     day: date
     changed: Mapping[Name, Record | None]
     rules: Rules
     judged: Sequence[Judgement]
-    likely: Sequence[Likely]
 
 
 class Events(NamedTuple):
@@ -128,32 +127,32 @@ class State:
             return None
         return saved if all(is_whole(self._folder / name) for name in names) else None
 
-    def take_up(self, minting_key: bytes, events: Events) -> History:
-        """The history as the last run left it, of all records that the days can touch."""
+    def take_up(self, minting_key: bytes, events: Events, pairs: Pairs) -> History:
+        """The history as the last run left it, of all records that the days can touch; their pairs are read."""
         history = History(minting_key)
         if not events.before:
+            pairs.read(None)
             return history
         if any(event.rules != events.before.rules for event in events.days):
             self._con.execute("insert into reached select source, id, h from records")
         elif events.days:
-            self._reach(events)
-        self._load(history, events.before)
+            self._reach(events, pairs)
+        pairs.read("reached")
+        self._load(history, events.before, pairs)
         return history
 
-    def _reach(self, events: Events) -> None:
+    def _reach(self, events: Events, pairs: Pairs) -> None:
         """Fill `reached` with all records that hang together with what the days change."""
-        con, before, last = self._con, events.before, events.days[-1]
+        con, before = self._con, events.before
         judged = {j for event in (before, *events.days) for j in event.judged}
         changed = {name for event in events.days for name in event.changed}
         partners: dict[Name, set[Name]] = defaultdict(set)
-        for pair in (*judged, *before.likely, *last.likely):
-            if pair.right:
-                partners[pair.left].add(pair.right)
-                partners[pair.right].add(pair.left)
-        known = set(before.likely)
+        for judgement in judged:
+            if judgement.right:
+                partners[judgement.left].add(judgement.right)
+                partners[judgement.right].add(judgement.left)
         # Who anchors a judgement about a value is always there: its record says which value is meant.
-        names = changed | {j.left for j in judged}
-        names |= {name for p in last.likely if p not in known for name in p[:2]}
+        names = changed | {j.left for j in judged} | pairs.moved(before.day, events.days[-1].day)
         said = {
             (v.type, v.value)
             for event in events.days
@@ -171,6 +170,7 @@ class State:
             seen |= names
             self._wave(names)
             con.execute("insert into reached from wave")
+            likely = pairs.partners("wave", before.day)
             self.parts.of("records", "wave")
             said_there = 'select hash(v.type, v.value) from (select unnest("values") as v from found)'
             found = {row[0] for row in con.execute(said_there).fetchall()}
@@ -182,7 +182,8 @@ class State:
             con.register("wave_hashes", _table([(v,) for v in hashes], _HASHES))
             self.parts.of("ids", "wave_hashes")
             near = con.execute("select distinct source, id from found").fetchall()
-            names = (set(near) | {other for name in names for other in partners.get(name, ())}) - seen
+            judged_with = {other for name in names for other in partners.get(name, ())}
+            names = (set(near) | judged_with | likely) - seen
             hashes = set()
 
     def _wave(self, names: Iterable[Name]) -> None:
@@ -213,7 +214,7 @@ class State:
         ).fetchall()
         return {v for kind, v, n in rows if n > rules.of(kind).records_max}
 
-    def _load(self, history: History, before: Event) -> None:
+    def _load(self, history: History, before: Event, pairs: Pairs) -> None:
         con, saved = self._con, self._saved
         history.crowded = {Value(kind, value): date.fromisoformat(d) for kind, value, d in saved["crowded"]}
         for left, right, rule, confidence, why, n, since in saved["suspects"]:
@@ -239,7 +240,7 @@ class State:
             for source, id_, *own, split in zip(*_columns(past), strict=True)
         }
         history.absent = self._absent()
-        history.restore(records, current, before.judged, before.likely, before.rules)
+        history.restore(records, current, before.judged, pairs.on(before.day), before.rules)
         self._leave(history, -1)
 
     def _leave(self, history: History, sign: int) -> None:

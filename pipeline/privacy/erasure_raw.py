@@ -23,7 +23,7 @@ from pipeline.home_scan import Needles
 from pipeline.identity import tables
 from pipeline.ingest.files import fsync, write_parquet
 from pipeline.ingest.ledger import ERASED_SCHEMA
-from pipeline.ingest.vault.private import close_folder, fsync_folder, private_files
+from pipeline.ingest.vault.private import close_folder, forget_compared, fsync_folder, private_files
 from pipeline.privacy.erasure_subject import FeedOfSource, People, Subject
 from pipeline.settings import Settings
 
@@ -106,6 +106,7 @@ def swap(settings: Settings) -> None:
         # A log of the old file must not be replayed into the new one.
         (settings.vault / "vault.duckdb.wal").unlink(missing_ok=True)
         new_vault.replace(settings.vault / "vault.duckdb")
+    forget_compared(settings.vault)
     for folder in (*touched, settings.vault, settings.home):
         fsync_folder(folder)
     for path in settings.warehouse.parent.glob(f"{settings.warehouse.name}*"):

@@ -36,6 +36,7 @@ STATE = (
 _PARTS = (
     "evaluation",
     "vault/keys.json",
+    "vault/matching.json",
     "vault/tombstones.json",
     "token.key",
     "decisions",

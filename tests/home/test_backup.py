@@ -44,7 +44,7 @@ def _tree(folder: Path) -> dict[str, tuple[bytes, int]]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
         and path.relative_to(folder).parts[0] not in left_out
-        and path.relative_to(folder).parts[:2] != ("vault", "outbox")
+        and path.relative_to(folder).parts[:2] not in (("vault", "outbox"), ("vault", "matching.duckdb"))
         and path.suffix != ".lock"
     }
 
@@ -69,6 +69,8 @@ def test_a_home_comes_back_as_it_was(home: Home, place: Path, restored: Settings
         "decisions/gates.jsonl",
         "evaluation/verdict.json",
         "seen/shop.parquet",
+        "vault/matching.json",
+        "vault/matching.duckdb",
     ):
         path = home.settings.home / name
         path.parent.mkdir(exist_ok=True)

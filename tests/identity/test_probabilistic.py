@@ -5,24 +5,28 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.identity import delivered_records
 from pipeline import duck
 from pipeline import settings as settings_module
-from pipeline.identity import likely, probabilistic, tables
+from pipeline.identity import learning, likely, probabilistic, tables
+from pipeline.identity.comparisons import ORDERED
 from pipeline.identity.links import write_links
-from pipeline.identity.probabilistic import COLUMNS, Policy, candidate_pairs
-from pipeline.ingest import ledger
+from pipeline.identity.probabilistic import COLUMNS, Policy, candidate_pairs, in_clear
 from pipeline.ingest.files import write_parquet
 from pipeline.ingest.load import sweep
+from pipeline.ingest.vault import Vault
 from pipeline.privacy import access_log
 from pipeline.settings import Settings
 
@@ -119,6 +123,7 @@ def crowd() -> list[dict]:
 
 
 CROWD = crowd()
+NOTHING_MADE = "create or replace temp table made (one bigint, other bigint, probability double)"
 
 
 LATIN = {
@@ -265,17 +270,20 @@ def home(settings: Settings, land: Callable[[str, str], Path]) -> Settings:
 
 
 def test_the_vault_gives_the_clear_columns_and_notes_the_opening(home: Settings) -> None:
-    records = likely.read_records(home, ledger.in_force(ledger.read(home), date(2026, 1, 2)))
-    clear = probabilistic.vault_records(home, records)
+    told = delivered_records(home, date(2026, 1, 2))
+    given = pa.Table.from_pandas(told, preserve_index=False).drop_columns(["source", "first_seen"])
+    with Vault(home, "matching") as vault:
+        clear = in_clear(vault, given).to_pylist()
+        nobody = in_clear(vault, given.set_column(1, "name_token", pa.array(["0" * 32] * len(given))))
     own = {f"app{i}": row for i, row in enumerate(CROWD[::2])}
-    assert set(clear) <= set(COLUMNS) and len(clear) == len(records) == len(CROWD)
-    for i, row in zip(records.index, clear.to_dict("records"), strict=True):
-        if wanted := own.get(records["source_customer_id"][i]):
+    assert set(clear[0]) <= {"source_customer_id", *COLUMNS} and len(clear) == len(CROWD)
+    for row in clear:
+        if wanted := own.get(row["source_customer_id"]):
             assert row["phone"] == wanted["phone"] and row["email"] == wanted["email"]
             assert row["name"].lower() == wanted["name"] and row["address"] == wanted["address"]
             assert row["birth_date"] == wanted["birth_date"].isoformat()
     assert access_log.read(home)[-1]["purpose"] == "matching"
-    assert not probabilistic.vault_records(home, records.assign(name_token="0" * 32))["name"].notna().any()
+    assert nobody["name"].null_count == len(CROWD)
 
 
 def links(home: Settings) -> list[dict]:
@@ -303,9 +311,8 @@ def test_the_daily_job_uses_the_stage_where_policy_switches_it_on(
     assert write_links(home, [later])[later] == persons
     assert pq.read_table(home.identity / "likely.parquet").to_pylist() == first, "it follows from raw"
     assert {(r["source"], r["source_customer_id"]): r["customer_key"] for r in links(home)} == keys
-    nothing = pd.DataFrame({"left": [], "right": [], "probability": []})
-    monkeypatch.setattr(likely, "candidate_pairs", lambda records, settings, policy: nothing)
-    monkeypatch.setattr(likely, "FORMAT", 0)
+    monkeypatch.setattr(likely, "score", lambda con, *_: con.execute(NOTHING_MADE))
+    assert learning.forget(home)
     later += timedelta(days=1)
     assert write_links(home, [later])[later] == persons
     assert pq.read_table(home.identity / "likely.parquet").to_pylist() == first
@@ -322,13 +329,13 @@ def test_nothing_is_computed_where_nothing_came(
     """Other than deliveries of customers, erasures and policy decide nothing."""
     opened = []
     monkeypatch.setattr(Policy, "on", classmethod(lambda cls, as_of: POLICY))
-    find = likely.candidate_pairs
+    find = likely.propose
 
-    def watched(*given: Any) -> pd.DataFrame:
-        opened.append(len(given[0]))
-        return find(*given)
+    def watched(con: duckdb.DuckDBPyConnection, policy: Policy, of: str | None = None) -> None:
+        opened.append(con.execute(f"select count(*) from {of or 'compared'}").fetchall()[0][0])
+        find(con, policy, of)
 
-    monkeypatch.setattr(likely, "candidate_pairs", watched)
+    monkeypatch.setattr(likely, "propose", watched)
 
     def links_on(n: int) -> int:
         day = date(2026, 1, 1) + timedelta(days=n)
@@ -341,7 +348,7 @@ def test_nothing_is_computed_where_nothing_came(
     assert links_on(2) == persons and len(opened) == 1
     assert (home.identity / "likely.parquet").read_bytes() == first
     land("app/customers/2026-01-03.csv", "source_customer_id,name\nnew,Zoe Zander\n")
-    assert links_on(3) == persons + 1 and opened[1:] == [len(CROWD) + 1]
+    assert links_on(3) == persons + 1 and opened == [len(CROWD), 1]
     write_parquet(pa.table({"erasure": ["e"]}), home.raw / "_erased" / "e.parquet")
     links_on(4)
     assert len(opened) == 3, "an erasure takes rows out of deliveries that stay as they are"
@@ -353,22 +360,44 @@ def test_nothing_is_computed_where_nothing_came(
     assert len(opened) == 4
 
 
-def test_the_weights_are_those_of_splink(settings: Settings) -> None:
+def test_the_weights_are_those_of_splink(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the proposed pairs with one birth date, term frequencies included."""
     con = duck.connect([], spill=settings.vault / "spill")
-    probabilistic._load(con, pd.DataFrame(ROWS, dtype=object))
-    probabilistic._add_keys(con, POLICY)
-    model = probabilistic._trained(
-        con, ["name", "dob", "address", "city", "postcode", "phone", "email"], POLICY
-    )
-    assert model
-    probabilistic._propose(con)
-    probabilistic._predict(con, model)
-    model |= {"blocking_rules_to_generate_predictions": [{"blocking_rule": "l.key_dob = r.key_dob"}]}
-    theirs = probabilistic._linker(con, model).inference.predict()
-    con.execute(f"create view theirs as from {theirs.physical_name}")
+    rows = [
+        {c: str(row[c]) if row.get(c) else None for c in COLUMNS} | {"number": i}
+        for i, row in enumerate(ROWS)
+    ]
+    con.register("records", pa.Table.from_pylist(rows))
+    con.execute(f"create table compared as {probabilistic.ROWS}")
+    predicted = []
+    train = learning._trained
+
+    def watched(*given: Any) -> dict | None:
+        trained = train(*given)
+        rules = {"blocking_rules_to_generate_predictions": [{"blocking_rule": "l.key_dob = r.key_dob"}]}
+        found = learning._linker(con, deepcopy(trained) | rules).inference.predict()
+        predicted.append(con.execute(f"from {found.physical_name}").to_arrow_table())
+        return trained
+
+    monkeypatch.setattr(learning, "_trained", watched)
+    # Splink's terms are all there are.
+    model = learning.learn(con, dataclasses.replace(POLICY, term_records_min=1), b"key", DAY)
+    assert model and "features" not in {row[0] for row in con.execute("show tables").fetchall()}
+    probabilistic.propose(con, POLICY)
+    probabilistic.score(con, model, POLICY, b"key")
+    con.register("theirs", predicted[0])
     row = con.execute(
-        "select count(*), max(abs(s.match_weight - t.match_weight)) from scored as s "
-        "join theirs as t using (unique_id_l, unique_id_r)"
+        f"""
+        with ids as (
+            select number, row_number() over (order by {", ".join(ORDERED)}, number) as unique_id from compared
+        ),
+        ours as (
+            select least(l.unique_id, r.unique_id) as unique_id_l, greatest(l.unique_id, r.unique_id) as unique_id_r,
+                match_weight
+            from scored join ids as l on l.number = one join ids as r on r.number = other
+        )
+        select count(*), max(abs(ours.match_weight - theirs.match_weight))
+        from ours join theirs using (unique_id_l, unique_id_r)
+        """
     ).fetchone()
     assert row and row[0] > 100 and row[1] < 1e-9

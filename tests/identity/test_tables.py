@@ -16,6 +16,7 @@ from pipeline import duck
 from pipeline.home import layout
 from pipeline.identity import parts, tables
 from pipeline.identity.history import Record
+from pipeline.identity.pairs import Pairs
 from pipeline.identity.state import Event, Events, State
 from pipeline.lock import run_lock
 from pipeline.privacy.erasure_raw import cut_links
@@ -41,12 +42,13 @@ class Killed(BaseException):
 
 def run(folder: Path, n: int) -> None:
     """The n-th day, from where the folder stands."""
-    days = [Event(DAY + timedelta(days=i), c, RULES, [], []) for i, c in enumerate([FIRST, *LATER])]
+    days = [Event(DAY + timedelta(days=i), c, RULES, []) for i, c in enumerate([FIRST, *LATER])]
     folder.mkdir(parents=True, exist_ok=True)
     with duck.connect([folder]) as con:
         state = State(con, folder, lambda _: "same")
         done = -1 if state.day is None else (state.day - DAY).days
-        history = state.take_up(KEY, Events(days[done] if done >= 0 else None, days[done + 1 : n + 1]))
+        events = Events(days[done] if done >= 0 else None, days[done + 1 : n + 1])
+        history = state.take_up(KEY, events, Pairs(con, folder / "none"))
         for day in days[done + 1 : n + 1]:
             history.advance(*day)
         last = {name: r for day in days[done + 1 : n + 1] for name, r in day.changed.items()}

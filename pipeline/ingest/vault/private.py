@@ -8,6 +8,9 @@ from pathlib import Path
 
 from pipeline.errors import StrataError
 
+COMPARED = "matching.duckdb"
+"""What the second stage of matching compares of each record (pipeline/identity/compared.py), in clear."""
+
 
 def close_folder(folder: Path) -> None:
     """Make a folder and all in it its owner's alone, whatever it was, and remove what a sweep has spilled into it.
@@ -22,6 +25,12 @@ def close_folder(folder: Path) -> None:
             path.chmod(0o700 if path.is_dir() else 0o600)
     except PermissionError as error:
         raise StrataError(f"{folder} belongs to another user: run Strata as that one") from error
+
+
+def forget_compared(folder: Path) -> None:
+    """Remove what the second stage of matching keeps of each record in a vault: the next run makes it anew."""
+    for name in (COMPARED, f"{COMPARED}.wal"):
+        (folder / name).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -22,7 +22,13 @@ from pipeline.errors import StrataError
 from pipeline.identity.tables import forget_state
 from pipeline.ingest.files import fsync
 from pipeline.ingest.vault import keys
-from pipeline.ingest.vault.private import close_folder, fsync_folder, private_files, write_private
+from pipeline.ingest.vault.private import (
+    close_folder,
+    forget_compared,
+    fsync_folder,
+    private_files,
+    write_private,
+)
 from pipeline.lock import run_lock
 from pipeline.settings import Settings
 
@@ -130,6 +136,7 @@ def settle(settings: Settings) -> None:
     for path in settings.warehouse.parent.glob(f"{settings.warehouse.name}*"):
         path.unlink()
     forget_state(settings.identity)
+    forget_compared(settings.vault)
     for folder in (staged, private):
         shutil.rmtree(folder, ignore_errors=True)
     del record["moving"]
