@@ -4,7 +4,8 @@ Made-up records of four sources (two in three people have accounts in several), 
 day, and then a day with 1 % new records. With `--increment`, a home has them in raw, with `--orders` orders of theirs
 beside: its first day, and days with so many new records (and orders) each, from raw to the files of `identity/`. Each
 day is a process of its own, as in the daily job: what it takes up is what another one left. Seconds of CPU; peak memory
-is the high-water mark of the process that did the work.
+is the high-water mark of the process that did the work. With `--second-stage` the records are people of
+`identity_data.people`, their clear values are in a vault, and each day begins with the second stage.
 """
 
 import argparse
@@ -23,13 +24,17 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from benchmarks.identity_data import people
 from pipeline import settings as settings_module
+from pipeline.identity import normalise
 from pipeline.identity.history import History, Record, Value
+from pipeline.identity.learning import Policy
+from pipeline.identity.likely import write_likely
 from pipeline.identity.links import write_links
 from pipeline.identity.matching import cluster
 from pipeline.identity.rules import load_rules
 from pipeline.ingest import ledger
-from pipeline.ingest.contracts import load_contracts
+from pipeline.ingest.contracts import load_contracts, source_of
 from pipeline.ingest.files import write_parquet
 from pipeline.ingest.vault import Vault
 from pipeline.ingest.writing import arrow_schema, prepare_raw
@@ -96,17 +101,21 @@ def main() -> None:
     parser.add_argument(
         "--orders", type=int, default=0, help="with --increment: orders of these records in raw"
     )
+    parser.add_argument(
+        "--second-stage",
+        action="store_true",
+        help="with --increment: the second stage is on, and measured apart",
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument(
         "--link", type=date.fromisoformat, metavar="DAY", help="of the home of the environment"
     )
     args = parser.parse_args()
     if args.link:
-        settings = settings_module.load()
-        report(measured(lambda: write_links(settings, [args.link])) | {"peak_gb": peak_gb()}, True)
+        report(linked_here(settings_module.load(), args.link, args.second_stage), True)
         return
     if args.increment:
-        report(increments(args.records, args.increment, args.orders), args.json)
+        report(increments(args.records, args.increment, args.orders, args.second_stage), args.json)
         return
     rules = load_rules(DAY)
     frame = records(int(args.records * 1.4)).head(args.records)
@@ -127,36 +136,74 @@ def main() -> None:
     report(out, args.json)
 
 
-def increments(n: int, new: list[int], orders: int) -> dict[str, object]:
+def increments(n: int, new: list[int], orders: int, second_stage: bool) -> dict[str, object]:
     """A home of n records and its first day, then a day of each number of new records; seconds of CPU of each.
 
     `of_first_day`: the day's cost as a share of the first day's.
     """
-    frame = records(int((n + sum(new)) * 1.4))
     out: dict[str, object] = {"records": n, "orders": orders}
     with TemporaryDirectory() as folder:
         settings = replace(settings_module.load(), home=Path(folder))
-        with Vault(settings):
+        with Vault(settings) as vault:
             prepare_raw(settings)
+            count = int((n + sum(new)) * (1.05 if second_stage else 1.4))
+            frame = known_people(vault, count) if second_stage else records(count)
         delivered(settings, DAY, frame.iloc[:n], ordered(frame.iloc[:n], orders, ORDER_DAYS))
         frame = frame.iloc[n:]
-        first = linked(settings, DAY + timedelta(days=1))
+        first = linked(settings, DAY + timedelta(days=1), second_stage)
         out["first_day"] = first
         for i, count in enumerate(new, 1):
             today = frame.iloc[:count]
             delivered(settings, DAY + timedelta(days=i), today, ordered(today, count, 1))
             frame = frame.iloc[count:]
-            day = linked(settings, DAY + timedelta(days=i + 1))
-            out[f"new_{count}"] = day | {"of_first_day": round(day["cpu_s"] / first["cpu_s"], 4)}
+            day = linked(settings, DAY + timedelta(days=i + 1), second_stage)
+            shares = {
+                f"{part}of_first_day": round(day[f"{part}cpu_s"] / first[f"{part}cpu_s"], 4)
+                for part in ("", "second_stage_")[: 1 + second_stage]
+            }
+            out[f"new_{count}"] = day | shares
     return out
 
 
-def linked(settings: Settings, day: date) -> dict[str, float]:
+def known_people(vault: Vault, n: int, seed: int = 7) -> pd.DataFrame:
+    """About n records as raw has them; what their tokens stand for is in the open vault."""
+    told = people(n, seed).records.sample(frac=1, random_state=seed).reset_index(drop=True)
+    frame = told[["source", "source_customer_id", "city", "postcode"]].copy()
+    for kind in ("name", "phone", "email", "address"):
+        frame[f"{kind}_token"] = None
+        for source in told["source"].unique():
+            own = told.index[(told["source"] == source) & told[kind].notna()]
+            tokens = vault.tokenise(kind, told.loc[own, kind].tolist(), source_of(source).country)
+            frame.loc[own, f"{kind}_token"] = pd.Series(tokens, own, dtype=object)
+    born = [normalise.birth_date(day) if isinstance(day, str) else None for day in told["birth_date"]]
+    frame["birth_year"] = pd.Series([day and day.year for day in born], dtype="Int64")
+    frame["birth_month_day"] = [day and f"{day:%m-%d}" for day in born]
+    return frame
+
+
+def linked(settings: Settings, day: date, second_stage: bool) -> dict[str, float]:
     """Who is who on a day, from raw, as the daily job finds it out."""
     command = [sys.executable, "-m", "benchmarks.identity_scale", "--link", day.isoformat()]
+    command += ["--second-stage"] if second_stage else []
     environment = os.environ | {"STRATA_HOME": str(settings.home)}
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
+
+
+def linked_here(settings: Settings, day: date, second_stage: bool) -> dict[str, float]:
+    """The same in this process; the second stage, where policy is to have it on, also apart."""
+    out = {}
+    if second_stage:
+        policy = replace(Policy.on(day), enabled=True)
+        Policy.on = classmethod(lambda cls, on: policy)  # type: ignore[method-assign,assignment]
+        entries = ledger.read(settings)
+        found = measured(lambda: write_likely(settings, entries, day, policy))
+        out = {f"second_stage_{name}": value for name, value in found.items()}
+        out["second_stage_peak_gb"] = peak_gb()
+    whole = measured(lambda: write_links(settings, [day]))
+    # The second stage of `write_links` meets its own file.
+    whole = {name: round(value + out.get(f"second_stage_{name}", 0), 2) for name, value in whole.items()}
+    return whole | {"peak_gb": peak_gb()} | out
 
 
 def ordered(frame: pd.DataFrame, n: int, days: int) -> list[pd.DataFrame]:

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import identity
 from benchmarks.identity_data import PUBLIC, Dataset, people
+from benchmarks.identity_scale import increments
 from pipeline.settings import Settings
 
 DAY = date(2026, 7, 1)
@@ -130,3 +131,12 @@ def test_peers_run_with_their_own_settings(settings: Settings, real_data: Path) 
     data = PUBLIC["febrl1"](real_data)
     rates = {r["system"]: r["pairwise"] for r in identity._peers(data, ["splink", "recordlinkage"])}
     assert rates["splink"]["f1"] > 0.9 and rates["recordlinkage"]["f1"] > 0.7
+
+
+def test_what_a_day_costs_is_measured_of_both_stages() -> None:
+    found = increments(1_500, [20], 0, second_stage=True)
+    parts = {"cpu_s", "peak_gb", "second_stage_cpu_s", "second_stage_peak_gb"}
+    assert parts <= set(found["first_day"]) and parts <= set(found["new_20"])
+    assert 0 < found["new_20"]["second_stage_cpu_s"] < found["new_20"]["cpu_s"]
+    shares = {"of_first_day", "second_stage_of_first_day"}
+    assert all(0 < found["new_20"][share] < 1 for share in shares)
