@@ -395,9 +395,10 @@ def changes(
     for name, own in observed.items():
         moments = {s[0] for s in states[name]} | {d for start, end, _ in own for d in (start, end) if d}
         for day in sorted(d for d in moments if d > since):
-            state = max((s for s in states[name] if s[0] <= day), key=lambda s: s[0], default=None)
+            until = [s for s in states[name] if s[0] <= day]
+            newest = max(until, key=lambda s: s[0]) if until else None
             values = tuple(v for start, end, v in own if start <= day and (end is None or day < end))
-            out[day][name] = _record(name, state[1:], values, nobody, member) if state else None
+            out[day][name] = _record(name, newest[1:], values, nobody, member) if newest else None
     # A first day has millions of them.
     con.execute("drop table told; drop table observed; drop table states; drop table changing")
     return out

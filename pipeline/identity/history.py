@@ -201,7 +201,7 @@ class History:
         for value in affected:
             holders = self._holders.get(value, set())
             holders_n = len(holders) + (self.absent[value].records_n if value in self.absent else 0)
-            was, now = value in self.crowded, holders_n > self._rules.of(value.type).records_max
+            was, now = value in self.crowded, holders_n > self._in_force.of(value.type).records_max
             if now and not was:
                 self.crowded[value] = day
             elif was and not now:
@@ -273,7 +273,7 @@ class History:
         place = {name: i for i, name in enumerate(here)}
         found = cluster(
             self._frame(here),
-            self._rules,
+            self._in_force,
             self._pairs(place),
             self._identifiers(here),
             self._decisions(place),
@@ -311,8 +311,8 @@ class History:
         for name in touched:
             if name in self.current:
                 self._members[self.current[name].customer_key].discard(name)
-        for name, (key, *_) in now.items():
-            self._members[key].add(name)
+        for name, (joined, *_) in now.items():
+            self._members[joined].add(name)
         for name in touched:
             old = self.current.get(name)
             key, rule, confidence, observed = now.get(name, (None, ALONE, 1.0, None))
@@ -337,11 +337,17 @@ class History:
         for held in (self.records, self.current, self.closed, self.pairs_made, self._holders, self._members):
             held.clear()
 
+    @property
+    def _in_force(self) -> Rules:
+        if self._rules is None:
+            raise RuntimeError("the history has not come to any day yet")
+        return self._rules
+
     def open_suspects(self) -> list[Suspect]:
         """What waits for review, the largest first; also each value of too many records that nobody has judged."""
         found = list(self.suspects.values())
         for value, since in self.crowded.items():
-            if value in self._shared or not self._rules.of(value.type).links_alone:
+            if value in self._shared or not self._in_force.of(value.type).links_alone:
                 continue
             all_of = [(self.records[name].first_seen, name) for name in self._holders.get(value, ())]
             n = len(all_of)
@@ -349,7 +355,7 @@ class History:
                 absent = self.absent[value]
                 all_of.append((absent.first_seen, absent.first))
                 n += absent.records_n
-            confidence = self._rules.of(value.type).confidence
+            confidence = self._in_force.of(value.type).confidence
             found.append(Suspect(min(all_of)[1], None, value.type, confidence, "value of too many", n, since))
         return sorted(found, key=lambda s: (-s.records_n, s.left, s.right or ("", ""), s.rule))
 
@@ -387,7 +393,7 @@ class History:
                 sorted(
                     (place[j.left], place[j.right])
                     for j in self._judged
-                    if j.verdict == verdict and j.left in place and j.right in place
+                    if j.verdict == verdict and j.left in place and j.right and j.right in place
                 )
             )
             for verdict in ("accept", "reject")

@@ -201,7 +201,7 @@ class _Base:
         # Batch by batch: rows of several at once are taken from a copy of all of them.
         for batch in filter(len, self.table.to_batches()):
             keys = batch[self._column].to_numpy()
-            first, last = (np.searchsorted(wanted, keys[i], side) for i, side in ((0, "left"), (-1, "right")))
+            first, last = np.searchsorted(wanted, keys[0], "left"), np.searchsorted(wanted, keys[-1], "right")
             own = wanted[first:last]
             starts, ends = np.searchsorted(keys, own, "left"), np.searchsorted(keys, own, "right")
             lengths = ends - starts

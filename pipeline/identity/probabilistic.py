@@ -17,6 +17,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import ArrayLike
 
 from pipeline import duck
 from pipeline.identity.comparisons import (
@@ -104,7 +105,7 @@ def in_clear(vault: Vault, records: pa.Table) -> pa.Table:
     return found
 
 
-def _pairs(one: Sequence[int], other: Sequence[int], probability: Sequence[float]) -> pd.DataFrame:
+def _pairs(one: ArrayLike, other: ArrayLike, probability: ArrayLike) -> pd.DataFrame:
     a, b = np.asarray(one, dtype=np.int64), np.asarray(other, dtype=np.int64)
     pairs = pd.DataFrame({"left": np.minimum(a, b), "right": np.maximum(a, b)})
     pairs["probability"] = np.asarray(probability, dtype=float)

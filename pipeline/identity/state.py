@@ -106,8 +106,7 @@ class State:
         """`fingerprint`: what decides the state of a day; None or another one than was saved begins anew."""
         self._con, self._folder = con, folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._saved = self._read(fingerprint)
-        saved = self._saved or {}
+        self._saved = saved = self._read(fingerprint) or {}
         self.parts = Parts(con, folder, saved.get("files", {}), next_number(folder))
         self.day = date.fromisoformat(saved["day"]) if saved else None
         self.records_n, self.pairs_made = saved.get("records_n", 0), saved.get("pairs_made", 0)
@@ -136,26 +135,26 @@ class State:
         if any(event.rules != events.before.rules for event in events.days):
             self._con.execute("insert into reached select source, id, h from records")
         elif events.days:
-            self._reach(events, pairs)
+            self._reach(events.before, events.days, pairs)
         pairs.read("reached")
         self._load(history, events.before, pairs)
         return history
 
-    def _reach(self, events: Events, pairs: Pairs) -> None:
+    def _reach(self, before: Event, days: Sequence[Event], pairs: Pairs) -> None:
         """Fill `reached` with all records that hang together with what the days change."""
-        con, before = self._con, events.before
-        judged = {j for event in (before, *events.days) for j in event.judged}
-        changed = {name for event in events.days for name in event.changed}
+        con = self._con
+        judged = {j for event in (before, *days) for j in event.judged}
+        changed = {name for event in days for name in event.changed}
         partners: dict[Name, set[Name]] = defaultdict(set)
         for judgement in judged:
             if judgement.right:
                 partners[judgement.left].add(judgement.right)
                 partners[judgement.right].add(judgement.left)
         # Who anchors a judgement about a value is always there: its record says which value is meant.
-        names = changed | {j.left for j in judged} | pairs.moved(before.day, events.days[-1].day)
+        names = changed | {j.left for j in judged} | pairs.moved(before.day, days[-1].day)
         said = {
             (v.type, v.value)
-            for event in events.days
+            for event in days
             for record in event.changed.values()
             if record
             for v in record.values
@@ -231,13 +230,17 @@ class State:
         ).to_arrow_table()
         *columns, pairs_made = _columns(state.drop_columns("values"))
         records = {
-            (source, id_): Record(*own, values)
-            for source, id_, *own, values in zip(*columns, _stored_values(state["values"]), strict=True)
+            (source, id_): Record(seen, name, birth, member, values)
+            for source, id_, seen, name, birth, member, values in zip(
+                *columns, _stored_values(state["values"]), strict=True
+            )
         }
         history.pairs_made = {name: n for name, n in zip(records, pairs_made, strict=True) if n}
         current = {
-            (source, id_): Interval(*own, split_from=split)
-            for source, id_, *own, split in zip(*_columns(past), strict=True)
+            (source, id_): Interval(key, rule, confidence, observed, start, split_from=split)
+            for source, id_, key, rule, confidence, observed, start, split in zip(
+                *_columns(past), strict=True
+            )
         }
         history.absent = self._absent()
         history.restore(records, current, before.judged, pairs.on(before.day), before.rules)
