@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from pipeline.ingest.vault import Vault
 from pipeline.ingest.vault.rotation import rotate
 from pipeline.privacy.consent import Refusals
 from pipeline.publish.audiences import selection
+from pipeline.publish.audiences.outbox import reasons_told
 from pipeline.publish.audiences.policy import Audience
 from pipeline.publish.audiences.rules import parse
 from pipeline.publish.audiences.source import heeded
@@ -106,6 +109,20 @@ def test_consent_to_the_purpose_on_the_channel(words: list[tuple], reason: str |
     said = selection.consent_of(frame, "marketing", "sms").get("p")
     assert said is {None: True, "no_consent": None}.get(reason, False)
     assert (said is False) == (reason in selection.REFUSED)
+
+
+def test_every_reason_is_told_in_both_languages() -> None:
+    """Each that the docs list, as an export's manifest says it."""
+    table = (Path(__file__).parents[3] / "docs" / "audiences.md").read_text(encoding="utf-8")
+    rows = table.split("| reason | |")[1].split("\n\n")[0].splitlines()
+    listed = {
+        code for row in rows for code in re.findall(r"`([a-z_0-9<>]+)`", row.split("|")[1] if row else "")
+    }
+    assert listed > selection.STATED
+    told = reasons_told(dict.fromkeys((code.replace("<audience>", "winback") for code in listed), 1))
+    assert told["unsubscribed"] == {"zh": "在消息中退订", "en": "Unsubscribed by a message"}
+    assert told["in_winback"]["en"] == "In an audience of higher priority"
+    assert all(code not in text.values() for code, text in told.items())
 
 
 def test_an_audience_of_adults_leaves_out_who_states_no_age() -> None:
