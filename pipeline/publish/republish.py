@@ -251,7 +251,7 @@ def _write(
 ) -> dict[str, str]:
     """Database, docs of the release `before`, page and what the manifest says of the tables; SHA-256 of all files but the
     page."""
-    # pandas and the page's templates take as long to import as a rollback without refusals takes besides.
+    # The page and what it is drawn with take long to import, and a rollback without refusals needs none of it.
     from pipeline.publish import release
 
     folder = settings.releases / before["release"]
