@@ -37,17 +37,16 @@ from benchmarks.measure import measure, say
 from pipeline import settings as settings_module
 from pipeline.publish import commit, customers, release, shelf
 from pipeline.publish.report import PAGE_TABLES
-from pipeline.publish.republish import _tables
-from pipeline.publish.tables import PARQUET, path_of, write_database
+from pipeline.publish.tables import PARQUET, path_of, stated_tables, write_database
 from pipeline.settings import Settings
 
 # What a rollback asks of the build about people.
 WAREHOUSE = ("core.fct_consent_states", "core.dim_customers", "intermediate.int_persons_excluded")
 _KEY = "case when i = 0 then {0} else md5({0} || i) end as {0}"
 _PAGE = (
-    "import json, sys; from pathlib import Path; from pipeline.publish import release, republish; "
+    "import json, sys; from pathlib import Path; from pipeline.publish import release, tables; "
     "folder = Path(sys.argv[1]); told = json.loads((folder / 'manifest.json').read_text()); "
-    "out = folder / 'index.html'; out.unlink(); release.write_page(folder, republish._tables(told), told)"
+    "out = folder / 'index.html'; out.unlink(); release.write_page(folder, tables.stated_tables(told), told)"
 )
 
 
@@ -78,7 +77,7 @@ def make(home: Settings, work: Settings, times: int) -> tuple[str, str]:
     work.build.mkdir()
     folder = work.releases / ".tmp-made"
     folder.mkdir(parents=True)
-    tables = _tables(before)
+    tables = stated_tables(before)
     with duckdb.connect(config={"threads": 2, "memory_limit": "6GB"}) as con:
         con.execute(f"set temp_directory = '{work.build}'")
         con.execute(f"attach '{home.warehouse}' as small (read_only)")

@@ -6,7 +6,8 @@ that has not changed since the backup before is the same file there, under a sec
 
 A backup holds the vault: keep it like the vault. Who is erased later is still in it, so backups are removed after
 `backup_keep_days`, and every backup and erasure leaves the tombstones of the day in the folder: `restore` takes out again
-whoever they name. Refusals that are written at the desk are left there too: nobody else has them.
+whoever they name. Refusals that are written at the desk are left there too, and what destinations of audiences may hold:
+nobody else has them.
 """
 
 import hashlib
@@ -26,10 +27,13 @@ import pyarrow.parquet as pq
 from pipeline.errors import StrataError
 from pipeline.home import layout
 from pipeline.home.backup_folders import (
+    AUDIENCES,
     DESK,
     REGISTER,
     TOMBSTONES,
+    bring_audiences,
     bring_words,
+    leave_audiences,
     leave_tombstones,
     leave_words,
     register,
@@ -127,6 +131,7 @@ def make(settings: Settings, folder: Path, log: Log = _silent, now: datetime | N
         register(settings, folder)
         leave_tombstones(settings)
         leave_words(settings)
+        leave_audiences(settings)
     for old in _too_old(settings, folder, at):
         _remove(old.path)
         log(f"backup {old.path.name} was removed: it is older than backup_keep_days")
@@ -198,6 +203,7 @@ def restore(settings: Settings, folder: Path, log: Log = _silent) -> tuple[Backu
         if problems:
             raise StrataError(f"backup {backup.path.name} does not restore: {problems[0]}")
         beside = backup.path.parent
+        bring_audiences(beside / AUDIENCES, apart.vault / AUDIENCES)
         words = bring_words(beside / DESK, apart.vault / DESK)
         newer = _bring_tombstones(apart, beside / TOMBSTONES)
         if words:

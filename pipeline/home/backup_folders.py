@@ -1,8 +1,9 @@
 """Which folders hold backups of a home, and what lies beside them so that a restore loses no word of a person: the
-tombstones of who was erased, and the refusals that were written at the desk."""
+tombstones of who was erased, the refusals that were written at the desk, and what destinations of audiences may hold."""
 
 import json
 import os
+import shutil
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pipeline.settings import Settings
 TOMBSTONES = "tombstones.json"
 REGISTER = "backups.json"
 DESK = "desk"
+AUDIENCES = "audiences"
 _REFUSALS = ("consents", "dsr")
 """Feeds of the desk that hold ids and no clear personal data."""
 
@@ -71,6 +73,37 @@ def take_words_away(settings: Settings, names: Collection[str]) -> None:
 def _refusals(desk: Path) -> Iterator[Path]:
     for feed in _REFUSALS:
         yield from sorted(desk.glob(f"*/{feed}/*.jsonl"))
+
+
+def leave_audiences(settings: Settings, states: Collection[Path] | None = None) -> None:
+    """Put what destinations may hold beside the backups that the home knows of: who was sent since a backup must be removed
+    after a restore all the same.
+
+    Args:
+        states: folders of `vault/audiences` that have just been written; all where None.
+    """
+    for folder in registered(settings):
+        if folder.is_dir():
+            bring_audiences(settings.vault / AUDIENCES, folder / AUDIENCES, states)
+
+
+def bring_audiences(source: Path, target: Path, states: Collection[Path] | None = None) -> None:
+    """Make the states below `target` those of `source`; states that only `target` has stay. The tables come first and
+    `state.json`, which names them, last: a copy that dies leaves the state of before."""
+    for state in [p.parent for p in sorted(source.glob("*/*/state.json"))] if states is None else states:
+        place = target / state.relative_to(source)
+        for folder in reversed([place, *place.parents][: len(state.relative_to(source).parts) + 1]):
+            folder.mkdir(exist_ok=True, mode=0o700)
+        old = {path.name for path in place.glob("*.parquet")}
+        new = {path.name for path in state.glob("*.parquet")}
+        for name in new:
+            temporary = place / f".{name}.tmp"
+            shutil.copy2(state / name, temporary)
+            fsync(temporary)
+            temporary.replace(place / name)
+        write_private(place / "state.json", (state / "state.json").read_text(encoding="utf-8"))
+        for name in old - new:
+            (place / name).unlink()
 
 
 def register(settings: Settings, folder: Path) -> None:

@@ -81,7 +81,8 @@ def read_current(folder: Path) -> Current | None:
     if not path.exists():
         return None
     try:
-        row = pq.read_table(path).to_pylist()[0]
+        with pq.ParquetFile(path) as file:
+            row = file.read().to_pylist()[0]
         return Current(row["known_at"], row["files"], json.loads(row["state"]) if row["state"] else None)
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise StrataError(

@@ -8,14 +8,19 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from pipeline import duck
 from pipeline.errors import StrataError
 from pipeline.ingest import ledger
+from pipeline.ingest.contracts import load_sources
 from pipeline.privacy import desk, persons
 from pipeline.settings import Settings
+from pipeline.transform import receipt
 
 # What a person who says "stop" withdraws. Messages about an order rest on the contract: they are named on their own.
 _BY_CONSENT = ("marketing", "profiling", "survey", "third_party")
+_BY_MESSAGE = ("unsubscribe", "complaint")
 _ENDS_PROFILING = ("object", "restrict", "delete")
 # SQL of the refusals of a delivered feed: the feed whose word each is, its columns, and which rows may be one.
 _WORDS = {
@@ -24,7 +29,11 @@ _WORDS = {
     # Whoever leaves by a message withdraws marketing on its channel (fct_consent_states).
     "messages": (
         "consents",
-        {"purpose": "'marketing'", "channel": "channel", "action": "'withdraw'"},
+        {
+            "purpose": "'marketing'",
+            "channel": "channel",
+            "action": "case when complained_at is not null then 'complaint' else 'unsubscribe' end",
+        },
         "coalesce(unsubscribed_at, complained_at) is not null",
     ),
 }
@@ -45,12 +54,15 @@ class Refusals:
     """Persons whose refusal the built tables do not know yet.
 
     unprofiled: may be in no table of a person's class. unmarketed: in no audience. channels: channel → persons who may
-    not be addressed by it.
+    not be addressed by it. others: any other purpose → persons who may not be met for it. by_message: channel → person →
+    `unsubscribe` or `complaint`, for those of `channels` who said it by a message. A release tells neither of these two.
     """
 
     unprofiled: frozenset[str] = frozenset()
     unmarketed: frozenset[str] = frozenset()
     channels: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    others: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    by_message: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def persons(self) -> frozenset[str]:
@@ -58,13 +70,14 @@ class Refusals:
 
     def __or__(self, other: "Refusals") -> "Refusals":
         """Whoever has refused in one or the other."""
-        nobody: frozenset[str] = frozenset()
         return Refusals(
             self.unprofiled | other.unprofiled,
             self.unmarketed | other.unmarketed,
+            _either(self.channels, other.channels),
+            _either(self.others, other.others),
             {
-                c: self.channels.get(c, nobody) | other.channels.get(c, nobody)
-                for c in {*self.channels, *other.channels}
+                c: {**self.by_message.get(c, {}), **other.by_message.get(c, {})}
+                for c in {*self.by_message, *other.by_message}
             },
         )
 
@@ -74,6 +87,13 @@ class Refusals:
         return Refusals(
             self.unprofiled & met, self.unmarketed & met, {c: keys & met for c, keys in self.channels.items()}
         )
+
+
+def _either(
+    one: Mapping[str, frozenset[str]], other: Mapping[str, frozenset[str]]
+) -> dict[str, frozenset[str]]:
+    nobody: frozenset[str] = frozenset()
+    return {name: one.get(name, nobody) | other.get(name, nobody) for name in {*one, *other}}
 
 
 def withdraw(
@@ -121,6 +141,15 @@ def refusals(settings: Settings, known: Collection[str]) -> Refusals:
     return _refused(settings, list(desk.words(settings, taken_in(settings, known))))
 
 
+def heard(settings: Settings, con: duckdb.DuckDBPyConnection, known: Collection[str]) -> set[str]:
+    """The deliveries whose words have had their say in the warehouse `con`: those of the newest build where it is complete
+    and its warehouse is the one that it left, else no others than `known`, a release's own."""
+    if not receipt.stands(settings):
+        return set(known)
+    rows = con.execute("select delivery from operations.ingest_ledger where is_in_force").fetchall()
+    return {row[0] for row in rows}
+
+
 def delivered_since(settings: Settings, told: Collection[str]) -> Refusals:
     """What deliveries of any source say that were taken in and are not among `told`, those that the states of consent rest
     on: a run that a gate stopped has read them and built nothing. Only refusals, as above."""
@@ -161,8 +190,13 @@ def _refused(settings: Settings, waiting: Sequence[desk.Word]) -> Refusals:
     unprofiled: set[str] = set()
     unmarketed: set[str] = set()
     channels: dict[str, set[str]] = defaultdict(set)
+    others: dict[str, set[str]] = defaultdict(set)
+    by_message: dict[str, dict[str, str]] = defaultdict(dict)
+    # A source that uses another one's ids may name a person for the first time: no run has linked that record yet.
+    ids_of = {one.source: one.customer_ids_of or one.source for one in load_sources().values()}
     for word in waiting:
-        key = owners.get((word.source, str(word.row.get("source_customer_id"))))
+        customer = str(word.row.get("source_customer_id"))
+        key = owners.get((word.source, customer)) or owners.get((ids_of.get(word.source, ""), customer))
         if key is None:
             continue
         if word.feed == "dsr" and _ends_profiling(word.row):
@@ -174,9 +208,20 @@ def _refused(settings: Settings, waiting: Sequence[desk.Word]) -> Refusals:
             elif word.row.get("purpose") == "marketing" and word.row.get("channel") == "all":
                 unmarketed.add(key)
             elif word.row.get("purpose") == "marketing":
-                channels[str(word.row["channel"])].add(key)
+                channel = str(word.row["channel"])
+                channels[channel].add(key)
+                if word.row["action"] in _BY_MESSAGE:
+                    # As in fct_consent_states, of two words the first of the alphabet.
+                    said = by_message[channel]
+                    said[key] = min(said.get(key, word.row["action"]), word.row["action"])
+            else:
+                others[str(word.row.get("purpose"))].add(key)
     return Refusals(
-        frozenset(unprofiled), frozenset(unmarketed), {c: frozenset(keys) for c, keys in channels.items()}
+        frozenset(unprofiled),
+        frozenset(unmarketed),
+        {c: frozenset(keys) for c, keys in channels.items()},
+        {p: frozenset(keys) for p, keys in others.items()},
+        dict(by_message),
     )
 
 

@@ -59,7 +59,8 @@ def every_key(settings: Settings, release: Path, *groups: Collection[str]) -> li
     record = ["source", "source_customer_id"]
     columns = [*record, "customer_key"]
     theirs = now.filter(pc.is_in(now["customer_key"], pa.array(sorted(asked), pa.string()))).select(columns)
-    held = pq.read_table(then, columns=columns).rename_columns([*record, "held"])
+    with pq.ParquetFile(then) as file:
+        held = file.read(columns).rename_columns([*record, "held"])
     # The few of them first: a join of all records is what takes long.
     held = held.filter(pc.is_in(held["source_customer_id"], theirs["source_customer_id"]))
     pairs = theirs.join(held, record, join_type="inner")

@@ -80,22 +80,27 @@ def write(
 
 
 def _lines(con: duckdb.DuckDBPyConnection, folder: Path, digits: int) -> str:
-    """(first digits, lines `"<key>": {"a": the action's scheme|class, "c": [[scheme, class, since, reason codes]]}`)."""
-    action, joined = "null", ""
+    """(first digits, lines `"<key>": {"a": the action's scheme|class, "r": refused_channels where there are any,
+    "c": [[scheme, class, since, reason codes]]}`)."""
+    action, refused, joined = "null", "cast(null as varchar)", ""
     part = "customer_key >= $1 and customer_key < $1 || 'g'"
-    if {"action_scheme", "action_class"} <= _columns(con, folder / _360):
+    known = _columns(con, folder / _360)
+    if {"action_scheme", "action_class"} <= known:
         action = "max(chosen.action_scheme || '|' || chosen.action_class)"
+        if "refused_channels" in known:
+            refused = "max(chosen.refused_channels)"
         joined = f"left join (from {parquet(folder / _360)} where {part}) as chosen using (customer_key)"
     return f"""
         with people as (
-            select members.customer_key as customer_key, {action} as action,
+            select members.customer_key as customer_key, {action} as action, {refused} as refused,
                 to_json(list([scheme, class, strftime(since_date, '%Y-%m-%d'), reason_codes] order by scheme)) as classes
             from (from {parquet(folder / _MEMBERSHIP)} where {part}) as members
             {joined}
             group by members.customer_key
         )
         select left(customer_key, $2) as shard,
-            string_agg('"' || customer_key || '":{{"a":' || coalesce(to_json(action), 'null') || ',"c":' || classes || '}}',
+            string_agg('"' || customer_key || '":{{"a":' || coalesce(to_json(action), 'null') ||
+                coalesce(',"r":' || to_json(refused), '') || ',"c":' || classes || '}}',
                 ',' || chr(10) order by customer_key)
         from people group by shard order by shard
     """

@@ -17,7 +17,7 @@ from pipeline.duck import literal, parquet, quote
 from pipeline.errors import GateStopped, StrataError
 from pipeline.lock import publish_lock
 from pipeline.privacy import access_log, consent, erasure_gate
-from pipeline.publish import audience_lists, commit, customers, release, shelf, withheld
+from pipeline.publish import audience_lists, commit, customers, shelf, withheld
 from pipeline.publish.tables import PARQUET, path_of, stated_tables
 from pipeline.quality.checks import Check, blocking
 from pipeline.settings import Settings
@@ -251,6 +251,9 @@ def _write(
 ) -> dict[str, str]:
     """Database, docs of the release `before`, page and what the manifest says of the tables; SHA-256 of all files but the
     page."""
+    # The page and what it is drawn with take long to import, and a rollback without refusals needs none of it.
+    from pipeline.publish import release
+
     folder = settings.releases / before["release"]
     tables = stated_tables(manifest)
     database(folder, candidate, refused, {key: manifest["tables"][key]["columns"] for key in touched})

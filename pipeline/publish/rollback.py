@@ -9,8 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
 from pipeline import duck
 from pipeline.duck import literal, parquet, quote
 from pipeline.errors import StrataError
@@ -21,7 +19,6 @@ from pipeline.publish import republish, shelf
 from pipeline.publish.withheld import FLAG, MEMBERSHIP
 from pipeline.quality import approvals
 from pipeline.settings import Settings
-from pipeline.transform import receipt
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ def refused_since(settings: Settings, folder: Path, known: Collection[str]) -> R
         )
     con = duck.connect([folder, warehouse.parent], database=warehouse, read_only=True)
     try:
-        told = _told(settings, con, known)
+        told = consent.heard(settings, con, known)
         members = parquet(folder / MEMBERSHIP)
         names = [row[0] for row in con.execute(f"describe select * from {members}").fetchall()]
         flags = [name for name in names if name.startswith(FLAG)]
@@ -117,15 +114,6 @@ def refused_since(settings: Settings, folder: Path, known: Collection[str]) -> R
         {channel: frozenset(row[0] for row in rows) for channel, rows in channels.items()},
     )
     return states | consent.refusals(settings, known) | consent.delivered_since(settings, told)
-
-
-def _told(settings: Settings, con: duckdb.DuckDBPyConnection, known: Collection[str]) -> set[str]:
-    """The deliveries whose words have had their say: those of the newest build where it is complete and its warehouse is
-    the one that it left, else no others than the release's own."""
-    if not receipt.stands(settings):
-        return set(known)
-    rows = con.execute("select delivery from operations.ingest_ledger where is_in_force").fetchall()
-    return {row[0] for row in rows}
 
 
 def _allows(channel: str) -> str:

@@ -21,6 +21,7 @@ INTEREST = lognormal(0.7)
 OPENED, CLICKED_OF_OPENED, SMS_CLICKED, INTEREST_OF_LEAVERS = 0.32, 0.18, 0.06, 0.25
 DEAD_ADDRESS, FULL_MAILBOX = 0.004, 0.008
 UNSUBSCRIBED_BY_MESSAGE = 2 * DAY
+COMPLAINED = 0.004  # of the mails that arrive
 COST_FEN = {"email": 1, "sms": 5}
 # Of the card holders so many are minded by somebody; the first third of them more often.
 CARED, CARE_DAYS, CARE_DAYS_KEY, VISIT_DAYS = 0.3, 80, 32, 45
@@ -43,7 +44,15 @@ CAMPAIGNS = (
     Campaign("SMS-WEEKLY", "sms", 3, 1, 10, 0.55),
     Campaign("SMS-WEEKEND", "sms", 4, 2, 17, 0.35),
 )
-STATES = ("sent_at", "delivered_at", "opened_at", "clicked_at", "bounced_at", "unsubscribed_at")
+STATES = (
+    "sent_at",
+    "delivered_at",
+    "opened_at",
+    "clicked_at",
+    "bounced_at",
+    "unsubscribed_at",
+    "complained_at",
+)
 
 
 class Consents:
@@ -123,7 +132,12 @@ def _message_table(
                 clicked = np.where(~bounced & (u[4] < np.minimum(SMS_CLICKED * eager, 0.6)), later, NULL)
             left = np.where(bounced, NULL, own.withdrawn_after(who, np.where(bounced, sent, delivered)))
             returned = np.where(bounced, sent + 30, NULL)
-            events = np.stack([sent, delivered, opened, clicked, returned, left], axis=1)
+            # A stream of its own: what else happens stays as it would be without complaints.
+            spam = draws.unit(f"message.{campaign.id}.spam", n, day)[who]
+            complains = ~bounced & (spam < COMPLAINED) & (campaign.channel == "email")
+            seen = np.where(opened != NULL, opened, delivered)
+            complained = np.where(complains, seen + 20 + (spam / COMPLAINED * 600).astype(np.int64), NULL)
+            events = np.stack([sent, delivered, opened, clicked, returned, left, complained], axis=1)
             kind = np.full((len(who), 2), number, dtype=np.int64)
             kind[:, 1] = dead[who]
             parts.append((who, events, kind))
@@ -136,6 +150,9 @@ def _message_table(
     who, events, kind = who[order], events[order], kind[order]
     # Whoever left may have done so before opening, and a state comes on the day on which it was reached.
     row, day, updated = deliveries(np.sort(events, axis=1), cal)
+    # Numbered all the same, so that a message keeps its id whoever else complains.
+    sent = ~_after_a_complaint(who, kind[:, 0], events)[row]
+    row, day, updated = row[sent], day[sent], updated[sent]
     shown = np.where(events[row] < (cal.seconds(day) + DAY)[:, None], events[row], NULL)
     channel = [CAMPAIGNS[k].channel for k in kind[row, 0].tolist()]
     back = shown[:, STATES.index("bounced_at")] != NULL
@@ -155,6 +172,17 @@ def _message_table(
         ],
         day,
     ).sorted(row, updated)
+
+
+def _after_a_complaint(who: np.ndarray, campaign: np.ndarray, events: np.ndarray) -> np.ndarray:
+    """Mails to who has called one of before spam: the tool sends none of them."""
+    mail = np.array([c.channel == "email" for c in CAMPAIGNS], dtype=bool)[campaign]
+    complained = events[:, STATES.index("complained_at")]
+    first: dict[int, int] = {}
+    for k in np.flatnonzero(complained != NULL).tolist():
+        first[int(who[k])] = min(first.get(int(who[k]), int(complained[k])), int(complained[k]))
+    left = np.array([first.get(k, -NULL) for k in who.tolist()], dtype=np.int64)
+    return mail & (events[:, 0] > left)
 
 
 def _contact_table(consents: Table, people: People, cal: Calendar, draws: Draws) -> Table:

@@ -78,7 +78,7 @@ def explain(
                 name: wide[name]
                 for name in wide
                 if name.startswith("consent_")
-                or name in ("preferred_channel", "messages_7d", "messages_30d")
+                or name in ("refused_channels", "preferred_channel", "messages_7d", "messages_30d")
                 or name
                 in ("is_capped", "suppress_until", "last_contact_date", "care_due_date", "care_overdue_days")
             },
@@ -369,9 +369,10 @@ def told(found: Mapping[str, Any]) -> str:
     allowed = [
         name.removeprefix("consent_") for name, on in contact.items() if name.startswith("consent_") and on
     ]
+    refused = (contact.get("refused_channels") or "").replace(":", " by ").replace("|", ", ")
     capped = f", nothing until {contact['suppress_until']}" if contact["is_capped"] else ""
     lines.append(
-        f"contact by {', '.join(allowed) or 'no channel'} · {contact['messages_7d']} messages in 7 days, "
+        f"contact by {', '.join(allowed) or 'no channel'}{f' (refused: {refused})' if refused else ''} · {contact['messages_7d']} messages in 7 days, "
         f"{contact['messages_30d']} in 30{capped} · care due {contact['care_due_date'] or 'never'}"
     )
     lines.append("last moves" if found["moves"] else "last moves: none")

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 from dagster import RunRequest, SkipReason, build_schedule_context
 
@@ -18,6 +19,10 @@ from pipeline.errors import StrataError
 from pipeline.home import backup, doctor
 from pipeline.privacy import consent, erasure, requests
 from pipeline.publish import pruning, shelf
+from pipeline.publish.audiences import holdings
+from pipeline.publish.audiences import state as states
+from pipeline.publish.audiences.diff import diff
+from pipeline.publish.audiences.profiles import PROFILES
 from pipeline.schedules import every_sunday, weekly_backup
 from pipeline.settings import Settings
 from tests.privacy.conftest import (  # noqa: F401
@@ -195,6 +200,43 @@ def test_who_refuses_later_at_the_desk_is_heeded_after_a_restore(
     # Erased, the words go there too.
     erasure.erase(home.settings, records=[("shop", HUSBAND)], by="tester", reason="request 8", run=daily)
     assert not list((place / "desk").glob("*/*/*.jsonl"))
+
+
+def test_who_was_sent_since_the_backup_is_removed_after_a_restore(
+    home: Home,  # noqa: F811
+    place: Path,
+    restored: Settings,
+) -> None:
+    """Else a withdrawal after it would leave the person at the destination for good."""
+
+    def exported(number: int, *members: str) -> None:
+        sent = states.Sent(number, f"export-{number}", f"2026-03-0{number}", AT.isoformat(), len(members))
+        snapshot = {m: (m, f"+86138{m}", "") for m in members}
+        states.save(
+            home.settings,
+            states.after_export(states.load(home.settings, "csv", "a"), sent, snapshot),
+        )
+
+    exported(1, "anna")
+    holdings.acknowledge(home.settings, "csv")
+    backup.make(home.settings, place, now=AT)
+    exported(2, "anna", "bao")
+    holdings.acknowledge(home.settings, "csv", release="2026-03-02")
+    exported(3, "anna", "bao", "chen")
+    files = [p for p in (place / "audiences").rglob("*") if p.is_file()]
+    assert files and all(stat.S_IMODE(p.stat().st_mode) == 0o600 for p in files)
+    backup.restore(restored, place)
+    state = states.load(restored, "csv", "a")
+    assert state == states.load(home.settings, "csv", "a")
+    change = diff(PROFILES["csv"], state.held, {"anna": ("anna", "+86138anna", "")}, lambda _: "unsubscribed")
+    assert {row[0]: reason for row, reason in change.removes} == dict.fromkeys(
+        ("bao", "chen"), "unsubscribed"
+    )
+    assert not change.adds
+    # And whoever is erased leaves there, too.
+    holdings.forget(home.settings, ["bao"], now=AT)
+    for path in (place / "audiences").rglob("*.parquet"):
+        assert "bao" not in pq.read_table(path)["member"].to_pylist()
 
 
 def test_a_home_that_knows_less_takes_no_tombstone_away(home: Home, place: Path, restored: Settings) -> None:  # noqa: F811

@@ -250,7 +250,7 @@ def test_an_empty_source_never_empties_an_audience(
     with monkeypatch.context() as patched:
         changed(patched, empty)
         stopped = exports.export(home, policy_folder=folder, now=NOW + timedelta(days=1))
-    assert stopped.deliveries[0].status == "blocked" and stopped.folder is None
+    assert stopped.deliveries[0].status == "blocked" and not stopped.deliveries[0].files
     assert (
         f"{len(sent)} of {len(sent)} members would leave and nobody would be left"
         in stopped.deliveries[0].reason
@@ -322,8 +322,11 @@ def test_below_the_vendors_minimum_nothing_is_written_but_who_left_leaves(
     basis = "tiktok,exempt,own staff,2000-01-01,,\n"
     rule = "t1|rfm in (loyal, champions)|ads|tiktok|1|0"
     few = exports.export(home, policy_folder=policy(tmp_path / "p", rule, bases=basis, tiktok=1000), now=NOW)
-    assert (few.deliveries[0].status, few.deliveries[0].full, few.folder) == ("below_minimum", 0, None)
-    assert "tiktok takes no fewer than 1000" in few.deliveries[0].reason
+    assert few.folder and (few.deliveries[0].status, few.deliveries[0].full) == ("below_minimum", 0)
+    assert {p.name for p in few.folder.rglob("*")} == {"manifest.json", "assignments.parquet"}
+    (told,) = json.loads((few.folder / "manifest.json").read_text())["deliveries"]
+    assert told["status"] == "below_minimum" and "tiktok takes no fewer than 1000" in told["reason"]
+    assert not states.known(home), "it was told of nobody"
     sent = exports.export(home, policy_folder=policy(tmp_path / "q", rule, bases=basis, tiktok=0), now=NOW)
     reach = sent.deliveries[0].reach
     assert reach > 1

@@ -2,12 +2,14 @@
 
 import csv
 import json
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
 import pyarrow.parquet as pq
 
 from tests.job.conftest import Line, failed
+from tests.job.test_audiences import policy
 
 
 def test_an_urgent_withdrawal_is_published_without_a_build(company_copy: Line) -> None:
@@ -52,16 +54,27 @@ def test_an_urgent_withdrawal_is_published_without_a_build(company_copy: Line) -
     assert company_copy.manifest()["release"] == after["release"]
 
 
-def test_who_unsubscribes_or_complains_is_addressed_by_that_channel_no_more(company_copy: Line) -> None:
+def test_who_unsubscribes_or_complains_is_addressed_by_that_channel_no_more(
+    company_copy: Line, tmp_path: Path
+) -> None:
     """The tool that sends says so in its messages and no consent of the CRM does; other channels stay."""
     channels = {"unsubscribed_at": "sms", "complained_at": "email"}
-    # Each has both flags, so that the one that stays shows that no more than one was withdrawn.
+    seeds = policy(
+        tmp_path / "seeds", *(f"by_{c}|all|{c}|csv|{n}|0" for n, c in enumerate(channels.values(), 1))
+    )
+    sent = _exported(company_copy, seeds, "full")
+    assert company_copy.strata("audiences", "ack", "csv")[0] == 0
+    both = ", ".join(f"'{key}'" for key in sent["sms"].keys() & sent["email"].keys())
+    # Each is addressed by both, so that the one that stays shows that no more than one was withdrawn.
     people = company_copy.query(
         "select any_value(links.source_customer_id), links.customer_key from core.dim_identity_links as links "
-        "semi join audiences.segment_membership as members on links.customer_key = members.customer_key "
-        "and members.consent_sms and members.consent_email "
-        "where links.source = 'crm' and links.valid_to is null group by links.customer_key order by 2 limit 2"
+        "where links.source = 'crm' and links.valid_to is null "
+        f"and customer_key in ({both}) group by links.customer_key order by 2 limit 2"
     )
+    removes = {
+        channel: {key: {"sms": "unsubscribed", "email": "complained"}[channel]}
+        for channel, (_, key) in zip(channels.values(), people, strict=True)
+    }
     file = max((company_copy.landing / "outreach" / "messages").glob("*"), key=lambda p: p.name)
     text = file.read_text(encoding="utf-8")
     header, *_, last = csv.reader(text.splitlines())
@@ -70,14 +83,22 @@ def test_who_unsubscribes_or_complains_is_addressed_by_that_channel_no_more(comp
         for at, (card, _) in zip(channels, people, strict=True):
             said = {"message_id": f"left-{at}", "source_customer_id": card, "channel": channels[at]}
             states = {name: "" for name in header if name.endswith("_at") or name == "bounce_type"}
-            times = {"sent_at": row["updated_at"], "updated_at": row["updated_at"], at: row["updated_at"]}
+            # Sent so long ago that it adds nothing to the pressure.
+            sent_at = f"{date.fromisoformat(file.stem) - timedelta(days=40)} 09:00:00"
+            times = {"sent_at": sent_at, "updated_at": row["updated_at"], at: row["updated_at"]}
             line = row | states | said | times
-            # A tool that knows of complaints has the column; the sample's has none.
             csv.writer(out, lineterminator="\n").writerow([line[name] for name in header])
-    if "complained_at" not in header:
-        _add_column(file, "complained_at", {"left-complained_at": row["updated_at"]})
+    # A run that a gate stops has taken the messages in: no build has read them, and who is exported must.
+    broken = max((company_copy.landing / "app" / "orders").glob("*"), key=lambda p: p.name)
+    whole = broken.read_bytes()
+    broken.write_bytes(b"")
+    assert company_copy.run()[0] == 2
+    assert _exported(company_copy, seeds, "removes") == removes
+    broken.write_bytes(whole)
     code, answer, errors = company_copy.run()
     assert code == 0, (failed(answer), errors[-2000:])
+    # Nobody acknowledged these removes, so they are told again; now from the build.
+    assert _exported(company_copy, seeds, "removes") == removes
     for (at, channel), (card, key) in zip(channels.items(), people, strict=True):
         flags = company_copy.query(
             "select distinct consent_sms, consent_email from audiences.segment_membership "
@@ -90,7 +111,12 @@ def test_who_unsubscribes_or_complains_is_addressed_by_that_channel_no_more(comp
                 "and purpose = 'marketing' and channel = $2",
                 [key, channel],
             ).fetchall()
-        assert states == [(False, {"sms": "unsubscribe", "email": "complaint"}[channel])]
+        word = {"sms": "unsubscribe", "email": "complaint"}[channel]
+        assert states == [(False, word)]
+        told = company_copy.strata("explain", key)[1]
+        assert told["contact"]["refused_channels"].split("|").count(f"{channel}:{word}") == 1
+        shown = "".join(p.read_text() for p in (company_copy.release / "customers").glob("*.js"))
+        assert f'"r":"{told["contact"]["refused_channels"]}"' in _line_of(shown, key)
         told = company_copy.strata(
             "export-subject",
             "--source",
@@ -108,11 +134,23 @@ def test_who_unsubscribes_or_complains_is_addressed_by_that_channel_no_more(comp
         assert f"left-{at}" in held, "an access request shows the word"
 
 
-def _add_column(file: Path, name: str, values: dict[str, str]) -> None:
-    """A column more in a CSV file, filled for the messages in `values`."""
-    header, *rows = csv.reader(file.read_text(encoding="utf-8").splitlines())
-    at = header.index("message_id")
-    with file.open("w", encoding="utf-8", newline="") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow([*header, name])
-        writer.writerows([*row, values.get(row[at], "")] for row in rows)
+def _exported(line: Line, seeds: Path, kind: str) -> dict[str, dict[str, str]]:
+    """customer_key → reason by channel, of one kind of the files that an export writes."""
+    code, done, errors = line.strata("audiences", "export", "--seeds", str(seeds), "--approved-by", "Li")
+    assert code == 0, errors
+    found: dict[str, dict[str, str]] = {}
+    # The seeds' own audiences, which the run has exported, end here.
+    for one in (d for d in done["deliveries"] if d["status"] == "written"):
+        place = Path(done["folder"]) / one["destination"] / one["audience"]
+        found[one["channel"]] = {
+            row["customer_key"]: row.get("reason", "")
+            for file in one["files"]
+            if file["kind"] == kind
+            for row in csv.DictReader((place / file["name"]).read_text(encoding="utf-8").splitlines())
+        }
+    return found
+
+
+def _line_of(shards: str, key: str) -> str:
+    (line,) = (line for line in shards.splitlines() if line.startswith(f'"{key}"'))
+    return line

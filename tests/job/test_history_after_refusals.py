@@ -1,13 +1,16 @@
 """The history of classes after somebody was left out of a release is the same, whether the next day goes on from the
 warehouse, which has the person's rows still, or is built from raw."""
 
+import json
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
+from pipeline.transform import receipt
 from tests.job.conftest import Line, make_company
 
 
@@ -63,8 +66,29 @@ def _rows_of(line: Line, person: str) -> int:
     return n
 
 
+def _plant(line: Line, person: str) -> int:
+    """One row more of the person in the warehouse's history, under a scheme that no build touches, and proofs of the build
+    that hold for the changed file; how many rows the warehouse now has of the person."""
+    file = line.home / "warehouse" / "warehouse.duckdb"
+    with duckdb.connect(file) as con:
+        con.execute(
+            "insert into segments.class_history select * replace ('planted' as scheme) from segments.class_history "
+            "where customer_key = $1 order by scheme limit 1",
+            [person],
+        )
+        ((n,),) = con.execute(
+            "select count(*) from segments.class_history where customer_key = $1", [person]
+        ).fetchall()
+    for name in ("base.json", "receipt.json"):
+        path = line.home / "build" / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"warehouse": receipt.identity(file)}))
+    return n
+
+
 def test_an_increment_tells_no_more_of_who_was_left_out_than_a_full_build(left: Left, tmp_path: Path) -> None:
     assert _rows_of(left.line, left.withdrew) == 0
+    # The build would go on from a warehouse that still has all of it, and nothing that came since touches it.
+    assert _plant(left.line, left.withdrew) > 1
     increment, answer = left.next_day(tmp_path / "increment")
     assert answer["build"]["way"] == "increment"
     full, answer = left.next_day(tmp_path / "full", "--full")

@@ -64,6 +64,7 @@ class Day:
         ]  # fmt: skip
         words = [(token(n), "marketing", "all", True) for n in people]
         known = pd.DataFrame(words, columns=["customer_key", "purpose", "channel", "is_granted"])
+        known = known.assign(refused_by=None)
         self.patch.setattr(lists.source, "released_people", lambda *_: (pd.DataFrame(rows), known))
         told = lists.write(self.settings, folder, DAY, before)
         assert told is not None

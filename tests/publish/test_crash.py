@@ -46,7 +46,7 @@ WITH_PEOPLE = (
     "alter table audiences.segment_membership add column since_date date default date '2024-05-01'",
     "alter table audiences.segment_membership add column reason_codes varchar default 'SCORED|1'",
     "create or replace view core.fct_consent_states as select distinct customer_key, purpose, 'all' as channel, "
-    "true as is_granted from audiences.segment_membership cross join (values ('marketing'), ('profiling')) as p (purpose)",
+    "true as is_granted, cast(null as varchar) as refused_by from audiences.segment_membership cross join (values ('marketing'), ('profiling')) as p (purpose)",
     "create or replace table core.dim_customers as select distinct customer_key, false as is_minor, 30 as age, "
     "false as is_test, false as is_employee, 'fresh' as contact_status from audiences.segment_membership",
     "create or replace table intermediate.int_persons_excluded (customer_key varchar, reason varchar)",

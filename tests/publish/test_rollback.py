@@ -168,7 +168,9 @@ def test_who_left_by_a_message_that_a_stopped_run_has_read_is_left_out_of_its_ch
     (loaded,) = sweep(home.settings, AS_OF, run_id="stopped", released=None).entries
     assert (loaded.status, loaded.rows_loaded) == ("loaded", 2)
     refused = consent.delivered_since(home.settings, load_manifest(home.settings, name)["inputs"])
-    assert refused == Refusals(channels={"email": frozenset({token(7)})})
+    assert refused == Refusals(
+        channels={"email": frozenset({token(7)})}, by_message={"email": {token(7): "unsubscribe"}}
+    )
 
 
 def test_a_refusal_that_the_build_has_read_is_its_own_affair(home: Home, land: Land) -> None:  # noqa: F811

@@ -12,7 +12,7 @@ from pipeline.privacy.consent import Refusals
 from pipeline.publish import republish
 from pipeline.publish.release import Published
 from pipeline.publish.shelf import current
-from pipeline.publish.tables import write_database
+from pipeline.publish.tables import stated_tables, write_database
 from pipeline.quality import approvals
 from pipeline.settings import Settings
 from pipeline.transform import history
@@ -137,7 +137,7 @@ def test_the_database_of_a_release_made_again_says_what_its_files_say(settings: 
         rows = duckdb.sql(f"select count(*) from '{path}'").fetchall()[0][0]
         tables[f"{path.parent.name}.{path.stem}"] = {"columns": {r[0]: r[1] for r in shown}, "rows": rows}
     told = {"release": "before", "tables": tables}
-    write_database(before, republish._tables(told))
+    write_database(before, stated_tables(told))
     keys = [duckdb.sql(f"select md5('{i}')").fetchall()[0][0] for i in range(8)]
     refused = Refusals(
         frozenset({keys[0]}),

@@ -170,6 +170,16 @@ def test_nobody_is_written_to_without_a_live_consent_to_that_channel(deliveries)
     opened = mean(bool(r["opened_at"]) for r in reached if r["channel"] == "email")
     assert 0.2 < opened < 0.6 and not any(r["opened_at"] for r in reached if r["channel"] == "sms")
     assert any(r["unsubscribed_at"] for r in reached) and any(r["clicked_at"] for r in reached)
+    complained = [r for r in sent.values() if r["complained_at"]]
+    assert 0 < len(complained) < 0.01 * len(reached) and {r["channel"] for r in complained} == {"email"}
+    for at in complained:
+        later = [
+            r
+            for r in sent.values()
+            if (r["source_customer_id"], r["channel"]) == (at["source_customer_id"], "email")
+            and r["sent_at"] > at["complained_at"]
+        ]
+        assert not later, "nobody is written to who has called a mail spam"
 
 
 def test_those_who_are_minded_are_spoken_to_again_and_again_by_one_employee(deliveries):

@@ -1,5 +1,5 @@
 -- What each person allows, in one row: marketing and profiling at all, and marketing by channel. A word on a channel
--- outweighs the word on all of them.
+-- outweighs the word on all of them. Where marketing is refused, by what.
 select
     customer_key,
     bool_or(purpose = 'marketing' and is_granted) as has_marketing,
@@ -8,6 +8,8 @@ select
     bool_or(purpose = 'marketing' and channel in ('{{ channel }}', 'all') and is_granted)
         and not bool_or(purpose = 'marketing' and channel = '{{ channel }}' and not is_granted)
         as consent_{{ channel }}
-    {%- endfor %}
+    {%- endfor %},
+    {{ dbt.listagg("case when purpose = 'marketing' then channel || ':' || refused_by end", "'|'", "order by channel") }}
+        as refused_channels
 from {{ ref('fct_consent_states') }}
 group by customer_key

@@ -252,6 +252,7 @@ joined as (
         {%- for channel in channels %}
         coalesce(consents.consent_{{ channel }}, false) as consent_{{ channel }},
         {%- endfor %}
+        consents.refused_channels,
         reactions.channel as preferred_channel,
         greatest(messaged.last_message_date, cared.last_care_date) as last_contact_date,
         coalesce(pressure.messages_7d, 0) as messages_7d,
@@ -344,6 +345,7 @@ select
     {%- for channel in channels %}
     joined.consent_{{ channel }},
     {%- endfor %}
+    joined.refused_channels,
     joined.preferred_channel,
     joined.last_contact_date,
     joined.messages_7d,

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StrataError
-from pipeline.ingest import ledger
 from pipeline.ingest.vault.private import private_files
 from pipeline.lock import run_lock
 from pipeline.privacy import access_log
@@ -473,13 +472,14 @@ class _Refusals:
     def __init__(self, settings: Settings, policy: Policy) -> None:
         self._settings, self._policy = settings, policy
         self._home = source.read(settings, ())
-        # The run lock is held: the ledger does not change, the desk may.
-        self._known = {e.delivery for e in ledger.in_force(ledger.read(settings), self._home.as_of)}
         self._open: dict[tuple[str, str, str], set[str]] = {}
 
     def __call__(self, parcel: Parcel, members: Collection[str]) -> set[str]:
-        said = refusals(self._settings, self._known)
+        # The run lock is held: nothing is taken in meanwhile, but something may be written at the desk.
+        said = refusals(self._settings, self._home.heard)
         refused = said.unprofiled | said.unmarketed | said.channels.get(parcel.channel, frozenset())
+        for purpose in self._policy.destinations[parcel.destination].purposes:
+            refused |= said.others.get(purpose, frozenset())
         return {m for m in members if m in refused or m not in self._addressable(parcel)}
 
     def _addressable(self, parcel: Parcel) -> set[str]:

@@ -58,11 +58,12 @@ def export(
             home.release,
             home.as_of.isoformat(),
             home.policy_version,
-            name if writing else None,
-            export_folder if writing else None,
+            name if planned else None,
+            export_folder if planned else None,
             [p.delivery for p in planned],
         )
-        if writing:
+        # Where nothing may be written the manifest still says why.
+        if planned:
             log(f"writing {sum(p.after is not None for p in writing)} audiences to {export_folder}")
             is_whole = audiences is None and destinations is None
             write(settings, result, writing, chosen, name, at, approved_by.strip(), is_whole=is_whole)

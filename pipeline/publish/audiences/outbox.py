@@ -31,6 +31,7 @@ from pipeline.publish.audiences.policy import Audience, Target
 from pipeline.publish.audiences.profiles import PROFILES
 from pipeline.publish.audiences.selection import Chosen
 from pipeline.publish.audiences.writers import Batch, Row
+from pipeline.publish.report.labels import known
 from pipeline.settings import Settings
 
 _BUILDING = ".tmp-audiences-"
@@ -111,6 +112,7 @@ def _write_one(
         place / "manifest.json",
         asdict(delivery)
         | {
+            "reasons": reasons_told(delivery.suppressed, delivery.not_reached, delivery.removed),
             "export": name,
             "release": result.release,
             "as_of_date": result.as_of,
@@ -132,6 +134,15 @@ def _write_one(
             },
         },
     )
+
+
+def reasons_told(*counted: Mapping[str, int]) -> dict[str, dict[str, str]]:
+    """Each reason that is counted, in Chinese and English."""
+    told = {}
+    for reason in sorted(set().union(*counted)):
+        text = known("audience_reason", "in_other" if reason.startswith("in_") else reason)
+        told[reason] = {"zh": text.zh, "en": text.en} if text else {"zh": reason, "en": reason}
+    return told
 
 
 def batch_of(

@@ -82,7 +82,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Exported:
-    """One export: its id and folder (None where nothing was written), and what became of each audience."""
+    """One export: its id and folder (None where no audience is declared), and what became of each audience."""
 
     release: str
     as_of: str

@@ -11,19 +11,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import duck
-from pipeline.duck import quote
+from pipeline.duck import literal, quote
 from pipeline.publish.audiences.policy import Audience
 
 MARKETING_CHANNELS_WITHOUT_ADDRESS = ("wechat", "push")
 """Channels that need no phone or e-mail, so that their age says nothing."""
 
 UNKNOWN, NO_CONSENT, WITHDRAWN = "unknown_person", "no_consent", "consent_withdrawn"
+# What a refusal by a message is called: the word of fct_consent_states → the reason.
+BY_MESSAGE = {"unsubscribe": "unsubscribed", "complaint": "complained"}
+REFUSED = frozenset({WITHDRAWN, *BY_MESSAGE.values()})
+"""Reasons that say that the person refused to be addressed on the channel."""
 NOT_RELEASED, LEFT_CLASS, HELD_OUT = "not_in_release", "left_class", "holdout"
 NO_IDENTIFIER, SHARED = "no_identifier", "shared_contact"
 AGE_UNKNOWN = "age_unknown"
 STATED = frozenset(
     {
-        WITHDRAWN,
+        *REFUSED,
         "erased",
         "under_14",
         "restricted",
@@ -100,7 +104,8 @@ def choose(
         people: one row per person known today: customer_key, excluded (reason or null), is_minor, is_age_known,
             is_internal, contact_status, in_release, released_<channel> (null where the release has no flag for it), messages_7d,
             messages_30d, and one column for each scheme of the rules with her class or null.
-        consents: one row per customer_key, purpose and channel: is_granted.
+        consents: one row per customer_key, purpose and channel: is_granted, refused_by (`unsubscribe`, `complaint`; any
+            other: a withdrawal).
         limits: thresholds of the policy.
     """
     taken: dict[str, dict[str, str]] = {}
@@ -169,6 +174,9 @@ def _judged(
     rule, values = audience.rule.sql()
     flag = f"released_{audience.channel}"
     released = quote(flag) if flag in columns else "null"
+    by_message = " ".join(
+        f"when {literal(word)} then {literal(reason)}" for word, reason in BY_MESSAGE.items()
+    )
     age_known = "is_age_known" if "is_age_known" in columns else "false"
     parameters = {
         "purpose": audience.purpose,
@@ -187,11 +195,13 @@ def _judged(
         with words as (
             select customer_key, coalesce(
                 bool_and(is_granted) filter (where channel = $channel),
-                bool_and(is_granted) filter (where channel = 'all')) as is_granted
+                bool_and(is_granted) filter (where channel = 'all')) as is_granted,
+                -- A message is of one channel.
+                min(refused_by) filter (where channel = $channel and not is_granted) as refused_by
             from consents where purpose = $purpose and channel in ($channel, 'all') group by customer_key
         ),
         judged as (
-            select people.*, words.is_granted, in_release and {rule} as matches, {released} as is_released
+            select people.*, words.is_granted, words.refused_by, in_release and {rule} as matches, {released} as is_released
             from people left join words using (customer_key)
         )
         select customer_key, matches, case
@@ -199,7 +209,7 @@ def _judged(
             when is_minor then 'minor'
             when $adults_only and not coalesce({age_known}, false) then '{AGE_UNKNOWN}'
             when is_internal then 'internal'
-            when not is_granted then '{WITHDRAWN}'
+            when not is_granted then case refused_by {by_message} else '{WITHDRAWN}' end
             when is_granted is null then '{NO_CONSENT}'
             when $has_address and contact_status = 'none' then '{NO_IDENTIFIER}'
             when $has_address and contact_status <> 'fresh' then 'stale_contact'

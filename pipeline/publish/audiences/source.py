@@ -21,7 +21,8 @@ from pipeline.errors import StrataError
 from pipeline.identity import tables
 from pipeline.ingest import ledger
 from pipeline.ingest.files import sha256
-from pipeline.privacy.consent import Refusals, refusals
+from pipeline.privacy import consent
+from pipeline.privacy.consent import Refusals
 from pipeline.publish import shelf
 from pipeline.settings import Settings
 
@@ -37,6 +38,7 @@ class Home:
         people, consents: as `selection.choose` takes them.
         contacts: one row per person: customer_key, phone_token, email_token, userid, external_userid, openid.
         records: source and source_customer_id of every record known today.
+        heard: deliveries that the build has read; what was said in others and at the desk is in `people` and `consents` too.
     """
 
     release: str
@@ -46,6 +48,7 @@ class Home:
     consents: pd.DataFrame
     contacts: pd.DataFrame
     records: pa.Table
+    heard: frozenset[str]
 
 
 def read(settings: Settings, schemes: Iterable[str]) -> Home:
@@ -79,7 +82,10 @@ def released_people(
         row = con.execute("select max(as_of_date) from intermediate.int_run_policy").fetchone()
         if row is None or row[0] is None:
             raise StrataError(f"{settings.warehouse} is not a complete build: run `strata run`")
-        people, consents = _people(con, settings, folder / _MEMBERSHIP, sorted(schemes), row[0])
+        # The build is the candidate's own: what was delivered for later days is no part of its day.
+        own = {e.delivery for e in ledger.in_force(ledger.read(settings), row[0])}
+        said = consent.refusals(settings, own)
+        people, consents = _people(con, settings, folder / _MEMBERSHIP, sorted(schemes), row[0], said)
     return people[people["in_release"]], consents
 
 
@@ -94,7 +100,7 @@ def _warehouse(settings: Settings, *folders: Path) -> Iterator[duckdb.DuckDBPyCo
     )
     try:
         yield con
-    except duckdb.CatalogException as error:
+    except (duckdb.CatalogException, duckdb.BinderException) as error:
         raise StrataError(
             f"{settings.warehouse} is not a complete build ({duck.without_values(error)}): run `strata run`, then export"
         ) from error
@@ -117,7 +123,10 @@ def _read(
             f"the warehouse was built for {built}, before release {manifest['release']}: run `strata run` for {as_of}, "
             "or consents given up since would be missed"
         )
-    people, consents = _people(con, settings, table, schemes, built)
+    # A run that a gate stopped has taken in refusals that this build has not read.
+    heard = consent.heard(settings, con, manifest["inputs"])
+    said = consent.refusals(settings, heard) | consent.delivered_since(settings, heard)
+    people, consents = _people(con, settings, table, schemes, built, said)
     contacts = con.execute(_contacts(settings)).df()
     records = con.execute("select source, source_customer_id from links").to_arrow_table()
     return Home(
@@ -128,15 +137,21 @@ def _read(
         consents,
         contacts,
         records,
+        frozenset(heard),
     )
 
 
 def _people(
-    con: duckdb.DuckDBPyConnection, settings: Settings, table: Path, schemes: list[str], built: date
+    con: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    table: Path,
+    schemes: list[str],
+    built: date,
+    refused: Refusals,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Everybody that the build knows, with classes and flags of the membership in `table`; and what they consent to."""
     con.execute(f"create temp view membership as select * from read_parquet({literal(str(table))})")
-    refused = _register(con, settings, built)
+    _register(con, settings, built)
     flags = [
         name.removeprefix(_FLAG)
         for name, *_ in con.execute("describe membership").fetchall()
@@ -173,13 +188,13 @@ def _people(
         {"built": built},
     ).df()
     consents = con.execute(
-        "select customer_key, purpose, channel, is_granted from core.fct_consent_states"
+        "select customer_key, purpose, channel, is_granted, refused_by from core.fct_consent_states"
     ).df()
     return heeded(people, consents, refused)
 
 
-def _register(con: duckdb.DuckDBPyConnection, settings: Settings, built: date) -> Refusals:
-    """`deliveries` in force and `links` of the day of the build; and the refusals that these do not know yet.
+def _register(con: duckdb.DuckDBPyConnection, settings: Settings, built: date) -> None:
+    """`deliveries` in force and `links` of the day of the build.
 
     Not through the warehouse's own views: they name files where the home was when they were made.
     """
@@ -197,22 +212,27 @@ def _register(con: duckdb.DuckDBPyConnection, settings: Settings, built: date) -
         f"{tables.sql(settings, 'links')} where known_at = $1",
         [built],
     )
-    return refusals(settings, {e.delivery for e in in_force})
 
 
 def heeded(
     people: pd.DataFrame, consents: pd.DataFrame, refused: Refusals
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """People and consents once more, with what was said since the build."""
-    said = [(key, "marketing", "all", False) for key in refused.unmarketed]
-    said += [(key, "marketing", channel, False) for channel, keys in refused.channels.items() for key in keys]
+    said = [(key, "marketing", "all", None) for key in refused.unmarketed]
+    for channel, keys in refused.channels.items():
+        words = refused.by_message.get(channel, {})
+        said += [(key, "marketing", channel, words.get(key)) for key in keys]
+    said += [(key, purpose, "all", None) for purpose, keys in refused.others.items() for key in keys]
     if said:
-        new = pd.DataFrame(said, columns=["customer_key", "purpose", "channel", "is_granted"])
+        new = pd.DataFrame(said, columns=["customer_key", "purpose", "channel", "refused_by"])
+        new = new.assign(is_granted=False)
         is_marketing = consents["purpose"] == "marketing"
         # A word on every channel ends what was said of each; one on a channel ends that.
         ended = is_marketing & consents["customer_key"].isin(refused.unmarketed)
         for channel, keys in refused.channels.items():
             ended |= is_marketing & (consents["channel"] == channel) & consents["customer_key"].isin(keys)
+        for purpose, keys in refused.others.items():
+            ended |= (consents["purpose"] == purpose) & consents["customer_key"].isin(keys)
         consents = pd.concat([consents[~ended], new], ignore_index=True)
     excluded = people["excluded"].astype(object)
     excluded[people["customer_key"].isin(refused.unprofiled) & excluded.isna()] = "withdrew_profiling"

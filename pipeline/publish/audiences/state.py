@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import StrataError
+from pipeline.home import backup_folders
 from pipeline.ingest.files import fsync
 from pipeline.ingest.vault.private import fsync_folder, private_files, write_private
 from pipeline.publish.audiences.diff import Holding, Snapshot, acknowledged, sent
@@ -175,7 +176,7 @@ def forget_older(state: State, day: str) -> State:
 
 
 def save(settings: Settings, state: State) -> None:
-    """Write the files beside the old ones, then replace `state.json`. Under the run lock."""
+    """Write the files beside the old ones, then replace `state.json`; the same beside the backups. Under the run lock."""
     place = folder(settings, state.destination, state.audience)
     columns = PROFILES[state.destination].columns
     with private_files():
@@ -201,6 +202,7 @@ def save(settings: Settings, state: State) -> None:
     write_private(place / "state.json", json.dumps(record, indent=1) + "\n")
     for name in old - {*names.values(), *(f"{one.number}.parquet" for one in state.waiting)}:
         (place / name).unlink()
+    backup_folders.leave_audiences(settings, [place])
 
 
 def _turned(pairs: Mapping[K, V]) -> dict[V, K]:

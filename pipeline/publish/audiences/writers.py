@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import StrataError
 from pipeline.publish.audiences.normalise import FIELDS, FORMULA, is_hash
+from pipeline.publish.audiences.selection import REFUSED
 
 Kind = Literal["full", "adds", "removes"]
 Row = tuple[str, ...]
-WITHDRAWN = "consent_withdrawn"
 _HASH_LENGTH = {"md5": 32, "sha256": 64}
 # What a zip adds to the bytes in it: headers, directory, and blocks that do not compress.
 _ZIP_ROOM = 4096
@@ -236,7 +236,7 @@ def _klaviyo(batch: Batch) -> Iterator[File]:
     header = ("Email", "Phone Number", "Email Marketing Consent", "SMS Marketing Consent")
 
     def cells(record: dict[str, str], reason: str) -> tuple[str, ...]:
-        word = "Subscribe" if batch.kind != "removes" else "Unsubscribed" if reason == WITHDRAWN else ""
+        word = "Subscribe" if batch.kind != "removes" else "Unsubscribed" if reason in REFUSED else ""
         mail = word if batch.channel == "email" and record["email"] else ""
         text = word if batch.channel == "sms" and record["phone"] else ""
         return record["email"], record["phone"], mail, text
@@ -264,9 +264,7 @@ def _mailchimp(batch: Batch) -> Iterator[File]:
         yield from _requests(batch, upsert)
         return
     yield from _requests(batch, untag)
-    left = [
-        (row, reason) for row, reason in zip(batch.rows, batch.reasons, strict=True) if reason == WITHDRAWN
-    ]
+    left = [(row, reason) for row, reason in zip(batch.rows, batch.reasons, strict=True) if reason in REFUSED]
     if left:
         rows, reasons = zip(*left, strict=True)
         some = Batch(**{**vars(batch), "rows": rows, "reasons": reasons})
@@ -283,7 +281,7 @@ def _braze(batch: Batch) -> Iterator[File]:
 
     def cells(record: dict[str, str], reason: str) -> tuple[str, ...]:
         stays = batch.kind != "removes"
-        word = "subscribed" if stays else "unsubscribed" if reason == WITHDRAWN else ""
+        word = "subscribed" if stays else "unsubscribed" if reason in REFUSED else ""
         mail = word if batch.channel == "email" else ""
         return record["customer_key"], record["email"], record["phone"], mail, "true" if stays else "false"
 

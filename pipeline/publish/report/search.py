@@ -11,7 +11,7 @@ from pipeline.publish.report.labels import Text, group, say
 from pipeline.publish.report.release import Release
 
 _SCRIPT = Path(__file__).parent / "templates" / "search.js"
-_WORDS = ("ask", "none", "broken", "of", "since", "action", "class", "why", "scheme")
+_WORDS = ("ask", "none", "broken", "of", "since", "action", "class", "why", "scheme", "refused")
 
 
 def search(release: Release) -> dict | None:
@@ -21,6 +21,7 @@ def search(release: Release) -> dict | None:
         return None
     words = {key: list(say(f"search.{key}")) for key in _WORDS}
     config = {"digits": int(shards["digits"]), "words": words, "schemes": schemes(release)}
+    config |= {"channels": group("contact_channel"), "refusals": group("refusal")}
     told = json.dumps(config, ensure_ascii=False, sort_keys=True).replace("<", "\\u003c")
     script = _SCRIPT.read_text(encoding="utf-8").replace("/*CONFIG*/", told)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -158,3 +158,18 @@ def test_refused_rows_and_flags_leave_the_published_tables() -> None:
         ).fetchall()] == ["no mail", "nothing left", "stays", "unmarketed"]  # fmt: skip
         # What tells of no person's class is left as it is.
         assert withheld.condition("core", names) == withheld.condition("audiences", ("scheme",)) == "true"
+
+
+def test_a_word_under_the_ids_of_another_source_is_the_persons(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The tool that sends has the numbers of the CRM and names the person for the first time."""
+    monkeypatch.setattr(consent.persons, "owners", lambda *_: {("crm", "C1"): "anna", ("crm", "C2"): "bao"})
+    said = {"purpose": "marketing", "channel": "sms", "action": "unsubscribe"}
+    words = [
+        desk.Word("d", "consents", source, {"source_customer_id": id_, **said})
+        for source, id_ in (("outreach", "C1"), ("shop", "C2"))
+    ]
+    refused = consent._refused(settings, words)
+    assert refused.channels == {"sms": {"anna"}} and refused.by_message == {"sms": {"anna": "unsubscribe"}}

@@ -212,7 +212,9 @@ def test_whom_the_current_release_has_lost_is_not_added(
         [(key, purpose, "all", True) for key in keys for purpose in ("marketing", "third_party")],
         columns=["customer_key", "purpose", "channel", "is_granted"],
     )
-    known = source.Home("2026-07-01-r2", date(2026, 7, 2), "1", people, consents, pd.DataFrame(), [])
+    known = source.Home(
+        "2026-07-01-r2", date(2026, 7, 2), "1", people, consents, pd.DataFrame(), [], frozenset()
+    )
     monkeypatch.setattr(delivery.source, "read", lambda *_: known)
     settings = at_home(tmp_path)
     forbidden = delivery._Refusals(settings, policies.load(date(2026, 7, 1)))

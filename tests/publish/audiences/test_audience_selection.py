@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from pipeline.ingest.vault import Vault
 from pipeline.ingest.vault.rotation import rotate
 from pipeline.privacy.consent import Refusals
 from pipeline.publish.audiences import selection
+from pipeline.publish.audiences.outbox import reasons_told
 from pipeline.publish.audiences.policy import Audience
 from pipeline.publish.audiences.rules import parse
 from pipeline.publish.audiences.source import heeded
@@ -47,7 +50,10 @@ def choose(
     words = (
         consents if consents is not None else [(p["customer_key"], "marketing", "all", True) for p in people]
     )
-    frame = pd.DataFrame(words, columns=["customer_key", "purpose", "channel", "is_granted"])
+    frame = pd.DataFrame(
+        [(*word, None)[:5] for word in words],
+        columns=["customer_key", "purpose", "channel", "is_granted", "refused_by"],
+    )
     return selection.choose(audiences, pd.DataFrame(people), frame, salt, LIMITS)
 
 
@@ -88,16 +94,35 @@ def test_the_first_reason_that_keeps_somebody_out(change: dict[str, object], rea
         ([("marketing", "all", False)], "consent_withdrawn"),
         ([("marketing", "all", True), ("marketing", "sms", False)], "consent_withdrawn"),
         ([("marketing", "all", False), ("marketing", "sms", True)], None),
+        ([("marketing", "sms", False, "withdrawal")], "consent_withdrawn"),
+        ([("marketing", "all", True), ("marketing", "sms", False, "unsubscribe")], "unsubscribed"),
+        ([("marketing", "all", True), ("marketing", "sms", False, "complaint")], "complained"),
+        ([("marketing", "all", True), ("marketing", "email", False, "complaint")], None),
     ],
 )
 def test_consent_to_the_purpose_on_the_channel(words: list[tuple], reason: str | None) -> None:  # type: ignore[type-arg]
     (one,) = choose([audience("a", "all", 1)], [person("p")], [("p", *word) for word in words])
     assert one.reasons.get("p") == reason
     frame = pd.DataFrame(
-        [("p", *w) for w in words], columns=["customer_key", "purpose", "channel", "is_granted"]
+        [("p", *w[:3]) for w in words], columns=["customer_key", "purpose", "channel", "is_granted"]
     )
     said = selection.consent_of(frame, "marketing", "sms").get("p")
-    assert said is {None: True, "no_consent": None, "consent_withdrawn": False}[reason]
+    assert said is {None: True, "no_consent": None}.get(reason, False)
+    assert (said is False) == (reason in selection.REFUSED)
+
+
+def test_every_reason_is_told_in_both_languages() -> None:
+    """Each that the docs list, as an export's manifest says it."""
+    table = (Path(__file__).parents[3] / "docs" / "audiences.md").read_text(encoding="utf-8")
+    rows = table.split("| reason | |")[1].split("\n\n")[0].splitlines()
+    listed = {
+        code for row in rows for code in re.findall(r"`([a-z_0-9<>]+)`", row.split("|")[1] if row else "")
+    }
+    assert listed > selection.STATED
+    told = reasons_told(dict.fromkeys((code.replace("<audience>", "winback") for code in listed), 1))
+    assert told["unsubscribed"] == {"zh": "在消息中退订", "en": "Unsubscribed by a message"}
+    assert told["in_winback"]["en"] == "In an audience of higher priority"
+    assert all(code not in text.values() for code, text in told.items())
 
 
 def test_an_audience_of_adults_leaves_out_who_states_no_age() -> None:
@@ -164,19 +189,28 @@ def test_the_hold_out_survives_a_new_token_key(settings: Settings, monkeypatch: 
 
 
 def test_a_refusal_since_the_build_is_heeded() -> None:
-    people = pd.DataFrame([person(key) for key in ("all", "sms", "profile", "stays")])
+    people = pd.DataFrame([person(key) for key in ("all", "sms", "left", "profile", "stays")])
     consents = pd.DataFrame(
-        [(k, "marketing", c, True) for k in people["customer_key"] for c in ("all", "sms", "email")],
-        columns=["customer_key", "purpose", "channel", "is_granted"],
+        [(k, "marketing", c, True, None) for k in people["customer_key"] for c in ("all", "sms", "email")]
+        + [(k, "third_party", "ads", True, None) for k in ("all", "stays")],
+        columns=["customer_key", "purpose", "channel", "is_granted", "refused_by"],
     )
-    refused = Refusals(frozenset({"profile"}), frozenset({"all"}), {"sms": frozenset({"sms"})})
+    refused = Refusals(
+        frozenset({"profile"}),
+        frozenset({"all"}),
+        {"sms": frozenset({"sms", "left"})},
+        {"third_party": frozenset({"all"})},
+        {"sms": {"left": "complaint"}},
+    )
     people, consents = heeded(people, consents, refused)
     audiences = [audience("s", "all", 1), audience("e", "all", 2, "email")]
     sms, mail = selection.choose(audiences, people, consents, SALT, LIMITS)
     assert sms.reasons == {
         "all": "consent_withdrawn",
         "sms": "consent_withdrawn",
+        "left": "complained",
         "profile": "withdrew_profiling",
     }
     assert mail.reasons == {"all": "consent_withdrawn", "profile": "withdrew_profiling"}
-    assert {"consent_withdrawn", "withdrew_profiling"} <= selection.STATED
+    assert {"consent_withdrawn", "complained", "unsubscribed", "withdrew_profiling"} <= selection.STATED
+    assert selection.consent_of(consents, "third_party", "ads") == {"all": False, "stays": True}

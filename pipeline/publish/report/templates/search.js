@@ -56,6 +56,15 @@
       head.appendChild(document.createTextNode(" "));
       both(element(head, "b"), action);
     }
+    if (customer.r) {
+      head = element(answer, "p"); both(head, config.words.refused);
+      customer.r.split("|").forEach(function (word, k) {
+        var said = word.split(":"), channel = config.channels[said[0]] || [said[0], said[0]];
+        var by = config.refusals[said[1]];
+        head.appendChild(document.createTextNode(k ? ", " : " "));
+        both(head, [channel[0] + "（" + by[0] + "）", channel[1] + " (" + by[1] + ")"]);
+      });
+    }
     table = element(answer, "table"); table.className = "slim";
     head = element(element(table, "thead"), "tr");
     ["scheme", "class", "since", "why"].forEach(function (name) { element(head, "th", config.words[name]).scope = "col"; });
