@@ -218,7 +218,9 @@ def heeded(
     people: pd.DataFrame, consents: pd.DataFrame, refused: Refusals
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """People and consents once more, with what was said since the build."""
-    said = [(key, "marketing", "all", None) for key in refused.unmarketed]
+    said: list[tuple[str, str, str, str | None]] = [
+        (key, "marketing", "all", None) for key in refused.unmarketed
+    ]
     for channel, keys in refused.channels.items():
         words = refused.by_message.get(channel, {})
         said += [(key, "marketing", channel, words.get(key)) for key in keys]
