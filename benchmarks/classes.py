@@ -106,7 +106,7 @@ def main() -> int:
     )
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--memory", help="limit of DuckDB, for example 4GB")
+    parser.add_argument("--memory", help="that the process may hold, for example 4GB")
     parser.add_argument("--json", type=Path, help="write the answer here too")
     args = parser.parse_args()
     settings = replace(settings_module.load(), home=args.home.resolve())

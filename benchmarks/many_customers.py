@@ -6,7 +6,7 @@
 Every customer of the home is there many times, each time with other purchase days: of a day the order lines are kept or
 not by a hash, so that there are as many `--lines` a customer as asked and few profits are alike. What the models read that
 work by customer is multiplied; those models are built from it by the SQL of the home's last build, in a process of its own
-under the memory limit, with all cores; then the SQL of every mart is run again, as benchmarks.classes does it. Neither ingest
+that may hold `--memory`, with all cores; then the SQL of every mart is run again, as benchmarks.classes does it. Neither ingest
 nor the pass over order lines is measured here: that is benchmarks.scale. Rows of a customer lie nearer together than a build
 leaves them, which takes less disk.
 """
@@ -194,7 +194,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     parser.add_argument("--customers", type=int, default=5_000_000)
     parser.add_argument("--lines", type=int, default=20, help="order lines a customer")
-    parser.add_argument("--memory", default="4GB", help="limit of DuckDB while the models are built")
+    parser.add_argument("--memory", default="4GB", help="of the process while the models are built")
     parser.add_argument("--runs", type=int, default=3, help="of each mart alone")
     parser.add_argument("--json", type=Path, help="write the answer here too")
     parser.add_argument("--build-only", action="store_true", help=argparse.SUPPRESS)

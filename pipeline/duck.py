@@ -1,6 +1,8 @@
 """DuckDB connections that reach the folders in use and nothing else of the machine."""
 
 import re
+import resource
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,16 @@ from pipeline.settings import memory
 
 T = TypeVar("T")
 _UNHEARD_S = 0.05
+_UNITS = {
+    f"{letter}{i}B": (1024 if i else 1000) ** n for n, letter in enumerate("KMGT", 1) for i in ("", "i")
+}
+# For each byte that DuckDB counts against its limit it holds up to a quarter beside it: states of aggregates, and what its
+# allocator has not given back (docs/decisions/023-what-classes-cost.md).
+_HELD_PER_COUNTED = 1.25
+# Less than that and a build of a few rows fails for want of memory, whatever Python holds.
+_LEAST_SHARE = 4
+# Memory set free goes back to the machine in parts of this size; by default DuckDB keeps 512 MB of it.
+_GIVEN_BACK = "32MB"
 
 
 def quote(name: str) -> str:
@@ -40,6 +52,33 @@ def without_values(error: duckdb.Error) -> str:
     ):
         return re.sub(r"(['\"]).*\1|\d{5,}", "(a value)", line)
     return line
+
+
+def _held() -> int:
+    """Bytes that this process holds now; where the system does not tell, the most that it has held."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def memory_settings() -> list[str]:
+    """SQL by which DuckDB keeps the process within STRATA_MEMORY; empty where none is stated.
+
+    Its limit is what the process does not hold yet, less what DuckDB holds beside the memory that it counts.
+    """
+    stated = memory()
+    if not stated:
+        return []
+    found = re.fullmatch(r"([\d.]+)\s?(\w+)", stated)
+    assert found
+    budget = float(found[1]) * _UNITS[found[2]]
+    limit = max((budget - _held()) / _HELD_PER_COUNTED, budget / _LEAST_SHARE)
+    return [
+        f"set memory_limit = '{limit / 1e6:.0f}MB'",
+        f"set allocator_flush_threshold = '{_GIVEN_BACK}'",
+        f"set allocator_bulk_deallocation_flush_threshold = '{_GIVEN_BACK}'",
+    ]
 
 
 def connect(
@@ -68,8 +107,8 @@ def connect(
         ) from None
     if spill or allowed:
         con.execute(f"set temp_directory = {literal(str(spill or allowed[0] / '.spill'))}")
-    if limit := memory():
-        con.execute(f"set memory_limit = {literal(limit)}")
+    for setting in memory_settings():
+        con.execute(setting)
     con.execute("set TimeZone = 'UTC'")
     listed = ", ".join(literal(str(folder.resolve())) for folder in (*allowed, *([spill] if spill else ())))
     con.execute(f"set allowed_directories = [{listed}]")

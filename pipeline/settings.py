@@ -10,7 +10,7 @@
 | STRATA_TOKEN_KEY_NEW | none | the key that `strata vault rotate` goes over to |
 | STRATA_FIRST_DAY | earliest delivery day in landing | first daily partition that Dagster shows |
 | STRATA_BACKUP | none | folder of the weekly backup, on another disk |
-| STRATA_MEMORY | four fifths of the machine's | memory that DuckDB may take, such as 4GB; what does not fit goes to disk |
+| STRATA_MEMORY | four fifths of the machine's | memory that the process may hold while DuckDB works, such as 4GB; what does not fit goes to disk |
 | STRATA_ALERT_WEBHOOK | none | address that a run-failure alert is posted to |
 """
 
@@ -78,7 +78,7 @@ class Settings:
 
 
 def memory() -> str | None:
-    """Memory that one DuckDB connection may take, None for its own default. Raises StrataError on a value that is no size."""
+    """Memory that the process may hold, None for DuckDB's own default. Raises StrataError on a value that is no size."""
     stated = os.environ.get("STRATA_MEMORY") or None
     if stated and not re.fullmatch(r"\d+(\.\d+)?\s?[KMGT]i?B", stated):
         raise StrataError(f"STRATA_MEMORY={stated!r} is no size such as 4GB")

@@ -1,6 +1,9 @@
 """What SQL can reach: the folders that a connection was made for, and nothing beside them."""
 
+import os
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -63,13 +66,41 @@ def test_the_product_makes_its_connections_here() -> None:
     assert found == {"pipeline/duck.py", "pipeline/publish/client.py"}
 
 
-def test_a_stated_memory_is_the_limit_of_every_connection(inside: Path, monkeypatch) -> None:
-    monkeypatch.setenv("STRATA_MEMORY", "512MB")
-    found = duck.connect([inside]).execute("select current_setting('memory_limit')").fetchone()
-    assert found == ("488.2 MiB",)
+def test_a_stated_memory_is_that_of_the_process(inside: Path, monkeypatch) -> None:
+    def limit() -> float:
+        found = duck.connect([inside]).execute(
+            "select value from duckdb_settings() where name = 'memory_limit'"
+        )
+        return duckdb.execute("select parse_formatted_bytes(?)", [found.fetchall()[0][0]]).fetchall()[0][0]
+
+    monkeypatch.setenv("STRATA_MEMORY", "1GB")
+    monkeypatch.setattr(duck, "_held", lambda: 200_000_000)
+    assert limit() == pytest.approx(640e6, rel=0.001)
+    monkeypatch.setattr(duck, "_held", lambda: 2_000_000_000)
+    assert limit() == pytest.approx(250e6, rel=0.001)
     monkeypatch.setenv("STRATA_MEMORY", "much")
     with pytest.raises(StrataError, match="STRATA_MEMORY='much' is no size such as 4GB"):
         duck.connect([inside])
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system does not tell")
+def test_a_query_that_does_not_fit_keeps_the_process_within_its_memory(tmp_path: Path) -> None:
+    # Sorted rows of 1 GB, in a process of its own: what it holds at its most is what the system counted.
+    code = (
+        "import resource, sys; from pathlib import Path; from pipeline import duck\n"
+        "with duck.connect([Path(sys.argv[1])]) as con:\n"
+        "    con.execute(\"create temp table wide as select md5(range::varchar) as key, range as n, repeat('x', 80) as text "
+        'from range(6000000) order by key")\n'
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env={**os.environ, "STRATA_MEMORY": "600MB", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout.split()[-1]) <= 600_000_000
 
 
 def test_statements_are_shared_out_and_one_that_fails_ends_the_rest() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline import duck
 from pipeline.settings import DBT_PROJECT_DIR
 from pipeline.transform.project import parsed_project
 
@@ -20,11 +21,12 @@ _only_one = threading.Lock()
 
 @contextlib.contextmanager
 def _told(home: Path, increments: bool, history: bool) -> Iterator[None]:
-    """STRATA_HOME, STRATA_INCREMENT and STRATA_HISTORY for the profile and the SQL that ask for them."""
+    """What the profile and the SQL ask the environment for: the home, how to build, the memory that is left for it."""
     told = {
         "STRATA_HOME": str(home),
         "STRATA_INCREMENT": "yes" if increments else "",
         "STRATA_HISTORY": "yes" if history else "",
+        "STRATA_MEMORY_SETTINGS": "; ".join(duck.memory_settings()),
     }
     before = {name: os.environ.get(name) for name in told}
     os.environ.update(told)
@@ -82,11 +84,11 @@ def invoke(
     quiet = ["--log-level-file", "none", "--no-use-colors", "--no-write-json"]
     target.mkdir(parents=True, exist_ok=True)
     # dbt keeps flags, adapter and log in globals.
+    # Read before the memory that is left is counted.
+    project = parsed_project(home)
     with _only_one, _told(home, increments, history):
         try:
-            answer = dbtRunner(manifest=parsed_project(home), callbacks=[watch]).invoke(
-                [*args, *places, *quiet]
-            )
+            answer = dbtRunner(manifest=project, callbacks=[watch]).invoke([*args, *places, *quiet])
         finally:
             # A warehouse that stays open here could be opened by nobody else.
             environment = DuckDBConnectionManager._ENV

@@ -403,14 +403,14 @@ def company(n: int = 4000) -> tuple[dict[str, pd.DataFrame], dict]:
         ),
         "operations.row_balance": pd.DataFrame(
             [
-                ("online_retail", "sale", 530104, Decimal("10666684.5440")),
-                ("online_retail", "return", 9288, Decimal("-896812.4900")),
-                ("online_retail", "adjustment", 3, Decimal("-22124.1200")),
-                ("online_retail", "stock_movement", 2514, Decimal("0.0000")),
-                ("store_pos", "sale", 20411, Decimal("812004.1500")),
-                ("store_pos", "return", 402, Decimal("-14210.0000")),
+                ("online_retail", "sale", "CNY", 530104, Decimal("10666684.5440")),
+                ("online_retail", "return", "CNY", 9288, Decimal("-896812.4900")),
+                ("online_retail", "adjustment", "CNY", 3, Decimal("-22124.1200")),
+                ("online_retail", "stock_movement", "CNY", 2514, Decimal("0.0000")),
+                ("store_pos", "sale", "CNY", 20411, Decimal("812004.1500")),
+                ("store_pos", "return", "CNY", 402, Decimal("-14210.0000")),
             ],
-            columns=["source", "kind", "rows_n", "amount"],
+            columns=["source", "kind", "currency", "rows_n", "amount"],
         ),
         "operations.row_chain": pd.DataFrame(
             [
@@ -740,6 +740,19 @@ def test_nps_tile_shows_interval_and_low_n_mark(release):
 def test_row_balance_is_not_rounded(release):
     text = Page(render_page(*release)).text
     assert "¥9,747,747.934" in text and "−¥896,812.49" in text
+
+
+def test_amounts_of_two_currencies_are_never_added(release):
+    tables, manifest = release
+    balance = tables["operations.row_balance"]
+    balance.loc[5, "currency"] = "USD"
+    found = trust.row_balance(Release(tables, manifest))
+    assert [(row["source"], row["amount"]) for row in found["sources"]] == [
+        ("online_retail", "¥9,747,747.934"),
+        ("store_pos · CNY", "¥812,004.15"),
+        ("store_pos · USD", fmt.money_exact(Decimal("-14210"), "USD")),
+    ]
+    assert found["overall"] is None
 
 
 def test_where_rows_ended_is_told_with_its_reasons(release):

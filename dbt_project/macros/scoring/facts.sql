@@ -99,11 +99,11 @@
             as earlier_gap_days,
         max(gap_days) filter (where is_purchase_day and is_last) as last_gap_days,
         count(*) filter (where is_purchase_day and day >= policy.rfm_window_start) as frequency_rfm,
-        sum(orders_n) filter (where day >= policy.rfm_window_start) as orders_rfm,
-        sum(net_revenue) filter (where day >= policy.rfm_window_start) as sales_rfm,
+        cast(sum(orders_n) filter (where day >= policy.rfm_window_start) as bigint) as orders_rfm,
+        {{ money('sum(net_revenue) filter (where day >= policy.rfm_window_start)') }} as sales_rfm,
         count(*) filter (where is_purchase_day and day >= policy.abc_window_start) as frequency_abc,
-        sum(net_revenue) filter (where day >= policy.abc_window_start) as sales_abc,
-        sum(profit) filter (where day >= policy.abc_window_start) as profit_abc,
+        {{ money('sum(net_revenue) filter (where day >= policy.abc_window_start)') }} as sales_abc,
+        {{ money('sum(profit) filter (where day >= policy.abc_window_start)') }} as profit_abc,
         bool_or(is_profit_unknown) filter (where day >= policy.abc_window_start) as is_profit_unknown,
         bool_or(profit_is_estimated) filter (where day >= policy.abc_window_start) as profit_is_estimated,
         bool_or(is_profit_category_based) filter (where day >= policy.abc_window_start) as has_better_than_default,
@@ -111,15 +111,15 @@
         count(*) filter (where is_purchase_day and day >= policy.half_start) as f180,
         count(*) filter (where is_purchase_day and day >= policy.previous_half_start and day < policy.half_start)
             as f_prev180,
-        sum(net_revenue) filter (where day >= policy.half_start) as sales_180,
-        sum(net_revenue) filter (where day >= policy.previous_half_start and day < policy.half_start)
+        {{ money('sum(net_revenue) filter (where day >= policy.half_start)') }} as sales_180,
+        {{ money('sum(net_revenue) filter (where day >= policy.previous_half_start and day < policy.half_start)') }}
             as sales_prev180,
         bit_count(bit_or({{ bit_of('(4 * extract(year from day) + extract(quarter from day)) % 62') }})
             filter (where is_purchase_day and day >= policy.year_start)) as quarters_365,
         count(gap_days) as gaps_n,
-        sum(gap_days) as gaps_sum,
-        sum(gap_days * gap_days) as gaps_square_sum,
-        sum(profit) as profit_ever,
+        cast(sum(gap_days) as bigint) as gaps_sum,
+        cast(sum(gap_days * gap_days) as bigint) as gaps_square_sum,
+        {{ money('sum(profit)') }} as profit_ever,
         bool_or(is_profit_unknown) as is_profit_ever_unknown,
         bool_or(profit_is_estimated) as is_profit_ever_estimated
     from {{ days }} as days
@@ -133,15 +133,15 @@
 {%- set also = ', returns.' ~ step if step else '' %}
     select
         returns.customer_key{{ also }},
-        sum(refund_net) filter (where day >= policy.rfm_window_start) as refunds_rfm,
-        sum(refund_net) filter (where day >= policy.abc_window_start) as refunds_abc,
-        sum(profit_reversed) filter (where day >= policy.abc_window_start) as profit_reversed_abc,
+        {{ money('sum(refund_net) filter (where day >= policy.rfm_window_start)') }} as refunds_rfm,
+        {{ money('sum(refund_net) filter (where day >= policy.abc_window_start)') }} as refunds_abc,
+        {{ money('sum(profit_reversed) filter (where day >= policy.abc_window_start)') }} as profit_reversed_abc,
         bool_or(is_profit_unknown) filter (where day >= policy.abc_window_start) as is_profit_unknown,
         bool_or(profit_is_estimated) filter (where day >= policy.abc_window_start) as profit_is_estimated,
-        sum(refund_net) filter (where day >= policy.half_start) as refunds_180,
-        sum(refund_net) filter (where day >= policy.previous_half_start and day < policy.half_start)
+        {{ money('sum(refund_net) filter (where day >= policy.half_start)') }} as refunds_180,
+        {{ money('sum(refund_net) filter (where day >= policy.previous_half_start and day < policy.half_start)') }}
             as refunds_prev180,
-        sum(profit_reversed) as profit_reversed_ever,
+        {{ money('sum(profit_reversed)') }} as profit_reversed_ever,
         bool_or(is_profit_unknown) as is_profit_ever_unknown,
         bool_or(profit_is_estimated) as is_profit_ever_estimated
     from {{ returns }} as returns

@@ -47,16 +47,17 @@ purchases as (
         coalesce(products.category_l1, '') as category,
         coalesce(products.brand, '') as brand,
         lines.paid_date as day,
-        sum(lines.amount) as amount,
-        sum(lines.qty) as qty,
-        sum(case when lines.list_price > 0 or lines.promotion_id is not null then lines.amount else 0 end)
+        {{ money('sum(lines.amount)') }} as amount,
+        cast(sum(lines.qty) as decimal(18, 3)) as qty,
+        {{ money('sum(case when lines.list_price > 0 or lines.promotion_id is not null then lines.amount else 0 end)') }}
             as known_amount,
-        sum(case when lines.is_promoted then lines.amount else 0 end) as promo_amount,
-        sum(case
+        {{ money('sum(case when lines.is_promoted then lines.amount else 0 end)') }} as promo_amount,
+        {{ money('sum(case
             when lines.list_price > 0 and lines.is_promoted
-                then {{ converted(money('lines.qty * lines.list_price'), 'lines.exchange_rate') }} else 0
-        end) as promo_list_amount,
-        sum(case when lines.list_price > 0 and lines.is_promoted then lines.amount else 0 end) as promo_paid_amount
+                then ' ~ converted(money('lines.qty * lines.list_price'), 'lines.exchange_rate') ~ ' else 0
+        end)') }} as promo_list_amount,
+        {{ money('sum(case when lines.list_price > 0 and lines.is_promoted then lines.amount else 0 end)') }}
+            as promo_paid_amount
     from valued_lines as lines
     inner join {{ ref('int_products') }} as products on lines.product_id = products.product_id
     where lines.kind = 'sale' and not lines.is_gift and products.is_merchandise
@@ -192,7 +193,6 @@ leanings as (
 {# S1-34: sums over a customer's categories beside what is usual in them; after `goods` and `usual`, (usual_depth decimal(9, 8)). #}
 {% macro price_sums() -%}
     sum(goods.amount) as amount,
-    sum(goods.net_amount) as net_amount,
     sum(goods.known_amount) as known_amount,
     sum(goods.promo_amount) as promo_amount,
     sum(goods.promo_list_amount) as promo_list_amount,

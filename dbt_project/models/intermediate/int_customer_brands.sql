@@ -2,7 +2,7 @@
 -- S2-11: a customer's main category, the one of most spend, and the brand that has most of it: its share of requirement.
 -- Of equal amounts the name decides. Spend without a known category is of no category, without a brand of no brand.
 with spent as (
-    select purchases.customer_key, purchases.category, purchases.brand, sum(purchases.amount) as amount
+    select purchases.customer_key, purchases.category, purchases.brand, {{ money('sum(purchases.amount)') }} as amount
     from {{ ref('int_customer_purchases') }} as purchases
     inner join {{ ref('int_run_policy') }} as policy on purchases.day >= policy.behaviour_window_start
     where purchases.category <> ''
@@ -10,7 +10,7 @@ with spent as (
 ),
 
 totals as (
-    select customer_key, category, sum(amount) as amount
+    select customer_key, category, {{ money('sum(amount)') }} as amount
     from spent
     group by customer_key, category
     having sum(amount) > 0

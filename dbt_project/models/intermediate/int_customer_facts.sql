@@ -10,6 +10,14 @@ brought_back as ({{ customer_brought_back(ref('int_customer_returns')) }})
 select
     customers.customer_key,
     customers.first_seen,
+    -- Of demographics: a join of everybody would cost that model more than the rest of it.
+    customers.age as stated_age,
+    customers.plausible_age,
+    customers.age_stated_on,
+    customers.is_minor,
+    customers.gender,
+    customers.occupation,
+    customers.education,
     policy.policy_version,
     {{ customer_facts_columns() }},
     -- Of the behaviour and value classes only.

@@ -15,16 +15,20 @@ totals as (
     from facts
 ),
 
+-- Each profit once, however many customers have it: sums and joins of amounts are cheaper than those of customers.
+profits as (
+    select profit_abc, count(*) as customers_n from facts
+    where is_classified
+    group by profit_abc
+),
+
 ranked as (
     select
-        *,
-        count(*) over worst_first as worst_rank,
-        sum(greatest(profit_abc, 0)) over worst_first as cumulative_profit
-    from facts
-    where is_classified
-    window worst_first as (
-        order by profit_abc desc nulls last range between unbounded preceding and current row
-    )
+        profit_abc,
+        sum(customers_n) over best_first as worst_rank,
+        sum(greatest(profit_abc, 0) * customers_n) over best_first as cumulative_profit
+    from profits
+    window best_first as (order by profit_abc desc nulls last rows between unbounded preceding and current row)
 ),
 
 -- The profits at which A and B end, so that a class is a comparison and can be asked for any other profit.
@@ -39,7 +43,7 @@ cuts as (
 
 classed as (
     select
-        ranked.customer_key,
+        ranked.profit_abc,
         ranked.worst_rank,
         {{ rate('ranked.cumulative_profit', 'totals.positive_profit') }} as cum_profit_share,
         -- The share reached before this customer, were it the last of its tied group.
@@ -78,4 +82,4 @@ select
 from facts
 cross join totals
 cross join cuts
-left join classed using (customer_key)
+left join classed on {{ key_where('facts.is_classified', 'facts.profit_abc') }} = classed.profit_abc

@@ -6,7 +6,7 @@ with policy as (
 -- Looked up once per age and per wording: a range, or a text that must be trimmed, is dear to compare for every person.
 bands as (
     select ages.age, age_bands.age_band
-    from (select distinct plausible_age as age from {{ ref('dim_customers') }}) as ages
+    from (select distinct plausible_age as age from {{ ref('int_customer_facts') }}) as ages
     cross join policy
     inner join {{ ref('age_bands') }} as age_bands
         on ages.age between age_bands.age_from and age_bands.age_to
@@ -15,7 +15,7 @@ bands as (
 
 occupations as (
     select wordings.occupation, groups.occupation_group
-    from (select distinct occupation from {{ ref('dim_customers') }}) as wordings
+    from (select distinct occupation from {{ ref('int_customer_facts') }}) as wordings
     cross join policy
     inner join {{ ref('occupation_groups') }} as groups
         on lower(trim(wordings.occupation)) = groups.stated and {{ is_in_force('groups', 'policy.as_of_date') }}
@@ -23,7 +23,7 @@ occupations as (
 
 educations as (
     select wordings.education, levels.education_level
-    from (select distinct education from {{ ref('dim_customers') }}) as wordings
+    from (select distinct education from {{ ref('int_customer_facts') }}) as wordings
     cross join policy
     inner join {{ ref('education_levels') }} as levels
         on lower(trim(wordings.education)) = levels.stated and {{ is_in_force('levels', 'policy.as_of_date') }}
@@ -33,23 +33,22 @@ stated as (
     select
         facts.customer_key,
         facts.as_of_date,
-        case when not customers.is_minor then customers.plausible_age end as age,
-        customers.age_stated_on,
-        customers.is_minor,
-        coalesce(customers.gender, 'undisclosed') as gender,
-        customers.occupation,
-        customers.education,
+        case when not facts.is_minor then facts.plausible_age end as age,
+        facts.age_stated_on,
+        facts.is_minor,
+        coalesce(facts.gender, 'undisclosed') as gender,
+        facts.occupation,
+        facts.education,
         case
-            when customers.is_minor then 'under_age'
-            when customers.plausible_age is not null then 'stated'
-            when customers.age is not null then 'implausible'
+            when facts.is_minor then 'under_age'
+            when facts.plausible_age is not null then 'stated'
+            when facts.stated_age is not null then 'implausible'
             when coverage.states_age then 'not_stated'
             else 'not_collected'
         end as reason_code,
         facts.policy_version
     from {{ ref('int_customer_facts') }} as facts
     cross join {{ ref('int_declared_coverage') }} as coverage
-    inner join {{ ref('dim_customers') }} as customers using (customer_key)
 )
 
 select

@@ -1,29 +1,18 @@
 -- M-06: loyalty as guide 002 sorts it, purchase behaviour, and Dick and Basu's grid of attitude by behaviour. Who has
--- never answered has an unknown attitude, never a bad one. Loyalty to a brand (S2-11) is that of the main category. What is
--- measured of every customer comes with her stage: a join by all of them costs half of what this model would.
+-- never answered has an unknown attitude, never a bad one. Loyalty to a brand (S2-11) is that of the main category.
 with policy as (
     select * from {{ ref('int_run_policy') }}
 ),
 
 measured as (
     select
-        lifecycle.*,
-        attitudes.latest_nps,
-        attitudes.nps_answered_on,
-        attitudes.is_csat_top_box,
-        brands.main_category,
-        brands.main_category_days,
-        brands.top_brand,
-        brands.top_brand_share,
-        coalesce(attitudes.latest_nps <= policy.nps_detractor_max, false) as is_detractor,
+        traits.*,
+        coalesce(traits.latest_nps <= policy.nps_detractor_max, false) as is_detractor,
         case
-            when attitudes.customer_key is null then null
-            else coalesce(attitudes.latest_nps >= policy.nps_promoter_min, false)
-                or coalesce(attitudes.is_csat_top_box, false)
+            when not traits.has_answered then null
+            else coalesce(traits.latest_nps >= policy.nps_promoter_min, false) or coalesce(traits.is_csat_top_box, false)
         end as has_high_attitude
-    from {{ ref('customer_lifecycle') }} as lifecycle
-    left join {{ ref('int_customer_attitudes') }} as attitudes using (customer_key)
-    left join {{ ref('int_customer_brands') }} as brands using (customer_key)
+    from {{ ref('int_customer_traits') }} as traits
     cross join policy
 ),
 
@@ -66,7 +55,7 @@ select
     judged.gap_cv,
     judged.latest_nps,
     judged.nps_answered_on,
-    prices.price_premium_index,
+    judged.price_premium_index,
     case judged.brand_loyalty_reason
         when 'one_brand' then 'loyal'
         when 'several_brands' then 'switching'
@@ -81,8 +70,3 @@ select
     judged.top_brand_share,
     judged.policy_version
 from judged
--- Where no category is known nobody has an index, and a join by all buyers would cost a third of this model.
-left join (
-    select customer_key, price_premium_index from {{ ref('int_customer_prices') }}
-    where price_premium_index is not null
-) as prices using (customer_key)

@@ -11,7 +11,10 @@ measured as (
         facts.purchase_days_n,
         facts.f365,
         prices.amount,
-        {{ price_shares('prices') }}
+        prices.promo_share,
+        prices.known_share,
+        prices.promo_depth,
+        prices.usual_depth
     from {{ ref('int_customer_facts') }} as facts
     left join {{ ref('int_customer_prices') }} as prices using (customer_key)
 ),

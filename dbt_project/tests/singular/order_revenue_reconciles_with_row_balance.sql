@@ -10,8 +10,10 @@ orphans as (
 ),
 
 balance as (
-    select source, amount from {{ ref('row_balance') }}
+    -- The same lines stand on both sides: a sum over currencies says nothing, a difference of two does.
+    select source, sum(amount) as amount from {{ ref('row_balance') }}
     where kind = 'sale'
+    group by source
 )
 
 select balance.source, balance.amount, orders.amount as orders_amount, orphans.amount as orphans_amount

@@ -161,13 +161,14 @@ def check_subjects(checks: Sequence[Mapping]) -> list[dict]:
 
 def row_balance(release: Release) -> dict:
     name = "operations.row_balance"
-    gap = release.gap(name, "source", "kind", "rows_n", "amount")
+    gap = release.gap(name, "source", "kind", "currency", "rows_n", "amount")
     if gap:
         return {"gap": gap}
     frame = release.tables[name]
     places = display_order("kind")
     sources = []
-    for source, part in frame.groupby("source", sort=True):
+    currencies = frame.groupby("source")["currency"].nunique()
+    for (source, currency), part in frame.groupby(["source", "currency"], sort=True):
         records = sorted(
             part.to_dict("records"), key=lambda r: (places.get(r["kind"], 9), text_of(r["kind"]))
         )
@@ -175,18 +176,22 @@ def row_balance(release: Release) -> dict:
             {
                 "kind": known("kind", text_of(r["kind"])) or Text(text_of(r["kind"]), text_of(r["kind"])),
                 "rows": fmt.count(r["rows_n"]),
-                "amount": fmt.money_exact(r["amount"], release.currency),
+                "amount": fmt.money_exact(r["amount"], currency),
             }
             for r in records
         ]
-        sources.append({"source": text_of(source), "kinds": kinds} | balance_total(release, part))
-    return {"sources": sources, "overall": balance_total(release, frame) if len(sources) > 1 else None}
+        name = f"{text_of(source)} · {currency}" if currencies[source] > 1 else text_of(source)
+        sources.append({"source": name, "kinds": kinds} | balance_total(part))
+    # Amounts of several currencies have no sum.
+    one = len(sources) > 1 and frame["currency"].nunique() == 1
+    return {"sources": sources, "overall": balance_total(frame) if one else None}
 
 
-def balance_total(release: Release, frame: pd.DataFrame) -> dict:
+def balance_total(frame: pd.DataFrame) -> dict:
+    """Rows and amount of rows in one currency."""
     return {
         "rows": fmt.count(fmt.total(frame["rows_n"])),
-        "amount": fmt.money_exact(fmt.total(frame["amount"]), release.currency),
+        "amount": fmt.money_exact(fmt.total(frame["amount"]), frame["currency"].iloc[0]),
     }
 
 
