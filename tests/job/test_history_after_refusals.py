@@ -2,6 +2,7 @@
 warehouse, which has the person's rows still, or is built from raw."""
 
 import json
+import os
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -85,6 +86,8 @@ def _plant(line: Line, person: str) -> int:
     return n
 
 
+@pytest.mark.soak
+@pytest.mark.skipif(not os.environ.get("STRATA_SOAK"), reason="four whole runs: make soak")
 def test_an_increment_tells_no_more_of_who_was_left_out_than_a_full_build(left: Left, tmp_path: Path) -> None:
     assert _rows_of(left.line, left.withdrew) == 0
     # The build would go on from a warehouse that still has all of it, and nothing that came since touches it.
