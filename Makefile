@@ -66,7 +66,7 @@ bench-growth: .venv/.complete ## 1, 10 and 100 M order lines → benchmarks/resu
 	$(BIN)/python -m benchmarks.growth
 
 bench-guard: .venv/.complete ## fails where a ratio of our job to its peers is far from what it was
-	$(BIN)/python -m benchmarks.scale --rows 300000 --runs 1 --peers script --json var/bench/guard.json
+	$(BIN)/python -m benchmarks.scale --rows 1000000 --runs 1 --peers script --increment --json var/bench/guard.json
 	$(BIN)/python -m benchmarks.guard --report var/bench/guard.json
 
 clean: ## everything that the targets above made, apart from landing/ and var/ (your data)

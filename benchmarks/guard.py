@@ -4,7 +4,8 @@
     python -m benchmarks.guard --report JSON               # what benchmarks.scale has measured (make bench-guard)
 
 Clocks tell of the machine, ratios taken in the same minutes tell of the code. Limits are LIMITS; each stands at least
-three times the spread of repeated measurements above their median (benchmarks/README.md).
+three times the spread of repeated measurements above their median (benchmarks/README.md), that of the increment below 1, where
+it saves nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ LIMITS = {
     "run_over_script": 300.0,
     # Of a report, by CPU seconds.
     "ours_over_script": 40.0,
-    "increment_over_full": 1.0,
+    "increment_over_full_of_build": 0.95,
     "memory_limited_over_unlimited": 1.5,
 }
 EMPTY = "import pipeline.duck, duckdb; duckdb.connect().execute('select 42').fetchall()"

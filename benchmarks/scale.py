@@ -16,7 +16,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from benchmarks import compare, data, next_day, opening, score
+from benchmarks import compare, data, history, next_day, opening, score
 from benchmarks import peers as peers_module
 from benchmarks.measure import CommandFailed, Sample, measure, say
 from benchmarks.ours import ROOT, breakdown, run_dbt, run_ours
@@ -210,7 +210,11 @@ def main() -> int:
         "--work", type=Path, default=Path("var/bench"), help="landing, homes, logs (default var/bench)"
     )
     parser.add_argument("--keep", action="store_true", help="keep the homes of our runs for a look")
-    parser.add_argument("--readme", action="store_true", help="put the tables into benchmarks/README.md")
+    parser.add_argument(
+        "--readme",
+        action="store_true",
+        help="put the tables into benchmarks/README.md, the ratios into results/history.csv",
+    )
     args = parser.parse_args()
     peers = list(NAMES) if args.peers == "all" else [p for p in args.peers.split(",") if p]
     if unknown := [p for p in peers if p not in NAMES]:
@@ -251,6 +255,7 @@ def main() -> int:
         )
     if args.readme and reports:
         write_readme("\n".join(markdown(r) for r in reports))
+        history.append(reports)
     for facts in reports:
         for peer, lines in facts["differences"].items():
             say(f"DIFFERENT RESULTS at {facts['rows']:,} lines: {peer}")
