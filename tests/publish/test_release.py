@@ -165,7 +165,7 @@ def _warehouse(made: Home) -> None:
         "create schema intermediate",
         table("audiences", "segment_membership", MEMBERSHIP),
         # Everybody who is in it has consented.
-        "create view core.fct_consent_states as select customer_key, purpose, true as is_granted "
+        "create view core.fct_consent_states as select customer_key, purpose, 'all' as channel, true as is_granted "
         "from audiences.segment_membership cross join (values ('marketing'), ('profiling')) as p (purpose)",
         "create table core.dim_customers (customer_key varchar, is_minor boolean)",
         "create table intermediate.int_persons_excluded (customer_key varchar)",
