@@ -72,6 +72,7 @@ class Settings:
     dbt = property(lambda self: self.home / "dbt")
     releases = property(lambda self: self.home / "releases")
     pointer = property(lambda self: self.home / "CURRENT.json")
+    release_ids = property(lambda self: self.home / "release_ids.json")
     serving = property(lambda self: self.home / "serving" / "marts.duckdb")
     lock = property(lambda self: self.home / "run.lock")
     dagster_home = property(lambda self: self.home / "dagster")

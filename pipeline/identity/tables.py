@@ -13,7 +13,7 @@ dbt has the same SQL in `models/staging/_sources.yml`, with globs in place of na
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import duck
-from pipeline.duck import literal
+from pipeline.duck import literal, texts
 from pipeline.errors import StrataError
 from pipeline.identity import parts
 from pipeline.ingest.files import fsync, write_parquet
@@ -176,11 +176,24 @@ def of_globs(folder: str, table: str) -> str:
     return f"({_SQL[table].format(base=counted('base'), since=counted('since'), current=current)})"
 
 
-def links(settings: Settings, columns: Sequence[str] = ("*",), *, newest: bool = False) -> pa.Table | None:
-    """Rows of `links`, those of the newest day alone or of all; None where nobody is known yet."""
+def links(
+    settings: Settings,
+    columns: Sequence[str] = ("*",),
+    *,
+    newest: bool = False,
+    of: Collection[str] | None = None,
+) -> pa.Table | None:
+    """Rows of `links`, those of the newest day alone or of all; None where nobody is known yet.
+
+    Args:
+        of: customer_keys whose rows are wanted; everybody's where None.
+    """
     current = read_current(settings.identity)
-    where = f" where known_at = date {literal(current.known_at.isoformat())}" if newest and current else ""
-    return _table(settings, "links", f"select {', '.join(columns)} from {{}}{where}")
+    rows = [f"known_at = date {literal(current.known_at.isoformat())}"] if newest and current else []
+    rows += [f"customer_key in (select unnest({texts(sorted(of))}))"] if of is not None else []
+    # Into a text that is formatted once more.
+    where = " and ".join(rows).replace("{", "{{").replace("}", "}}")
+    return _table(settings, "links", f"select {', '.join(columns)} from {{}}{where and ' where ' + where}")
 
 
 def history(settings: Settings, columns: Sequence[str] = ("*",)) -> pa.Table | None:

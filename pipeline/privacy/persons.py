@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from pipeline import duck
+from pipeline.duck import parquet, texts
 from pipeline.errors import StrataError
 from pipeline.identity import tables
 from pipeline.settings import Settings
+
+_LINK = ("source", "source_customer_id", "customer_key")
 
 
 @dataclass(frozen=True)
@@ -45,29 +48,28 @@ def owners(settings: Settings, customer_ids: Collection[str]) -> dict[tuple[str,
     }
 
 
-def _newest(settings: Settings) -> pa.Table | None:
-    return tables.links(settings, ("source", "source_customer_id", "customer_key"), newest=True)
+def _newest(settings: Settings, of: Collection[str] | None = None) -> pa.Table | None:
+    return tables.links(settings, _LINK, newest=True, of=of)
 
 
 def every_key(settings: Settings, release: Path, *groups: Collection[str]) -> list[frozenset[str]]:
     """Each group of keys, and those under which a release holds the same people: a merge since gives a person another
     one."""
-    now, then = _newest(settings), release / "tables" / "core" / "dim_identity_links.parquet"
+    then = release / "tables" / "core" / "dim_identity_links.parquet"
     asked = set().union(*groups)
-    if now is None or not asked or not then.exists():
+    now = _newest(settings, asked) if asked and then.exists() else None
+    if now is None:
         return [frozenset(keys) for keys in groups]
-    record = ["source", "source_customer_id"]
-    columns = [*record, "customer_key"]
-    theirs = now.filter(pc.is_in(now["customer_key"], pa.array(sorted(asked), pa.string()))).select(columns)
-    with pq.ParquetFile(then) as file:
-        held = file.read(columns).rename_columns([*record, "held"])
-    # The few of them first: a join of all records is what takes long.
-    held = held.filter(pc.is_in(held["source_customer_id"], theirs["source_customer_id"]))
-    pairs = theirs.join(held, record, join_type="inner")
+    listed = ", ".join(f"unnest({texts(now[name].to_pylist())}) as {name}" for name in _LINK)
+    with duck.connect([release]) as con:
+        con.execute(f"create temp table theirs as select {listed}")
+        pairs = con.execute(
+            f"select theirs.customer_key, held.customer_key from {parquet(then)} as held "
+            "inner join theirs using (source, source_customer_id) where held.customer_key <> theirs.customer_key"
+        ).fetchall()
     under: dict[str, set[str]] = defaultdict(set)
-    for key, other in zip(pairs["customer_key"].to_pylist(), pairs["held"].to_pylist(), strict=True):
-        if other != key:
-            under[key].add(other)
+    for key, other in pairs:
+        under[key].add(other)
     return [frozenset(keys).union(*(under[key] for key in keys if key in under)) for keys in groups]
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from pipeline import duck
-from pipeline.duck import literal, parquet, quote
+from pipeline.duck import literal, parquet, quote, texts
 from pipeline.quality.checks import Check
 
 FOLDER = "audiences"
@@ -80,14 +79,10 @@ def check(
     with duck.connect([folder]) as con:
         _know_members(con, folder)
         pairs = [(channel, key) for channel, keys in refused.items() for key in keys]
-        con.register(
-            "refused_channel",
-            pa.table(
-                {
-                    "channel": pa.array([channel for channel, _ in pairs], pa.string()),
-                    KEY: pa.array([key for _, key in pairs], pa.string()),
-                }
-            ),
+        channels, people = ([pair[i] for pair in pairs] for i in (0, 1))
+        con.execute(
+            f"create temp table refused_channel as select unnest({texts(channels)}) as channel, "
+            f"unnest({texts(people)}) as {KEY}"
         )
         found = con.execute(
             " union ".join(

@@ -74,11 +74,35 @@ def link(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None
 
 
 def next_id(settings: Settings, as_of: date) -> str:
-    """The day itself for its first release, then `<D>-rN` above every N that is there: no id is given twice."""
+    """The day itself for its first release, then `<D>-rN` above every N that was ever given: no id is given twice, also
+    where somebody took the newest folder away."""
     day = as_of.isoformat()
     there = [p.name for p in settings.releases.iterdir()] if settings.releases.exists() else []
     taken = [order_of(name)[1] for name in there if re.fullmatch(rf"{day}(-r\d+)?", name)]
-    return f"{day}-r{max(taken) + 1}" if taken else day
+    last = max([*taken, _given(settings).get(day, 0)])
+    return f"{day}-r{last + 1}" if last else day
+
+
+def _given(settings: Settings) -> dict[str, int]:
+    """Day → highest number of a release of it. A home of before has no such file, or one that begins later."""
+    try:
+        given = json.loads(settings.release_ids.read_text(encoding="utf-8"))
+        return {day: int(number) for day, number in given.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise StrataError(
+            f"{settings.release_ids} is damaged: restore it from a backup, or remove it where no release was ever taken "
+            "away by hand"
+        ) from error
+
+
+def _keep_id(settings: Settings, release: str) -> None:
+    """Once the folder has the id: whoever dies before has given none."""
+    day, number = order_of(release)
+    given = _given(settings)
+    if given.get(day, 0) < number:
+        _write_json(settings.release_ids, given | {day: number})
 
 
 def _commit(settings: Settings, candidate: Path, manifest: Mapping[str, Any], *, is_current: bool) -> None:
@@ -110,10 +134,13 @@ def _commit(settings: Settings, candidate: Path, manifest: Mapping[str, Any], *,
     fsync(settings.releases)
     if is_current:
         point(settings, release)
+    else:
+        _keep_id(settings, release)
 
 
 def point(settings: Settings, release: str) -> None:
     """The one commit point; the stable path for tools that cannot read it follows."""
+    _keep_id(settings, release)
     _write_json(settings.pointer, {"release": release, "path": f"releases/{release}"})
     serve(settings, release)
 

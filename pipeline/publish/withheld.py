@@ -8,10 +8,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
 
 from pipeline import duck
-from pipeline.duck import literal, parquet, quote
+from pipeline.duck import literal, parquet, quote, texts
 from pipeline.privacy.consent import Refusals
 from pipeline.publish import audience_lists, customers
 from pipeline.quality.checks import Check
@@ -33,15 +32,13 @@ _DESCRIPTIONS = {
 
 
 def register(con: duckdb.DuckDBPyConnection, refused: Refusals) -> None:
-    """Give the connection the temporary tables that `condition` and `columns` read."""
+    """Give the connection the temporary table that `condition` and `columns` read."""
     pairs = [("", key, "unprofiled") for key in refused.unprofiled]
     pairs += [("", key, "unmarketed") for key in refused.unmarketed]
     pairs += [(channel, key, "channel") for channel, keys in refused.channels.items() for key in keys]
     columns = ("channel", "customer_key", "kind")
-    con.register(
-        "refused_since",
-        pa.table({name: pa.array([p[i] for p in pairs], pa.string()) for i, name in enumerate(columns)}),
-    )
+    listed = (f"unnest({texts(pair[i] for pair in pairs)}) as {name}" for i, name in enumerate(columns))
+    con.execute(f"create or replace temp table refused_since as select {', '.join(listed)}")
 
 
 def condition(schema: str, columns: Sequence[str]) -> str:

@@ -18,7 +18,9 @@ from pipeline import settings as settings_module
 from pipeline.errors import GateStopped, StrataError
 from pipeline.home import layout
 from pipeline.ingest.load import sweep
+from pipeline.publish import commit
 from pipeline.publish.release import Published, publish
+from pipeline.publish.rollback import rollback
 from pipeline.publish.shelf import current, list_releases, newest_as_of, verify, verify_folder
 from pipeline.publish.tables import published_tables
 from pipeline.quality.checks import Check
@@ -165,7 +167,7 @@ def _warehouse(made: Home) -> None:
         "create schema intermediate",
         table("audiences", "segment_membership", MEMBERSHIP),
         # Everybody who is in it has consented.
-        "create view core.fct_consent_states as select customer_key, purpose, true as is_granted "
+        "create view core.fct_consent_states as select customer_key, purpose, 'all' as channel, true as is_granted "
         "from audiences.segment_membership cross join (values ('marketing'), ('profiling')) as p (purpose)",
         "create table core.dim_customers (customer_key varchar, is_minor boolean)",
         "create table intermediate.int_persons_excluded (customer_key varchar)",
@@ -356,6 +358,28 @@ def test_revisions_are_ordered_by_number(home: Home) -> None:
         home.build()
         assert home.publish(run=f"run{n}").release == f"2024-05-10-r{n}"
     assert list_releases(home.settings)[-3:] == ["2024-05-10-r9", "2024-05-10-r10", "2024-05-10-r11"]
+
+
+def test_an_id_is_given_once_also_where_its_folder_was_taken_away(home: Home) -> None:
+    def another(n: int) -> str:
+        home.sql(f"update segments.customer_small set monetary = {n}")
+        home.build()
+        return home.publish(run=f"run{n}").release
+
+    home.publish()
+    assert [another(2), another(3)] == ["2024-05-10-r2", "2024-05-10-r3"]
+    rollback(home.settings, "2024-05-10-r2", "op")
+    commit.remove(home.settings.releases / "2024-05-10-r3")
+    assert another(4) == "2024-05-10-r4"
+    rollback(home.settings, "2024-05-10-r2", "op")
+    commit.remove(home.settings.releases / "2024-05-10-r4")
+    home.settings.release_ids.write_text("[]")
+    with pytest.raises(StrataError, match=r"release_ids.json is damaged"):
+        another(5)
+    # A home of before the file: what is there counts, and what is given from now on.
+    home.settings.release_ids.unlink()
+    assert another(6) == "2024-05-10-r3"
+    assert json.loads(home.settings.release_ids.read_text()) == {"2024-05-10": 3}
 
 
 def test_an_older_day_is_refused(home: Home) -> None:

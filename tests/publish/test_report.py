@@ -21,6 +21,7 @@ from threading import Thread
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 
 from pipeline import duck
 from pipeline.ingest.reject_codes import load_codes
@@ -735,6 +736,21 @@ def test_nps_tile_shows_interval_and_low_n_mark(release):
     tables["marts.nps"] = tables["marts.nps"].iloc[[1]]
     (tile,) = feedback.nps_tile(Release(tables, manifest))
     assert tile["value"] == "−8.3" and "−42.8 … +26.2" in tile["note"].en and "30" in tile["mark"].en
+
+
+def test_csat_stands_with_its_interval_and_few_answers_with_none(release):
+    tables, manifest = release
+    row = tables["marts.csat"].iloc[0]
+    few = row.to_dict() | {"scope": "few", "n": 9, "csat": 1.0}
+    tables["marts.csat"] = pd.DataFrame([row.to_dict(), few, few | {"scope": "all of ten", "n": 10}])
+    told = {r["scope"].en: r["interval"] for r in feedback.feedback(Release(tables, manifest))["csat"]}
+
+    def wanted(top, n):
+        found = binomtest(top, n).proportion_ci(method="wilson")
+        return f"{found.low:.1%} … {found.high:.1%}"
+
+    assert told == {"All": wanted(506, 655), "few": "", "all of ten": wanted(10, 10)}
+    assert wanted(506, 655) in Page(render_page(tables, manifest)).text
 
 
 def test_row_balance_is_not_rounded(release):

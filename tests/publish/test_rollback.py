@@ -1,5 +1,6 @@
 """Going back asks what may have changed since, and nothing twice; each planted defect stops it."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,13 +8,14 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from pipeline.duck import texts
 from pipeline.errors import GateStopped, StrataError
 from pipeline.identity import tables
 from pipeline.ingest.load import sweep
 from pipeline.privacy import access_log, consent
 from pipeline.privacy.consent import Refusals
 from pipeline.publish import commit, postgres, release, republish, withheld
-from pipeline.publish.rollback import rollback
+from pipeline.publish.rollback import _allowed, rollback
 from pipeline.publish.shelf import list_releases, load_manifest, pointed
 from pipeline.quality import leaving
 from tests.publish.test_release import AS_OF, Home, built, home  # noqa: F401
@@ -259,3 +261,43 @@ def test_a_copy_is_not_made_of_a_release_that_holds_a_refused_person_under_an_ol
     consent.withdraw(home.settings, "crm", "7", purpose="marketing", channel=None, by="Wang")
     with pytest.raises(GateStopped, match="1 persons in it have refused since"):
         postgres._require_none_refused(home.settings, folder, manifest)
+
+
+def test_who_is_allowed_what_by_every_mixture_of_words() -> None:
+    """Against the rule as it is said: any grant of marketing and one of profiling let her be addressed; a channel wants a
+    grant of its own or on all, and no refusal of its own."""
+    words = [
+        (purpose, channel, given)
+        for purpose, channels in (("marketing", ("all", "email", "sms", "push")), ("profiling", ("all",)))
+        for channel in channels
+        for given in (True, False)
+    ]
+    said = {
+        f"{sum(1 << i for i in chosen)}": [words[i] for i in chosen]
+        for n in range(1, len(words) + 1)
+        for chosen in itertools.combinations(range(len(words)), n)
+    }
+    rows = [(person, *word) for person, own in said.items() for word in own]
+    flags = [withheld.FLAG + "email", withheld.FLAG + "sms"]
+    with duckdb.connect() as con:
+        con.execute("create schema core")
+        listed = [f"unnest({texts(str(row[i]) for row in rows)}) as c{i}" for i in range(4)]
+        con.execute(
+            "create table core.fct_consent_states as select c0 as customer_key, c1 as purpose, c2 as channel, "
+            f"c3 = 'True' as is_granted from (select {', '.join(listed)})"
+        )
+        found = {person: tuple(told) for person, *told in con.execute(_allowed(flags)).fetchall()}
+
+    def granted(own: list[tuple[str, str, bool]], purpose: str, *channels: str) -> bool:
+        return any(p == purpose and given and c in channels for p, c, given in own)
+
+    def meant(own: list[tuple[str, str, bool]]) -> tuple[bool, ...]:
+        marketing = granted(own, "marketing", "all", "email", "sms", "push")
+        by = [
+            granted(own, "marketing", "all", channel) and ("marketing", channel, False) not in own
+            for channel in ("email", "sms")
+        ]
+        return (marketing and granted(own, "profiling", "all"), *by)
+
+    assert len(found) == 1023
+    assert found == {person: meant(own) for person, own in said.items()}

@@ -74,7 +74,7 @@ def test_nobody_left_stops_it_however_few_there_were(home: Home) -> None:  # noq
         # Few enough; refused; minors; taken up by another person; another policy.
         [_LEAVE.format(13)],
         [
-            "create or replace view core.fct_consent_states as select md5(i::varchar) as customer_key, purpose, i > 30 "
+            "create or replace view core.fct_consent_states as select md5(i::varchar) as customer_key, purpose, 'all' as channel, i > 30 "
             "as is_granted from range(41) t(i), (values ('marketing'), ('profiling')) as p (purpose)",
             _LEAVE.format(31),
         ],
@@ -95,7 +95,7 @@ def test_people_who_leave_for_a_reason_stop_nothing(home: Home, planted: list[st
     ("planted", "check"),
     [
         (
-            "create or replace view core.fct_consent_states as select customer_key, purpose, "
+            "create or replace view core.fct_consent_states as select customer_key, purpose, 'all' as channel, "
             "customer_key <> md5('7') or purpose <> 'profiling' as is_granted from audiences.segment_membership "
             "cross join (values ('marketing'), ('profiling')) as p (purpose)",
             r"consent_enforced \(Q-16\) · observed 1",

@@ -22,17 +22,17 @@ UNKNOWN, NO_CONSENT, WITHDRAWN = "unknown_person", "no_consent", "consent_withdr
 BY_MESSAGE = {"unsubscribe": "unsubscribed", "complaint": "complained"}
 REFUSED = frozenset({WITHDRAWN, *BY_MESSAGE.values()})
 """Reasons that say that the person refused to be addressed on the channel."""
+UNPROFILED = frozenset({"restricted", "objected_profiling", "withdrew_profiling"})
+"""Reasons of no profile that say nothing of being addressed: a refusal of the channel goes before them."""
 NOT_RELEASED, LEFT_CLASS, HELD_OUT = "not_in_release", "left_class", "holdout"
 NO_IDENTIFIER, SHARED = "no_identifier", "shared_contact"
 AGE_UNKNOWN = "age_unknown"
 STATED = frozenset(
     {
         *REFUSED,
+        *UNPROFILED,
         "erased",
         "under_14",
-        "restricted",
-        "objected_profiling",
-        "withdrew_profiling",
         "minor",
         "pressure_cap",
     }
@@ -177,6 +177,8 @@ def _judged(
     by_message = " ".join(
         f"when {literal(word)} then {literal(reason)}" for word, reason in BY_MESSAGE.items()
     )
+    refused = f"case refused_by {by_message} else {literal(WITHDRAWN)} end"
+    refusable = ", ".join(map(literal, sorted(UNPROFILED)))
     age_known = "is_age_known" if "is_age_known" in columns else "false"
     parameters = {
         "purpose": audience.purpose,
@@ -205,11 +207,13 @@ def _judged(
             from people left join words using (customer_key)
         )
         select customer_key, matches, case
+            -- Whom a tool may keep as somebody to write to, where it only hears that no profile is made of her.
+            when excluded in ({refusable}) and not is_granted then {refused}
             when excluded is not null then excluded
             when is_minor then 'minor'
             when $adults_only and not coalesce({age_known}, false) then '{AGE_UNKNOWN}'
             when is_internal then 'internal'
-            when not is_granted then case refused_by {by_message} else '{WITHDRAWN}' end
+            when not is_granted then {refused}
             when is_granted is null then '{NO_CONSENT}'
             when $has_address and contact_status = 'none' then '{NO_IDENTIFIER}'
             when $has_address and contact_status <> 'fresh' then 'stale_contact'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from pipeline.publish.report import charts
@@ -9,6 +10,8 @@ from pipeline.publish.report import numbers as fmt
 from pipeline.publish.report.labels import Text, known, say
 from pipeline.publish.report.release import Release, cell, is_null, text_of
 
+# As the NPS interval has it (models/marts/feedback/nps.sql).
+Z_95 = 1.96
 NPS_READABLE_FROM = 200  # answers: ±10 points at 95 % need 173 to 266
 
 SCOPE_COLUMNS = (
@@ -149,6 +152,17 @@ def csat_row(release: Release, row: Mapping) -> dict:
         "of_segment": of_segment(row),
         "n": f"<{release.k}" if masked else fmt.count(n),
         "top": fmt.percent(None if masked else top),
+        "interval": ""
+        if masked or not n or is_null(top)
+        else " … ".join(map(fmt.percent, wilson(float(top), int(n)))),
         "mean": fmt.count(None if masked else mean, 2),
         "low_n": not masked and bool(cell(row, "is_low_n")),
     }
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share of n answers; within 0 and 1 also where all of few answers agree."""
+    square = Z_95**2 / n
+    middle = share + square / 2
+    half = Z_95 * math.sqrt(share * (1 - share) / n + square / (4 * n))
+    return max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))

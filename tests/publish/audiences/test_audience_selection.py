@@ -84,6 +84,29 @@ def test_the_first_reason_that_keeps_somebody_out(change: dict[str, object], rea
 
 
 @pytest.mark.parametrize(
+    ("excluded", "word", "reason"),
+    [
+        ("withdrew_profiling", None, "consent_withdrawn"),
+        ("withdrew_profiling", "unsubscribe", "unsubscribed"),
+        ("objected_profiling", "complaint", "complained"),
+        ("restricted", None, "consent_withdrawn"),
+        ("erased", None, "erased"),
+        ("under_14", "unsubscribe", "under_14"),
+    ],
+)
+def test_who_refuses_all_is_told_as_one_who_refused_the_channel(
+    excluded: str, word: str | None, reason: str
+) -> None:
+    """Tools unsubscribe whoever refused the channel; that no profile is made of her says nothing of that."""
+    one = person("p", excluded=excluded)
+    (told,) = choose([audience("a", "all", 1)], [one], [("p", "marketing", "sms", False, word)])
+    assert told.reasons["p"] == reason
+    assert (reason in selection.REFUSED) == (excluded in selection.UNPROFILED)
+    (only,) = choose([audience("a", "all", 1)], [one], [("p", "marketing", "all", True)])
+    assert only.reasons["p"] == excluded
+
+
+@pytest.mark.parametrize(
     ("words", "reason"),
     [
         ([], "no_consent"),
