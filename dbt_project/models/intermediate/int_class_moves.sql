@@ -269,6 +269,7 @@ histories as (
 expected as (
     select
         histories.*,
+        coalesce(rates.is_bound_hidden, false) as is_bound_hidden,
         {{ expected_orders('histories.expected_gap', 'rates.bound') }} as expected_orders,
         {{ money_share('histories.profit_ever', '1', 'histories.purchase_days_n') }} as profit_per_order
     from histories
@@ -373,6 +374,18 @@ stated as (
     inner join {{ ref('int_customer_links') }} as links
         on records.source = links.source and records.source_customer_id = links.source_customer_id and links.is_current
     where records.is_in_force
+),
+
+-- Compared at the first step with a bound of few people, of which the release before kept none: today's stands for it.
+beside_few as (
+    select customer_key, 'affinity' as scheme from {{ ref('int_rescored_goods') }}
+    where step = 1 and is_affinity_beside_few
+    union all
+    select customer_key, 'price_sensitivity' as scheme from {{ ref('int_rescored_goods') }}
+    where step = 1 and is_price_beside_few
+    union all
+    select customer_key, 'clv' as scheme from expected
+    where step = 1 and is_bound_hidden
 ),
 
 told as (
@@ -544,6 +557,7 @@ caused as (
             when relinked.customer_key is not null then 'merge_split'
             when before.rules <> bounds.rules then 'policy_change'
             when moves.scheme like 'custom:%' and stated.customer_key is not null then 'profile_update'
+            when beside_few.customer_key is not null then 'cut_points'
             else '{{ steps[0].cause }}'
         end as cause,
         concat_ws(
@@ -551,7 +565,7 @@ caused as (
             {%- for step in steps %},
             case
                 when {{ 'by_step.class_' ~ (loop.index - 1) if not loop.first else 'moves.from_class' }}
-                    is distinct from by_step.class_{{ loop.index }} then '{{ step.factor }}'
+                    is distinct from by_step.class_{{ loop.index }} then {{ "case when beside_few.customer_key is null then '" ~ step.factor ~ "' else 'cut_points' end" if loop.first else "'" ~ step.factor ~ "'" }}
             end
             {%- endfor %}
         ) as factors,
@@ -567,6 +581,7 @@ caused as (
     left join active on moves.customer_key = active.customer_key
     left join stated on moves.customer_key = stated.customer_key
     left join told on moves.customer_key = told.customer_key and moves.scheme = told.scheme
+    left join beside_few on moves.customer_key = beside_few.customer_key and moves.scheme = beside_few.scheme
 )
 
 select
