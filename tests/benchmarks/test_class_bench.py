@@ -40,11 +40,35 @@ def test_class_marts_and_the_tables_about_customers_that_they_read_are_measured(
     assert list(classes.models_before(NODES, set(marts))) == ["int_customer_days", "int_customer_facts"]
 
 
-def test_a_mart_that_costs_more_than_the_ruler_is_named() -> None:
-    marts = {"customer_rfm": 1.0, "customer_abc": 1.09, "customer_value": 1.2}
-    found = classes.report(marts, {"int_customer_facts": 5.0}, 10)
-    assert found["over_customer_rfm"] == {"customer_value": 1.2}
-    assert list(found["marts_cpu_s"]) == ["customer_value", "customer_abc", "customer_rfm"]
+def test_a_mart_pays_for_the_tables_that_of_the_marts_it_alone_reads() -> None:
+    """Whoever else reads them, an answer of its own or no mart, does not pay for them."""
+    nodes = NODES | {
+        node["unique_id"]: node
+        for node in (
+            _node("int_refresh", "intermediate", "int_orders"),
+            _node("rfm_breakpoints", "segments", "int_refresh", "int_customer_facts"),
+            _node("customer_rfm", "segments", "int_customer_facts", "rfm_breakpoints"),
+            _node("customer_value", "segments", "customer_abc", "customer_rfm"),
+            _node("class_bounds", "segments", "rfm_breakpoints"),
+        )
+    }
+    own = classes.own_tables(nodes, classes.class_models(nodes))
+    assert own == {
+        "customer_rfm": ["int_refresh", "rfm_breakpoints"],
+        "customer_abc": [],
+        "customer_value": [],
+    }
+    spent = {"customer_rfm": 1.0, "rfm_breakpoints": 0.5, "customer_abc": 1.5, "customer_value": 1.8}
+    cost = classes.costs(own, spent)
+    assert {mart: (of["cpu_s"], of["times_customer_rfm"]) for mart, of in cost.items()} == {
+        "customer_value": (1.8, 1.2),
+        "customer_rfm": (1.5, 1.0),
+        "customer_abc": (1.5, 1.0),
+    }
+    assert list(cost)[0] == "customer_value"
+    assert cost["customer_rfm"]["own_tables"] == {"rfm_breakpoints": 0.5}
+    assert classes.dearer(cost, 1.1) == ["customer_value"]
+    assert not classes.dearer(cost, 1.2) and not classes.dearer(cost, None)
 
 
 def test_of_many_customers_the_tables_that_are_begun_from_are_not_built() -> None:

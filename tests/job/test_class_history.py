@@ -168,10 +168,12 @@ def test_a_past_day_by_what_was_known_then_is_what_was_published(
 @contextmanager
 def changed(one: Replay) -> Iterator[Replay]:
     """A day to be built again after something was changed; what is changed is put back."""
+    pointer = one.settings.pointer.read_text()
     kept = ["policy.thresholds", "policy.rfm_refreshes", *one.raw_tables()]
     for table in kept:
         one.con.execute(f'create or replace table main."kept {table}" as from {table}')
     yield one
+    one.settings.pointer.write_text(pointer)
     for table in kept:
         one.con.execute(f'create or replace table {table} as from main."kept {table}"')
         one.con.execute(f'drop table main."kept {table}"')
@@ -470,6 +472,21 @@ def test_another_threshold_of_a_compared_scheme_is_policy(
         assert not new
         return
     assert new and {cause for _, _, _, cause, *_ in new} == {"policy_change"}
+
+
+def test_a_bound_that_was_hidden_is_a_cut_point_and_no_correction(altered: Replay, last: date) -> None:
+    """With a k that no group reaches the release of the day tells no bound, and the day after goes on from that."""
+    altered.con.execute("update policy.thresholds set value = 1000000 where key = 'k_anon_min'")
+    days = altered.days([last, last + timedelta(days=1)])
+    next(days)
+    told = "select count(*), count(bound) from segments.class_group_bounds where as_of_date = "
+    assert altered.rows(f"{told} date '{last - timedelta(days=1)}'")[0][1] > 0
+    rows, bounds = altered.rows(f"{told} date '{last}'")[0]
+    assert rows > 0 and bounds == 0
+    next(days)
+    moves = [row for row in _compared(altered) if row[1] in COMPARED[:3]]
+    assert {cause for _, _, _, cause, *_ in moves} <= {"cut_points", "ageing"}
+    assert [row for row in moves if row[3] == "cut_points" and str(row[5]).startswith("cut_points")]
 
 
 def test_a_cancelled_order_corrects_what_is_compared(altered: Replay, last: date) -> None:

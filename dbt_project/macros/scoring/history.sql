@@ -40,6 +40,13 @@
                        ('clv_cut_high', 'clv'), ('clv_cut_mid', 'clv')]) }}
 {%- endmacro %}
 
+{# Bounds of the build before, one row or none. #}
+{% macro build_before() -%}
+    select bounds.*
+    from {{ ref('class_bounds') }} as bounds
+    where bounds.as_of_date = (select max(earlier.as_of_date) from {{ source('history', 'class_bounds') }} as earlier)
+{%- endmacro %}
+
 {# Groups of bounds, those of class_group_bounds among them: a column `<group>_drawn_by` of class_bounds has their thresholds. #}
 {% macro bound_groups() -%}
     {{ return(['rfm', 'abc', 'lifecycle', 'price_sensitivity', 'affinity', 'clv']) }}

@@ -23,12 +23,11 @@ telling as (
 candidates as (
     select facts.customer_key
     from {{ ref('int_customer_facts') }} as facts
-    inner join {{ ref('dim_customers') }} as customers using (customer_key)
     cross join policy
     where facts.last_purchase_date >= policy.window_start
         and (
-            customers.household_size is null
-            or customers.household_size = 1 and customers.plausible_age between policy.adult_age and policy.young_age_max
+            facts.household_size is null
+            or facts.household_size = 1 and facts.plausible_age between policy.adult_age and policy.young_age_max
         )
 ),
 

@@ -1,4 +1,3 @@
-{{ config(materialized='table') }}
 -- What people say of their income, as a tier of the median of their region in the year in which they said it (P-08).
 -- Never from what they spend (C-09).
 with policy as (
@@ -24,7 +23,7 @@ bands as (
 
 stated as (
     select
-        facts.customer_key,
+        customers.customer_key,
         customers.income_month,
         customers.income_month_band,
         customers.income_province,
@@ -37,9 +36,8 @@ stated as (
         coalesce(cities.median_income, provinces.median_income) / policy.income_median_months as median_month,
         coalesce(case when cities.median_income is not null then customers.income_city end, customers.income_province)
             as income_region
-    from {{ ref('int_customer_facts') }} as facts
+    from {{ ref('dim_customers') }} as customers
     cross join policy
-    inner join {{ ref('dim_customers') }} as customers using (customer_key)
     left join bands on customers.income_month_band = bands.income_band
     left join medians as cities
         on customers.income_province = cities.province and customers.income_city = cities.city

@@ -1,4 +1,3 @@
-{{ config(materialized='table') }}
 -- M-09: the stage that a customer had on the first day of the return window, from the days before it alone, and whether
 -- a purchase followed in the window.
 with policy as (
@@ -25,10 +24,13 @@ earlier_returns as (
 {{ customer_sums('earlier_days', 'earlier_returns') }},
 
 facts as (
-    select bought.customer_key, {{ customer_facts_columns() }}
+    select
+        bought.customer_key,
+        people.last_purchase_date >= policy.as_of_date as has_returned,
+        {{ customer_facts_columns() }}
     from bought
     cross join policy
-    semi join {{ ref('int_customer_facts') }} as people using (customer_key)
+    inner join {{ ref('int_customer_facts') }} as people using (customer_key)
     left join brought_back using (customer_key)
     where bought.purchase_days_n > 0
 ),
@@ -41,7 +43,6 @@ select
     staged.customer_key,
     staged.stage,
     {{ recency_bucket('staged.recency_days', 'run_policy') }} as recency_bucket,
-    later.last_purchase_date >= staged.as_of_date as has_returned
+    staged.has_returned
 from staged
 cross join {{ ref('int_run_policy') }} as run_policy
-inner join {{ ref('int_customer_facts') }} as later using (customer_key)

@@ -10,7 +10,7 @@ brought_back as ({{ customer_brought_back(ref('int_customer_returns')) }})
 select
     customers.customer_key,
     customers.first_seen,
-    -- Of demographics: a join of everybody would cost that model more than the rest of it.
+    -- Of demographics and household: a join of everybody would cost such a model more than the rest of it.
     customers.age as stated_age,
     customers.plausible_age,
     customers.age_stated_on,
@@ -18,6 +18,8 @@ select
     customers.gender,
     customers.occupation,
     customers.education,
+    cast(customers.household_size as integer) as household_size,
+    customers.household_size_stated_on,
     policy.policy_version,
     {{ customer_facts_columns() }},
     -- Of the behaviour and value classes only.

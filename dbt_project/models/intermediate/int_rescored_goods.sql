@@ -1,5 +1,6 @@
 {{ config(materialized='table') }}
--- Affinity of movers, and what they pay beside others, at every step of the re-scoring. Order lines are read of those days
+-- Affinity of movers, and what they pay beside others, at every step of the re-scoring, and whether a bound of few people,
+-- of which only today's is known, stands on the other side. Order lines are read of those days
 -- alone that have left the windows since the build before.
 with policy as (
     select * from {{ ref('int_rescoring_steps') }}
@@ -81,6 +82,19 @@ paid as (
     from goods
     inner join depths as usual on goods.category = usual.category and goods.step = usual.step
     group by goods.customer_key, goods.step
+),
+
+beside_few as (
+    select
+        goods.customer_key,
+        goods.step,
+        bool_or(bounds.scheme = 'affinity') as is_affinity_beside_few,
+        bool_or(bounds.scheme = 'price_sensitivity') as is_price_beside_few
+    from goods
+    inner join {{ ref('int_rescoring_bounds') }} as bounds
+        on goods.category = bounds.group_name and goods.step = bounds.step
+    where bounds.is_bound_hidden and bounds.scheme in ('affinity', 'price_sensitivity')
+    group by goods.customer_key, goods.step
 )
 
 select
@@ -89,9 +103,12 @@ select
     {{ affinity_class('coalesce(leant_to.is_affine, false)', 'leant_to.customer_key is not null',
                       'bought_lately.customer_key is not null') }} as affinity_class,
     paid.amount,
-    {{ price_shares('paid') }}
+    {{ price_shares('paid') }},
+    coalesce(beside_few.is_affinity_beside_few, false) as is_affinity_beside_few,
+    coalesce(beside_few.is_price_beside_few, false) as is_price_beside_few
 from goods_movers
 cross join policy
 left join leant_to on goods_movers.customer_key = leant_to.customer_key and policy.step = leant_to.step
 left join bought_lately on goods_movers.customer_key = bought_lately.customer_key and policy.step = bought_lately.step
 left join paid on goods_movers.customer_key = paid.customer_key and policy.step = paid.step
+left join beside_few on goods_movers.customer_key = beside_few.customer_key and policy.step = beside_few.step

@@ -5,8 +5,7 @@ with policy as (
 ),
 
 today as (
-    select bounds.* from {{ ref('class_group_bounds') }} as bounds
-    inner join {{ ref('int_run_policy') }} as run_policy on bounds.as_of_date = run_policy.as_of_date
+    select * from {{ ref('int_group_bounds') }}
 ),
 
 before as (
@@ -21,7 +20,8 @@ both_days as (
         today.bound as bound_now,
         before.bound as bound_before,
         today.scheme is not null as is_there,
-        before.scheme is not null as was_there
+        before.scheme is not null as was_there,
+        coalesce(before.is_suppressed, false) as was_hidden
     from today
     full join before on today.scheme = before.scheme and today.group_name = before.group_name
 ),
@@ -40,7 +40,8 @@ chosen as (
 )
 
 -- A category of which nobody had bought on the one day is compared with what it was on the other; a rate of return that was
--- not known is not known.
+-- not known is not known. A bound of few people was not kept: that of today stands for it, and whoever is compared with it
+-- may have moved by it.
 select
     step,
     scheme,
@@ -48,7 +49,9 @@ select
     case
         when is_of_today and (is_there or scheme = 'clv') then bound_now
         when is_of_today then bound_before
+        when was_hidden then bound_now
         when was_there or scheme = 'clv' then bound_before
         else bound_now
-    end as bound
+    end as bound,
+    was_hidden and not is_of_today as is_bound_hidden
 from chosen

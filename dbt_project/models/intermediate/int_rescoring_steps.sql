@@ -11,9 +11,7 @@ bounds as (
 ),
 
 before as (
-    select bounds.*
-    from bounds
-    where bounds.as_of_date = (select max(earlier.as_of_date) from {{ source('history', 'class_bounds') }} as earlier)
+    {{ build_before() }}
 ),
 
 stepped as (

@@ -1,4 +1,5 @@
 {{ config(materialized='table') }}
+{{ config(materialized='table') }}
 -- M-09: share of people of a stage and recency who came back within the return window. A cell of few people takes the
 -- rate of its stage, and a stage of few that of all.
 with counted as (

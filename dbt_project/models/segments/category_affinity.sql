@@ -1,21 +1,31 @@
 -- S1-32: which category buyers of another one buy as well, by lift; pairs that few people bought say nothing.
-with buyers as (
-    select customer_key, category from {{ ref('int_customer_affinities') }}
+-- Whoever has bought of the same categories is counted once, and their categories are read of one of them.
+with alike as (
+    select categories_bought, min(customer_key) as customer_key, count(*) as n from {{ ref('int_customer_traits') }}
+    where has_categories
+    group by categories_bought
+),
+
+buyers as (
+    select alike.categories_bought, affinities.category, alike.n
+    from {{ ref('int_customer_affinities') }} as affinities
+    inner join alike on affinities.customer_key = alike.customer_key
 ),
 
 totals as (
-    select count(distinct customer_key) as n from buyers
+    select sum(n) as n from alike
 ),
 
 sizes as (
-    select category, count(*) as n from buyers
+    select category, sum(n) as n from buyers
     group by category
 ),
 
 pairs as (
-    select bought.category, other.category as next_category, count(*) as n
+    select bought.category, other.category as next_category, sum(bought.n) as n
     from buyers as bought
-    inner join buyers as other on bought.customer_key = other.customer_key and bought.category <> other.category
+    inner join buyers as other
+        on bought.categories_bought = other.categories_bought and bought.category <> other.category
     group by bought.category, other.category
 )
 
@@ -23,9 +33,9 @@ select
     pairs.category,
     pairs.next_category,
     policy.as_of_date,
-    pairs.n as customers,
+    cast(pairs.n as bigint) as customers,
     {{ rate('pairs.n', 'own.n') }} as confidence,
-    cast(pairs.n as double) * totals.n / (cast(own.n as double) * other.n) as lift,
+    cast(pairs.n as double) * cast(totals.n as double) / (cast(own.n as double) * cast(other.n as double)) as lift,
     policy.policy_version
 from pairs
 inner join sizes as own on pairs.category = own.category

@@ -3,20 +3,33 @@ with policy as (
     select * from {{ ref('int_run_policy') }}
 ),
 
+-- Whoever is neither of class A nor HHH tells nothing here.
+best as (
+    select customer_key, min(high_value_by) as high_value_by
+    from (
+        select customer_key, 'A' as high_value_by from {{ ref('customer_abc') }}
+        where abc_class = 'A'
+        union all
+        select customer_key, 'HHH' as high_value_by from {{ ref('customer_rfm') }}
+        where rfm_code = 'HHH'
+    ) as high_value
+    group by customer_key
+),
+
 found as (
     select
-        rfm.customer_key,
-        rfm.as_of_date,
-        cast(customers.household_size as integer) as household_size,
-        customers.household_size_stated_on,
+        facts.customer_key,
+        facts.as_of_date,
+        facts.household_size,
+        facts.household_size_stated_on,
         baskets.last_basket_date,
-        case when best.customer_key is not null then 'A' when rfm.rfm_code = 'HHH' then 'HHH' end as high_value_by,
+        best.high_value_by,
         case when baskets.lines_n >= policy.household_basket_min_lines
             then {{ rate('baskets.single_lines_n', 'baskets.lines_n') }} end as single_share,
-        customers.household_size = 1
-            and customers.plausible_age between policy.adult_age and policy.young_age_max
-            and not customers.is_minor as is_young_single,
-        customers.household_size is null and (
+        facts.household_size = 1
+            and facts.plausible_age between policy.adult_age and policy.young_age_max
+            and not facts.is_minor as is_young_single,
+        facts.household_size is null and (
             coalesce(baskets.child_days_n >= policy.household_child_min_days, false)
             or coalesce(
                 baskets.lines_n >= policy.household_basket_min_lines
@@ -26,19 +39,12 @@ found as (
         policy.household_family_min_size,
         policy.household_single_min_share,
         coverage.states_household,
-        rfm.policy_version
-    from {{ ref('customer_rfm') }} as rfm
+        facts.policy_version
+    from {{ ref('int_customer_facts') }} as facts
     cross join policy
     cross join {{ ref('int_declared_coverage') }} as coverage
-    -- Whoever states no size, and whoever is not of class A, tells nothing here.
-    left join (
-        select customer_key, household_size, household_size_stated_on, plausible_age, is_minor
-        from {{ ref('dim_customers') }}
-        where household_size is not null
-    ) as customers on rfm.customer_key = customers.customer_key
-    left join (select customer_key from {{ ref('customer_abc') }} where abc_class = 'A') as best
-        on rfm.customer_key = best.customer_key
-    left join {{ ref('int_customer_baskets') }} as baskets on rfm.customer_key = baskets.customer_key
+    left join best on facts.customer_key = best.customer_key
+    left join {{ ref('int_customer_baskets') }} as baskets on facts.customer_key = baskets.customer_key
 ),
 
 typed as (

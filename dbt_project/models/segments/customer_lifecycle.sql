@@ -3,6 +3,15 @@ with policy as (
     select * from {{ ref('int_run_policy') }}
 ),
 
+-- How far they came is told of those alone who never bought: few, and everybody else's events need not be joined.
+prospects as (
+    select steps.customer_key, steps.sub_stage
+    from {{ ref('int_prospect_steps') }} as steps
+    semi join (
+        select customer_key from {{ ref('int_customer_facts') }} where purchase_days_n = 0
+    ) as strangers on steps.customer_key = strangers.customer_key
+),
+
 common as ({{ common_gap(ref('int_customer_facts')) }}
 ),
 {{ lifecycle_stages(ref('int_customer_facts')) }}
@@ -11,7 +20,7 @@ select
     staged.customer_key,
     staged.as_of_date,
     staged.stage,
-    case when staged.stage = 'prospect' then coalesce(steps.sub_stage, 'contacted') end as sub_stage,
+    case when staged.stage = 'prospect' then coalesce(prospects.sub_stage, 'contacted') end as sub_stage,
     crosswalk.seed000_stage,
     crosswalk.seed002_stage,
     staged.recency_days,
@@ -46,6 +55,6 @@ select
     staged.policy_version
 from staged
 inner join {{ ref('lifecycle_stages') }} as crosswalk on staged.stage = crosswalk.stage
-left join {{ ref('int_prospect_steps') }} as steps on staged.customer_key = steps.customer_key
+left join prospects on staged.customer_key = prospects.customer_key
 left join {{ source('history', 'class_history') }} as history
     on staged.customer_key = history.customer_key and history.scheme = 'lifecycle' and history.valid_to is null

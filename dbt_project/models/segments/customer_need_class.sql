@@ -3,6 +3,15 @@ with policy as (
     select * from {{ ref('int_run_policy') }}
 ),
 
+-- Who has said of late that they wish to buy.
+wishes as (
+    select intents.customer_key, intents.intent_date
+    from {{ ref('int_customer_intents') }} as intents
+    inner join policy
+        on intents.intent_date >= {{ date_minus('policy.as_of_date', 'policy.need_signal_days') }}
+    where intents.is_recent and intents.stated_intent in ('active', 'hesitant')
+),
+
 found as (
     select
         rfm.customer_key,
@@ -19,18 +28,17 @@ found as (
         signals.need_lead_date,
         case when signals.need_views_n >= policy.need_view_min then signals.need_view_date end as need_view_date,
         cast(coalesce(signals.need_views_n, 0) as integer) as need_views_n,
-        case
-            when intents.is_recent and intents.stated_intent in ('active', 'hesitant')
-                and intents.intent_date >= {{ date_minus('policy.as_of_date', 'policy.need_signal_days') }}
-                then intents.intent_date
-        end as need_intent_date,
+        wishes.intent_date as need_intent_date,
         coverage.sees_events or coverage.asks_intent as is_collected,
         rfm.policy_version
     from {{ ref('customer_rfm') }} as rfm
     cross join policy
     cross join {{ ref('int_declared_coverage') }} as coverage
-    left join {{ ref('int_customer_signals') }} as signals on rfm.customer_key = signals.customer_key
-    left join {{ ref('int_customer_intents') }} as intents on rfm.customer_key = intents.customer_key
+    left join (
+        select customer_key, need_cart_date, need_lead_date, need_view_date, need_views_n from {{ ref('int_customer_signals') }}
+        where need_views_n > 0 or need_cart_date is not null or need_lead_date is not null
+    ) as signals on rfm.customer_key = signals.customer_key
+    left join wishes on rfm.customer_key = wishes.customer_key
 ),
 
 reasoned as (

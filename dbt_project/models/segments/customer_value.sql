@@ -53,7 +53,10 @@ tiered as (
     cross join cuts
     left join grown on abc.customer_key = grown.customer_key
     left join willing on abc.customer_key = willing.customer_key
-    left join {{ ref('customer_clv') }} as clv on abc.customer_key = clv.customer_key
+    left join (
+        select customer_key, clv_12m from {{ ref('customer_clv') }}
+        where clv_12m is not null
+    ) as clv on abc.customer_key = clv.customer_key
 )
 
 select

@@ -40,7 +40,10 @@ reasoned as (
     cross join policy
     cross join {{ ref('int_declared_coverage') }} as coverage
     left join {{ ref('int_customer_intents') }} as intents on facts.customer_key = intents.customer_key
-    left join {{ ref('int_customer_signals') }} as signals on facts.customer_key = signals.customer_key
+    left join (
+        select customer_key, checkout_date, open_cart_date, open_view_date, open_views_n from {{ ref('int_customer_signals') }}
+        where checkout_date is not null or open_cart_date is not null or open_views_n > 0
+    ) as signals on facts.customer_key = signals.customer_key
 ),
 
 classed as (
