@@ -145,7 +145,7 @@ def nps_row(release: Release, row: Mapping) -> dict:
 def csat_row(release: Release, row: Mapping) -> dict:
     n = fmt.exact(row["n"])
     masked = n is None or 0 < n < release.k or bool(cell(row, "is_suppressed"))
-    top = cell(row, "csat", "top2_share", "csat_share", "csat_rate")
+    top = fmt.exact(cell(row, "csat", "top2_share", "csat_share", "csat_rate"))
     mean = cell(row, "mean", "mean_score", "csat_mean", "score_mean")
     return {
         "scope": scope_of(row, release),
@@ -153,7 +153,7 @@ def csat_row(release: Release, row: Mapping) -> dict:
         "n": f"<{release.k}" if masked else fmt.count(n),
         "top": fmt.percent(None if masked else top),
         "interval": ""
-        if masked or not n or is_null(top)
+        if masked or not n or top is None
         else " … ".join(map(fmt.percent, wilson(float(top), int(n)))),
         "mean": fmt.count(None if masked else mean, 2),
         "low_n": not masked and bool(cell(row, "is_low_n")),
