@@ -1,7 +1,8 @@
 """Which releases are kept: by count and by age, so that no reader loses the one that it has just looked up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from pipeline.publish import commit, shelf
 from pipeline.quality.policy import thresholds
@@ -21,14 +22,22 @@ def prunable(settings: Settings, now: datetime) -> list[str]:
     if manifest is None:
         return []
     limits = thresholds(date.fromisoformat(manifest["as_of_date"]))
-    made = {
-        name: datetime.fromisoformat(shelf.load_manifest(settings, name)["created_at"])
-        for name in shelf.list_releases(settings)
-    }
+    told = {name: shelf.load_manifest(settings, name) for name in shelf.list_releases(settings)}
+    made = {name: datetime.fromisoformat(one["created_at"]) for name, one in told.items()}
     newest = sorted(made, key=lambda name: made[name])[-int(limits["release_keep_count"]) :]
     oldest_kept = now - timedelta(days=limits["release_keep_days"])
-    kept = {manifest["release"], manifest["previous_release"], *newest}
+    before = {name for name, one in told.items() if manifest["previous_release"] in _ids(one)}
+    kept = {manifest["release"], *before, *newest}
     return [name for name in made if name not in kept and made[name] < oldest_kept]
+
+
+def _ids(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """The id of a release and those in whose place it stands since people were erased."""
+    yield manifest["release"]
+    redacts = manifest.get("redacts")
+    while redacts:
+        yield redacts["release"]
+        redacts = redacts.get("earlier")
 
 
 def prune(

@@ -1,8 +1,9 @@
 """What a named person lets pass: a drift of the classes (Q-15) that stopped one candidate, once.
 
 Approvals are lines of `decisions/gates.jsonl` that is only added to. A line holds for one as-of date and one state of
-deliveries, policy and SQL (the fingerprint of the build), so whatever comes later must be looked at again. No other gate
-can be approved: the others say that something is wrong, this one that something is unusual.
+deliveries, policy and SQL (the fingerprint of the build) and for no more than what was observed, so whatever comes later
+must be looked at again. No other gate can be approved: the others say that something is wrong, this one that something
+is unusual.
 """
 
 import hashlib
@@ -25,7 +26,11 @@ def applied(settings: Settings, checks: Sequence[Check], as_of: date, fingerprin
     given = {line["check"]: line for line in _open(settings, as_of, fingerprint)}
     told = [
         replace(check, approved=f"{line['by']}: {line['why']} ({line['id']})")
-        if check.blocks and check.gate == APPROVABLE and (line := given.get(check.check))
+        if check.blocks
+        and check.gate == APPROVABLE
+        and (line := given.get(check.check))
+        # Compared with another release (after going back) the same candidate may be further off than what was looked at.
+        and check.observed <= line["observed"]
         else check
         for check in checks
     ]
@@ -90,7 +95,7 @@ def approve(settings: Settings, names: Sequence[str], *, by: str, why: str) -> l
             )
     open_ = _open(settings, date.fromisoformat(waiting["as_of_date"]), waiting["fingerprint"])
     for line in open_:
-        if line["check"] in names:
+        if line["check"] in names and found[line["check"]]["observed"] <= line["observed"]:
             raise StrataError(
                 f"{line['check']} is approved already, by {line['by']}: `strata run --as-of {line['as_of_date']}` publishes it"
             )
@@ -116,13 +121,13 @@ def approve(settings: Settings, names: Sequence[str], *, by: str, why: str) -> l
 def _open(settings: Settings, as_of: date, fingerprint: str) -> list[dict[str, Any]]:
     lines = _lines(settings)
     spent = _spent(lines)
-    return [
-        line
+    # Of two for one check the later stands in place of the first.
+    newest = {
+        line["check"]: line
         for line in lines
-        if "id" in line
-        and line["id"] not in spent
-        and (line["as_of_date"], line["fingerprint"]) == (as_of.isoformat(), fingerprint)
-    ]
+        if "id" in line and (line["as_of_date"], line["fingerprint"]) == (as_of.isoformat(), fingerprint)
+    }
+    return [line for line in newest.values() if line["id"] not in spent]
 
 
 def _spent(lines: Iterable[Mapping[str, Any]]) -> set[str]:

@@ -135,7 +135,8 @@ def _as_before(made: Home, before: Path) -> None:
     for folder in (made.settings.releases, made.settings.serving.parent):
         shutil.rmtree(folder, ignore_errors=False, onerror=_writable)
         shutil.copytree(before / folder.name, folder)
-    shutil.copyfile(before / "CURRENT.json", made.settings.pointer)
+    for kept in (made.settings.pointer, made.settings.release_ids):
+        shutil.copyfile(before / kept.name, kept)
 
 
 def _writable(function: Any, path: str, _: Any) -> None:

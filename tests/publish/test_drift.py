@@ -297,6 +297,24 @@ def test_an_approval_holds_for_these_deliveries_only(classed: Home) -> None:
         _publish(classed, AS_OF)
 
 
+def test_an_approval_holds_for_what_was_looked_at_and_no_more(classed: Home) -> None:
+    """As after going back: the same deliveries are further from the release that they are compared with now."""
+    _move(classed, 0.15)
+    with pytest.raises(GateStopped):
+        _publish(classed)
+    approvals.approve(classed.settings, ["lifecycle_few_moved"], by="Li Wei", why="checked")
+    _move(classed, 0.05)
+    with pytest.raises(GateStopped, match="lifecycle_few_moved"):
+        _publish(classed)
+    (line,) = approvals.approve(classed.settings, ["lifecycle_few_moved"], by="Wang", why="checked again")
+    _publish(classed)
+    assert line["id"] in _told(classed)["lifecycle_few_moved"]["approved"]
+    # The first, which was never used, is none for another time.
+    rollback.rollback(classed.settings, AS_OF.isoformat(), "op")
+    with pytest.raises(GateStopped, match="lifecycle_few_moved"):
+        classed.publish(NEXT, run="again", manifest=WITH_CLASSES)
+
+
 @pytest.mark.parametrize(
     ("names", "by", "why", "said"),
     [

@@ -10,11 +10,11 @@ import pytest
 
 from pipeline.errors import StrataError
 from pipeline.privacy import access_log
-from pipeline.publish import pruning, republish
+from pipeline.publish import commit, pruning, republish, shelf
 from pipeline.publish.commit import remove
 from pipeline.publish.comparison import compare, told
 from pipeline.publish.rollback import rollback
-from pipeline.publish.shelf import list_releases, verify_folder
+from pipeline.publish.shelf import list_releases, load_manifest, verify_folder
 from pipeline.quality import suites
 from tests.publish.test_release import AS_OF, Home, built, home, model  # noqa: F401
 
@@ -48,6 +48,40 @@ def test_the_current_release_is_kept_however_old(home: Home, monkeypatch: pytest
     names = _published(home, 3)
     home.settings.pointer.write_text(json.dumps({"release": names[0], "path": f"releases/{names[0]}"}))
     assert pruning.prune(home.settings, now=datetime.now(UTC) + timedelta(days=30)) == [names[1]]
+
+
+def test_the_one_before_is_kept_also_under_the_id_of_an_erasure(
+    home: Home,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pruning, "thresholds", lambda _: {"release_keep_count": 1, "release_keep_days": 7})
+    older, before, current = _published(home, 3)
+    settings = home.settings
+    for _ in range(2):
+        # Twice: what stands in the place of one that stood in another's place.
+        again = commit.next_id(settings, AS_OF)
+        candidate = settings.releases / ".tmp-again"
+        shutil.copytree(settings.releases / before, candidate)
+        for path in (candidate, *candidate.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        told = load_manifest(settings, before)
+        told |= {"release": again, "redacts": {"release": before, "earlier": told.get("redacts")}}
+        for name in ("manifest.json", "manifest.sha256"):
+            (candidate / name).unlink()
+        commit.seal(settings, candidate, told, is_current=False)
+        commit.delete(settings, before)
+        before = again
+    late = datetime.now(UTC) + timedelta(days=30)
+    # The newest of the count is one more, made later than the one that is looked for.
+    made = {older: "2024-05-01T00:00:00+00:00", before: "2024-05-02T00:00:00+00:00"}
+    read = shelf.load_manifest
+    monkeypatch.setattr(
+        shelf,
+        "load_manifest",
+        lambda s, name: read(s, name) | ({"created_at": made[name]} if name in made else {}),
+    )
+    assert pruning.prune(settings, now=late) == [older]
+    assert list_releases(settings) == [current, before]
 
 
 def test_one_path_always_holds_the_current_release(home: Home) -> None:  # noqa: F811
