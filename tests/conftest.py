@@ -4,6 +4,7 @@ import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,21 +16,45 @@ TOKEN_KEY = "ab" * 32
 gc.set_threshold(100_000, 20, 100)
 
 
-# What takes longest begins first, or one process would end with it while the other has nothing left to do.
-_LONGEST = ("tests/job/test_ways_to_a_release.py", "tests/job/test_online_retail.py", "tests/job/")
+# Files of tests/job with homes of their own; the others ask one sample company, which is dear to build.
+_OWN_HOMES = ("test_ways_to_a_release.py", "test_online_retail.py", "test_database.py")
+_OWN_HOMES += ("test_killed_build.py", "test_history_after_refusals.py")
+
+
+def _unit(nodeid: str) -> str:
+    """What stays in one process with all the homes that it builds: a file, or the files that ask the sample company."""
+    file = nodeid.split("::", 1)[0]
+    asks_company = file.startswith("tests/job/") and not file.endswith(_OWN_HOMES)
+    return "company" if asks_company else file
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files in the order in which the processes take them (pytest -n 2 --dist loadfile --no-loadscope-reorder).
+    """Units in the order in which the processes take them (pytest -n 2 --dist loadfile --no-loadscope-reorder).
 
-    A file stays in one process, and with it the homes that it builds. Groups across files (`loadgroup`) have no effect:
-    xdist 3.8 names them by an attribute that pytest 9.2 no longer reads.
+    What takes longest begins first, or one process would end with it while the other has nothing left to do: the company
+    in one process, homes of their own in the other.
     """
 
     def turn(item: pytest.Item) -> int:
-        return next((n for n, start in enumerate(_LONGEST) if item.nodeid.startswith(start)), len(_LONGEST))
+        unit = _unit(item.nodeid)
+        return 0 if unit == "company" else 1 if unit.endswith(_OWN_HOMES) else 2
 
     items.sort(key=turn)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """As `--dist loadfile`, but by units. `loadgroup` has no effect: xdist 3.8 names groups by an attribute that pytest 9.2
+    no longer reads."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Units(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _unit(nodeid)
+
+    return Units(config, log)
 
 
 @pytest.fixture
