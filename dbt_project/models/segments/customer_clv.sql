@@ -14,11 +14,10 @@ histories as (
         lifecycle.stage,
         lifecycle.purchase_days_n,
         lifecycle.expected_gap,
-        facts.profit_ever,
-        facts.is_profit_ever_estimated,
+        lifecycle.profit_ever,
+        lifecycle.is_profit_ever_estimated,
         {{ recency_bucket('lifecycle.recency_days', 'policy') }} as recency_bucket
     from {{ ref('customer_lifecycle') }} as lifecycle
-    inner join {{ ref('int_customer_facts') }} as facts using (customer_key)
     cross join policy
 ),
 

@@ -42,6 +42,9 @@ select
                 / (staged.gaps_n * (staged.gaps_n - 1))) / (cast(staged.gaps_sum as double) / staged.gaps_n), 8)
     end as gap_cv,
     staged.is_reactivated,
+    -- For customer_clv, which is told by stage and profit: a join of everybody would cost it more than the rest of it.
+    staged.profit_ever,
+    staged.is_profit_ever_estimated,
     -- Facts alone tell it for some stages; for the others it is counted from the move, or from where history begins.
     cast(case
         when staged.stage = 'prospect' then {{ days_between('staged.first_seen', 'staged.as_of_date') }}
