@@ -68,7 +68,7 @@ def _tree(root: int) -> list[int]:
     return found
 
 
-def _memory_bytes(pid: int) -> tuple[int, int]:
+def memory_bytes(pid: int) -> tuple[int, int]:
     """(resident now, largest ever resident) of one process; zeros when it has ended."""
     try:
         status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
@@ -92,7 +92,7 @@ def _cpu_s(root: int) -> float:
 def _peak_bytes(root: int) -> int:
     """The larger of what the tree holds now and the most that one of its processes has held. ru_maxrss will
     not do for the second: it starts with the size of the process that forked."""
-    now, most = zip(*(_memory_bytes(pid) for pid in _tree(root)), strict=True)
+    now, most = zip(*(memory_bytes(pid) for pid in _tree(root)), strict=True)
     return max(sum(now), *most)
 
 
