@@ -100,6 +100,15 @@ PROFILES = {
     "segments.behaviour_segment": CELLS,
     "segments.custom_segment": CUSTOM,
     "segments.persona": PERSONAS,
+    # Of the second few people are known, and nothing is told.
+    "segments.class_group_bounds": [
+        {"as_of_date": D, "scheme": "affinity", "group_name": "tea", "bound": 0.5},
+        {"as_of_date": D, "scheme": "affinity", "group_name": "rice", "bound": None},
+    ],
+    "intermediate.int_group_bounds": [
+        {"scheme": "affinity", "group_name": "tea", "people_n": 10},
+        {"scheme": "affinity", "group_name": "rice", "people_n": 9},
+    ],
 }
 FIGURES = {
     "audiences.segment_summary": [
@@ -198,6 +207,9 @@ CASES: tuple[tuple[str, Any, Any, Any, str], ...] = (
         for column in (("customers", "segment_customers") if table == "persona" else ("customers",))
         for few in ({column: 9},)
     ),
+    ("profiles_hide_small_groups", PROFILES,
+     {"intermediate.int_group_bounds": _but(PROFILES["intermediate.int_group_bounds"], people_n=9)},
+     {"profile": "class_group_bounds", "segment": "affinity tea", "customers": 9}, "class_group_bounds people_n"),
     *(
         ("published_figures_are_in_bounds", FIGURES, {table: rows}, {"rule": rule}, f"{rule}, {n}")
         for n, (table, rows, rule) in enumerate((
