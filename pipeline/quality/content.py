@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 
 from pipeline.ingest.profile import MALFORMED, MALFORMED_TWICE, measures_of
+from pipeline.interval import wilson
 from pipeline.quality import rules
 from pipeline.quality.arrival import counted_rejects, reject_counts
 from pipeline.quality.checks import Check, Level
@@ -108,15 +109,13 @@ def _shifts(feed: Feed, history: History, rule: Expect, columns: Sequence[tuple[
 
 
 def _surely(share: float, rows: int, towards: float) -> float:
-    """The share nearest to `towards` that the observed one is still compatible with: Wilson's bound, three sigma.
+    """The share nearest to `towards` that the observed one is still compatible with, three sigma.
 
     Three sigma of a normal distribution are too few for a few dozen rows: 8 guests in 25 orders, usually 6 %, are
     beyond them on a clean day of the year.
     """
-    spread = 9 / rows
-    middle = (share + spread / 2) / (1 + spread)
-    half = (spread * share * (1 - share) + spread * spread / 4) ** 0.5 / (1 + spread)
-    return min(middle + half, towards) if share < towards else max(middle - half, towards)
+    low, high = wilson(share, rows, 3)
+    return min(high, towards) if share < towards else max(low, towards)
 
 
 class _Shares:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
+from pipeline.interval import wilson
 from pipeline.publish.report import charts
 from pipeline.publish.report import numbers as fmt
 from pipeline.publish.report.labels import Text, known, say
@@ -154,15 +154,7 @@ def csat_row(release: Release, row: Mapping) -> dict:
         "top": fmt.percent(None if masked else top),
         "interval": ""
         if masked or not n or top is None
-        else " … ".join(map(fmt.percent, wilson(float(top), int(n)))),
+        else " … ".join(map(fmt.percent, wilson(float(top), int(n), Z_95))),
         "mean": fmt.count(None if masked else mean, 2),
         "low_n": not masked and bool(cell(row, "is_low_n")),
     }
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share of n answers; within 0 and 1 also where all of few answers agree."""
-    square = Z_95**2 / n
-    middle = share + square / 2
-    half = Z_95 * math.sqrt(share * (1 - share) / n + square / (4 * n))
-    return max(0.0, (middle - half) / (1 + square)), min(1.0, (middle + half) / (1 + square))
