@@ -1,18 +1,3 @@
-{# Order headers as delivered, of today and, of changed orders, of the refresh date. `delivered`: rows of stg_sales__orders. #}
-{% macro order_headers(delivered) %}
-select true as is_current, stg.*
-from {{ delivered }} as stg
-where stg.is_in_force
-
-union all
-
-select false as is_current, stg.*
-from {{ delivered }} as stg
-semi join {{ ref('int_orders_changed') }} as changed
-    on stg.source = changed.source and stg.order_id = changed.order_id
-where stg.was_in_force
-{% endmacro %}
-
 {#
   Every order line once, of today and, of changed orders, of the refresh date: the delivered rows of orders in which no
   line came twice, the repaired rows elsewhere. `delivered`: rows of stg_sales__order_lines.

@@ -1,10 +1,19 @@
 {{ config(materialized='incremental', incremental_strategy='replace_touched', unique_key=['source', 'order_id'],
           meta={'touched': 'int_orders_touched'}) }}
 -- Cost of the lines whose product changed its cost over time: the one part of an order's profit that needs its date.
-{% set once = '(' ~ order_lines(ref('int_line_rows_touched')) ~ ')' %}
 with dated_products as (
     select * from {{ ref('int_products') }}
     where has_dated_cost
+),
+
+-- Before lines are put right: most companies have few such products, many have none.
+dated_rows as (
+    select delivered.* from {{ of_touched(ref('stg_sales__order_lines'), ref('int_line_rows_touched')) }} as delivered
+    semi join dated_products on delivered.product_id = dated_products.product_id
+),
+
+dated_lines as (
+    {{ order_lines('dated_rows') }}
 ),
 
 lines as (
@@ -13,7 +22,7 @@ lines as (
         {{ without_tax('lines.line_amount', 'lines.price_includes_tax', 'products.effective_tax_rate') }} as amount_ex_tax,
         products.margin,
         products.margin_basis
-    from {{ of_touched(ref('int_order_lines'), once) }} as lines
+    from dated_lines as lines
     inner join dated_products as products on lines.product_id = products.product_id
     {{ only_touched(ref('int_orders_touched'), 'lines') }}
     where lines.is_current and lines.kind = 'sale'

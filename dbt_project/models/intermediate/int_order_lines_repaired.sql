@@ -2,18 +2,29 @@
           meta={'touched': 'int_orders_touched'}) }}
 -- The latest row per line, only for orders that need the window: suspects of today, and changed orders as they were on
 -- the refresh date.
-with versions as (
-    select true as is_current, lines.*
+with chosen as (
+    select source, order_id, bool_or(is_suspect) as is_suspect, bool_or(is_changed) as is_changed
+    from (
+        select source, order_id, true as is_suspect, false as is_changed from {{ ref('int_order_sums') }}
+        where is_suspect
+        union all
+        select source, order_id, false as is_suspect, true as is_changed from {{ ref('int_orders_changed') }}
+    ) as reasons
+    group by source, order_id
+),
+
+delivered as (
+    select lines.*, chosen.is_suspect, chosen.is_changed
     from {{ of_touched(ref('stg_sales__order_lines'), ref('int_line_rows_touched')) }} as lines
-    semi join (select source, order_id from {{ ref('int_order_sums') }} where is_suspect) as suspects
-        on lines.source = suspects.source and lines.order_id = suspects.order_id
-    where lines.is_in_force
+    inner join chosen on lines.source = chosen.source and lines.order_id = chosen.order_id
+),
+
+versions as (
+    select true as is_current, delivered.* from delivered
+    where is_suspect and is_in_force
     union all
-    select false as is_current, lines.*
-    from {{ of_touched(ref('stg_sales__order_lines'), ref('int_line_rows_touched')) }} as lines
-    semi join {{ ref('int_orders_changed') }} as changed
-        on lines.source = changed.source and lines.order_id = changed.order_id
-    where lines.was_in_force
+    select false as is_current, delivered.* from delivered
+    where is_changed and was_in_force
 ),
 
 ranked as (

@@ -1,40 +1,65 @@
 {{ config(materialized='incremental', incremental_strategy='replace_touched', unique_key=['source', 'order_id'],
           meta={'touched': 'int_orders_touched'}) }}
 -- One row per order, and one more for its state on the refresh date where that was another: the latest header with the sums of its lines. The window runs over repeated orders only.
-{% set header = ['is_current', 'source', 'order_id', 'source_customer_id', 'channel_id', 'store_id', 'dealer_id',
-                 'account_id', 'campaign_code', 'status', 'currency', 'ordered_date', 'paid_date', 'order_discount',
-                 'shipping_fee', 'is_test', 'was_in_force'] %}
-{% set delivered = of_touched(ref('int_order_headers'), '(' ~ order_headers(ref('int_order_rows_touched')) ~ ')') %}
+{% set header = ['source', 'order_id', 'source_customer_id', 'channel_id', 'store_id', 'dealer_id', 'account_id',
+                 'campaign_code', 'status', 'currency', 'ordered_date', 'paid_date', 'order_discount', 'shipping_fee',
+                 'is_test'] %}
+{% set delivered = of_touched(ref('stg_sales__orders'), ref('int_order_rows_touched')) %}
 with repeated as (
-    select is_current, source, order_id from {{ delivered }} as headers
-    group by is_current, source, order_id
+    select source, order_id from {{ delivered }} as headers
+    where is_in_force
+    group by source, order_id
     having count(*) > 1
+),
+
+-- Orders that one delivered row does not tell whole: those that came more than once, and those that looked otherwise.
+several as (
+    select source, order_id from repeated
+    union
+    select source, order_id from {{ ref('int_orders_changed') }}
+),
+
+delivered_of_several as (
+    select headers.* from {{ delivered }} as headers
+    semi join several using (source, order_id)
+),
+
+states as (
+    select true as is_current, headers.* from delivered_of_several as headers
+    where headers.is_in_force
+    union all
+    select false as is_current, headers.* from delivered_of_several as headers
+    semi join {{ ref('int_orders_changed') }} as changed using (source, order_id)
+    where headers.was_in_force
 ),
 
 ranked as (
     select
-        headers.*,
+        states.*,
         -- The hour of the order, or the first that was told of it.
-        min(headers.ordered_hour) over (
-            partition by headers.is_current, headers.source, headers.order_id
-        ) as first_hour,
+        min(ordered_hour) over (partition by is_current, source, order_id) as first_hour,
         row_number() over (
-            partition by headers.is_current, headers.source, headers.order_id
-            order by headers.updated_at desc nulls last, headers.dt desc, headers.rev desc,
-                headers.delivery_row desc, headers.delivery desc
+            partition by is_current, source, order_id
+            order by updated_at desc nulls last, dt desc, rev desc, delivery_row desc, delivery desc
         ) as nth,
-        count(*) over (partition by headers.is_current, headers.source, headers.order_id) as versions_n
-    from {{ delivered }} as headers
-    semi join repeated using (is_current, source, order_id)
+        count(*) over (partition by is_current, source, order_id) as versions_n
+    from states
 ),
 
 headers as (
-    select {{ header | join(', ') }}, ordered_hour, 1 as versions_n
+    select
+        true as is_current, {{ header | join(', ') }}, ordered_hour, 1 as versions_n,
+        was_in_force as is_known_at_refresh
     from {{ delivered }} as headers
-    anti join repeated using (is_current, source, order_id)
+    anti join several using (source, order_id)
+    where headers.is_in_force
     union all
-    select {{ header | join(', ') }}, first_hour as ordered_hour, versions_n from ranked
-    where nth = 1
+    select
+        ranked.is_current, {% for column in header %}ranked.{{ column }}, {% endfor %}ranked.first_hour as ordered_hour,
+        ranked.versions_n, not ranked.is_current or (ranked.was_in_force and changed.order_id is null) as is_known_at_refresh
+    from ranked
+    left join {{ ref('int_orders_changed') }} as changed using (source, order_id)
+    where ranked.nth = 1
 ),
 
 people as (
@@ -80,7 +105,7 @@ select
     headers.is_test,
     {{ is_paid_status('headers.status') }} and headers.paid_date is not null and not headers.is_test
         and headers.exchange_rate is not null as is_paid,
-    not headers.is_current or (headers.was_in_force and changed.order_id is null) as is_known_at_refresh,
+    headers.is_known_at_refresh,
     cast(headers.versions_n as integer) as versions_n,
     coalesce(totals.line_n, 0) as line_n,
     coalesce(totals.sale_n, 0) as sale_n,
@@ -106,4 +131,3 @@ left join people using (source, source_customer_id)
 left join {{ ref('int_guest_orders') }} as guests
     on headers.source = guests.source and guests.is_current
     and {{ key_where('headers.source_customer_id is null', 'headers.order_id') }} = guests.order_id
-left join {{ ref('int_orders_changed') }} as changed using (source, order_id)

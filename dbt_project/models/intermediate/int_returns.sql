@@ -29,21 +29,21 @@ named as (
     group by source, order_id
 ),
 
+named_orders as (
+    select orders.* from {{ ref('int_orders') }} as orders
+    semi join named using (source, order_id)
+),
+
 orders as (
     select is_current, source, order_id, customer_key, channel_id, ordered_date, is_paid, sale_amount, sale_amount_ex_tax
-    from {{ ref('int_orders') }}
-    semi join named using (source, order_id)
+    from named_orders
     where is_current
     union all
     select
         false as is_current, orders.source, orders.order_id,
         coalesce(links.customer_key, guests.customer_key) as customer_key, orders.channel_id, orders.ordered_date,
         orders.is_paid, orders.sale_amount, orders.sale_amount_ex_tax
-    from (
-        select orders.* from {{ ref('int_orders') }} as orders
-        semi join named using (source, order_id)
-        where orders.is_known_at_refresh
-    ) as orders
+    from named_orders as orders
     inner join {{ ref('int_run_policy') }} as policy on policy.refresh_date < policy.as_of_date
     left join {{ ref('int_customer_links') }} as links
         on orders.source = links.source and orders.source_customer_id = links.source_customer_id
@@ -51,6 +51,7 @@ orders as (
     left join {{ ref('int_guest_orders') }} as guests
         on orders.source = guests.source and not guests.is_current
         and {{ key_where('orders.source_customer_id is null', 'orders.order_id') }} = guests.order_id
+    where orders.is_known_at_refresh
 ),
 
 joined as (
