@@ -8,6 +8,7 @@ from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 from dagster_dbt.core.dbt_cli_invocation import DbtCliInvocation
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.requires import setup_manifest
+from dbt_common.behavior_flags import BehaviorFlagRendered
 
 from pipeline.transform.invoke import _RESULTS
 
@@ -26,3 +27,8 @@ def test_the_events_of_finished_nodes_have_the_names_that_dagster_looks_for() ->
 def test_a_given_manifest_is_not_parsed_again_and_the_warehouse_can_be_closed() -> None:
     assert 'if ctx.obj.get("manifest") is None' in inspect.getsource(setup_manifest)
     assert "_ENV" in DuckDBConnectionManager.__dict__
+
+
+def test_a_behaviour_flag_asks_for_its_source_where_ours_answers() -> None:
+    assert "self._default_source()" in inspect.getsource(BehaviorFlagRendered.__init__)
+    assert "_default_source" in BehaviorFlagRendered.__dict__
