@@ -7,12 +7,12 @@ error: absolute error would crown whoever says 0 for everybody, since most custo
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from math import ceil
 from typing import Any
 
 import numpy as np
 
 from pipeline.clv.arrays import Array
-from pipeline.clv.fitting import total
 from pipeline.clv.forecast import Models, fit
 from pipeline.clv.histories import Days, Histories, histories, of_each
 from pipeline.clv.purchases import Kind
@@ -186,11 +186,11 @@ def top_share(predicted: Array, actual: Array) -> float | None:
     came, wanted = float(actual.sum()), len(predicted) / _TENTH
     if came <= 0:
         return None
-    _, place = np.unique(-predicted, return_inverse=True)
-    people, made = np.bincount(place), np.bincount(place, actual)
-    before = np.cumsum(people) - people
-    part = np.clip((wanted - before) / people, 0.0, 1.0)
-    return total(part, made) / came
+    # The lowest forecast in that tenth: people above it count whole.
+    edge = np.partition(predicted, -ceil(wanted))[-ceil(wanted)]
+    above, at_edge = predicted > edge, predicted == edge
+    part = (wanted - np.count_nonzero(above)) / np.count_nonzero(at_edge)
+    return float(actual[above].sum() + part * actual[at_edge].sum()) / came
 
 
 def calibrate(predicted: Array, actual: Array) -> list[dict[str, float]]:

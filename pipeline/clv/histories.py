@@ -247,7 +247,7 @@ class Days:
 
     def until(self, day: int) -> NDArray[np.int64]:
         """By customer the place of the first row that is not before `day`."""
-        before = _running(self.day < day)
+        before = _running(self.day < day, np.int32)
         return self.start[:-1] + before[self.start[1:]] - before[self.start[:-1]]
 
     def median_gap(self, day: int) -> Array:
@@ -267,9 +267,9 @@ def _plain(values: Any) -> NDArray[Any]:
     return values.filled(0) if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
 
 
-def _running(values: NDArray[Any]) -> NDArray[np.int64]:
-    sums = np.zeros(len(values) + 1, np.int64)
-    np.cumsum(values, out=sums[1:])
+def _running(values: NDArray[Any], kind: type[np.integer[Any]] = np.int64) -> NDArray[Any]:
+    sums = np.zeros(len(values) + 1, kind)
+    np.cumsum(values, out=sums[1:], dtype=kind)
     return sums
 
 

@@ -103,14 +103,18 @@ class LargeFiles:
         declared = self.of.source.feeds.get(self.of.feed)
         if declared and declared.maps_to:
             return False
+        begins_with_dirt = False
+        # What DuckDB cannot read is said below, where it needs all of it.
+        with suppress(duckdb.Error):
+            begins_with_dirt = self._begins_with_dirt(con)
         if pending.records is None:
             # What Arrow or the copying cannot read is read by DuckDB next, which says what is wrong with it.
             with suppress(pa.ArrowException, OSError, FileRejected):
-                if self._take_over(con, pending, relation, types):
+                if not begins_with_dirt and self._take_over(con, pending, relation, types):
                     return True
             check_unchanged([pending])
             hash_now(pending)
-        if self._begins_with_dirt(con):
+        if begins_with_dirt:
             return False
         entry, delivery = pending.entry, pending.delivery
         given = pending.records.rows if pending.records else pq.read_metadata(delivery.path).num_rows
