@@ -177,13 +177,13 @@ def log_likelihood(
     return value, gradient
 
 
-def _alike(x: Array, t_x: Array, T: Array, weights: Array) -> tuple[Array, Array]:
+def _alike(x: Array, t_x: Array, T: Array, weights: Array) -> tuple[list[Array], Array]:
     """The different histories, by x, t_x and T, and the weight of each: a sixth of the time of `np.unique` of columns."""
     order = np.lexsort((T, t_x, x))
-    histories = np.stack([x, t_x, T])[:, order]
+    sorted_ = [column[order] for column in (x, t_x, T)]
     begins = np.ones(len(order), bool)
-    begins[1:] = (histories[:, 1:] != histories[:, :-1]).any(axis=0)
-    return histories[:, begins], np.bincount(np.cumsum(begins) - 1, weights[order])
+    begins[1:] = np.logical_or.reduce([column[1:] != column[:-1] for column in sorted_])
+    return [column[begins] for column in sorted_], np.bincount(np.cumsum(begins) - 1, weights[order])
 
 
 def fit_purchases(
