@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import settings as settings_module
-from pipeline.ingest import ledger, loader, pending
+from pipeline.ingest import large_files, ledger, loader, pending
 from pipeline.ingest.large_files import LargeFiles
 from pipeline.ingest.load import sweep
 from pipeline.ingest.reading import content, reader
@@ -266,6 +266,8 @@ def test_every_way_comes_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for module in (reader, pending):
         monkeypatch.setattr(module, "SPOOL_BYTES", 0)
     monkeypatch.setattr(pending, "_STREAM_ROWS", 0)
+    # Else what is wrong in the first rows would keep every file from the quickest way.
+    monkeypatch.setattr(large_files, "_PROBED_ROWS", 0)
     other = taken_in(settings_module.load())
     assert set(usual) == set(other) == set(files)
     different = [name for name in files if usual[name] != other[name]]
