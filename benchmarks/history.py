@@ -21,6 +21,7 @@ RATIOS = (
     "increment_over_full",
     "floor_over_dbt_build",
     "publish_over_build",
+    "same_queries_over_script",
 )
 COLUMNS = ("measured_at", "commit", "rows", "load", *RATIOS)
 

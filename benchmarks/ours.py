@@ -135,11 +135,8 @@ def breakdown(home: Path, sample: Sample) -> dict:
     return found
 
 
-def by_work(home: Path) -> dict[str, float]:
-    """Seconds of the last build by dbt's own clock: `same` is everything that the models of SAME_WORK need, themselves
-    included, `other` the models that no peer has, `tests` and `seeds` the rest."""
-    nodes = json.loads((home / "dbt" / "built.json").read_text())["nodes"]
-    results = json.loads((home / "dbt" / "target" / "run_results.json").read_text())["results"]
+def same_work(nodes: dict[str, dict]) -> set[str]:
+    """Of the nodes of a dbt manifest everything that the models of SAME_WORK need, themselves included."""
     waiting = [name for name in nodes if name.split(".")[-1] in SAME_WORK]
     same: set[str] = set()
     while waiting:
@@ -147,6 +144,14 @@ def by_work(home: Path) -> dict[str, float]:
         if name in nodes and name not in same:
             same.add(name)
             waiting += nodes[name]["depends_on"].get("nodes", [])
+    return same
+
+
+def by_work(home: Path) -> dict[str, float]:
+    """Seconds of the last build by dbt's own clock: `same` is everything that the models of SAME_WORK need, themselves
+    included, `other` the models that no peer has, `tests` and `seeds` the rest."""
+    same = same_work(json.loads((home / "dbt" / "built.json").read_text())["nodes"])
+    results = json.loads((home / "dbt" / "target" / "run_results.json").read_text())["results"]
     found = dict.fromkeys(("same", "other", "tests", "seeds"), 0.0)
     for result in results:
         kind = result["unique_id"].split(".")[0]

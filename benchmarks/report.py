@@ -21,6 +21,9 @@ SIDES = {
     "ours_over_script": ("ours", "floor", "script"),
     "ours_over_script_gross": ("ours", "script"),
     "build_over_script": ("ours", "floor", "script"),
+    "queries_over_script": ("queries", "script"),
+    "same_queries_over_script": ("queries", "script"),
+    "pandas_over_same_queries": ("pandas", "queries"),
     "script_over_scan": ("script", "scan"),
     "pandas_over_ours": ("pandas", "ours"),
     "polars_over_ours": ("polars", "ours"),
@@ -56,6 +59,8 @@ class Round:
     memory: str | None = None
     # Bytes of the landing folder and of the home after its first run.
     disk: dict[str, int] = field(default_factory=dict)
+    # What the SQL of the last build takes without dbt (replay.py).
+    queries: dict[str, float] = field(default_factory=dict)
     # What a reader waits for the release that our last run made (opening.py).
     opening: dict[str, float] = field(default_factory=dict)
     # Rows by feed that the next day delivered, and seconds of its two builds' models behind the scores.
@@ -109,10 +114,15 @@ def ratios(state: Round, what: str = "wall_s") -> dict[str, float | None]:
     def stage(system: str, name: str) -> float | None:
         return stage_median(state, system, name, what)
 
+    # As the process says: it has also copied the warehouse.
+    queries, same = state.queries.get(what), state.queries.get(f"same_{what}")
     return {
         "ours_over_script": ratio(minus(of("ours"), of("floor")), of("script")),
         "ours_over_script_gross": ratio(of("ours"), of("script")),
         "build_over_script": ratio(minus(stage("ours", "build"), stage("floor", "build")), of("script")),
+        "queries_over_script": ratio(queries, of("script")),
+        "same_queries_over_script": ratio(same, of("script")),
+        "pandas_over_same_queries": ratio(of("pandas"), same),
         "script_over_scan": ratio(of("script"), of("scan")),
         "pandas_over_ours": ratio(of("pandas"), of("ours")),
         "polars_over_ours": ratio(of("polars"), of("ours")),
@@ -194,6 +204,7 @@ def report(state: Round) -> dict:
         "failed": list(state.failed.values()),
         "skipped": list(state.skipped.values()),
         "ours_breakdown": state.breakdown,
+        "queries": state.queries,
     }
 
 
@@ -214,6 +225,7 @@ def markdown(facts: dict) -> str:
         "dbt build": f"`dbt build` alone on {FLOOR_ROWS:,} lines",
         "score": "`strata score` of the lines as an order file",
         "openretailscience": "openretailscience on that file",
+        "queries": "queries of ours alone, on a copy of the warehouse",
         "increment": "ours, the next day (1/1000)",
         "full": "ours, the next day with --full",
     }
@@ -254,6 +266,13 @@ def markdown(facts: dict) -> str:
                 f"Of dbt's seconds: what the peers compute too, and all that it needs, {work['same']:.1f} · models that "
                 f"no peer has {work['other']:.1f} · tests {work['tests']:.1f} · seeds {work['seeds']:.1f}",
             ]
+    if facts["queries"]:
+        spent = facts["queries"]
+        lines += [
+            "",
+            f"CPU seconds of the queries alone, without dbt: {spent['cpu_s']:.1f}, of which for the peers' result, with all "
+            f"that it needs, {spent['same_cpu_s']:.1f} ({spent['same_wall_s']:.1f} s) and tests {spent['tests_cpu_s']:.1f}",
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -174,6 +174,11 @@ def bench(
         state.breakdown = breakdown(home, state.samples["ours"][-1])
         state.opening = opening.measured(home)
         state.disk = {"landing": bytes_below(landing), "home": bytes_below(home)}
+        command = [sys.executable, "-m", "benchmarks.replay", "--home", str(home), "--work", str(work)]
+        command += ["--memory", memory] if memory and limited_only else []
+        alone = measure(command, work / f"log-queries-{rows}", cwd=ROOT)
+        state.samples["queries"], state.queries = [alone], json.loads(alone.output)
+        say(f"queries alone {alone.wall_s:8.2f} s  {state.queries['cpu_s']:8.2f} CPU-s")
     if release and increment:
         after = next_day.run(landing, home, work, rows)
         state.next_rows, state.core_s = after.rows, after.core_s

@@ -73,7 +73,7 @@ def invoke(
 
     # Else each flag of the adapter looks its owner up through the source of every frame and module: 0.6 CPU-s in a run of
     # Dagster's. The name is only told when a flag is off that a message is due for.
-    BehaviorFlagRendered._default_source = staticmethod(lambda: "dbt.adapters.duckdb.impl")
+    BehaviorFlagRendered._default_source = staticmethod(lambda: "dbt.adapters.duckdb.impl")  # type: ignore[method-assign]
     errors: list[str] = []
 
     def watch(message: Any) -> None:

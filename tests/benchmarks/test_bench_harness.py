@@ -72,6 +72,15 @@ def test_the_build_alone_is_set_beside_the_script_net_of_its_own_floor():
     assert report.ratios(round_, "cpu_s")["build_over_script"] == 6.0
 
 
+def test_the_queries_for_the_same_result_stand_beside_script_and_pandas():
+    round_ = state(script=[4], pandas=[18], queries=[100])
+    round_.queries = {"cpu_s": 80.0, "wall_s": 50.0, "same_cpu_s": 24.0, "same_wall_s": 12.0}
+    wall, cpu = report.ratios(round_), report.ratios(round_, "cpu_s")
+    assert (wall["queries_over_script"], wall["same_queries_over_script"]) == (12.5, 3.0)
+    assert (cpu["queries_over_script"], cpu["same_queries_over_script"]) == (20.0, 6.0)
+    assert wall["pandas_over_same_queries"] == 1.5
+
+
 def test_the_increment_stands_beside_the_full_build_of_the_same_day():
     round_ = state(ours=[90])
     for system, build, wall in (("floor", 10, 30), ("increment", 11, 32), ("full", 35, 80)):
