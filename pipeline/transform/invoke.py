@@ -8,6 +8,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from pipeline.settings import DBT_PROJECT_DIR
 from pipeline.transform.project import parsed_project
 
 _RESULTS = frozenset(("LogSeedResult", "LogModelResult", "LogSnapshotResult", "LogTestResult"))
+# Levels of dbt's lines that are told; the rest is its debug log.
+_TOLD = frozenset(("info", "warn", "error"))
 _only_one = threading.Lock()
 
 
@@ -70,6 +73,7 @@ def invoke(
     from dbt.cli.main import dbtRunner
     from dbt_common.behavior_flags import BehaviorFlagRendered
     from dbt_common.events.functions import msg_to_dict
+    from dbt_common.exceptions import env_secrets, scrub_secrets
 
     # Else each flag of the adapter looks its owner up through the source of every frame and module: 0.6 CPU-s in a run of
     # Dagster's. The name is only told when a flag is off that a message is due for.
@@ -77,6 +81,9 @@ def invoke(
     errors: list[str] = []
 
     def watch(message: Any) -> None:
+        if message.info.level in _TOLD:
+            line = scrub_secrets(message.info.msg, env_secrets())
+            print(f"{datetime.now(UTC):%H:%M:%S}  {line}", flush=True)
         if message.info.level == "error":
             errors.append(message.info.msg)
         if on_result and message.info.name in _RESULTS:
@@ -84,8 +91,9 @@ def invoke(
 
     places = ["--project-dir", str(DBT_PROJECT_DIR), "--profiles-dir", str(DBT_PROJECT_DIR)]
     places += ["--target-path", str(target), "--log-path", str(target)]
-    # The debug log repeats in 5 MB what lies in `target` as SQL. The manifest would be written twice for nobody.
-    quiet = ["--log-level-file", "none", "--no-use-colors", "--no-write-json"]
+    # The debug log repeats in 5 MB what lies in `target` as SQL. The manifest would be written twice for nobody. dbt's own
+    # console words and scrubs every line before it asks whether it is told: of 7,400, of which 800 are.
+    quiet = ["--log-level-file", "none", "--log-level", "none", "--no-use-colors", "--no-write-json"]
     target.mkdir(parents=True, exist_ok=True)
     # dbt keeps flags, adapter and log in globals.
     # Read before the memory that is left is counted.
