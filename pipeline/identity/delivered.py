@@ -358,17 +358,43 @@ def spans(entries: list[ledger.Entry], as_of: date) -> Iterator[Span]:
                 yield e, starts, ends
 
 
+def set_apart(con: duckdb.DuckDBPyConnection, done: date | None, near: str) -> None:
+    """Table `apart` (source, id, first_seen, day): records of a first day that nothing can link to another one.
+
+    They say nothing of themselves on any day: ids in orders, in a source without a customers feed. Each is a person of its own
+    from its only state on, so `changes` leaves them out and they become rows without having been objects.
+
+    Args:
+        near: SQL of the records (source, id) that a decision or a pair of the second stage names.
+    """
+    con.register("members", pa.table({"source": pa.array(list(member_ids()), pa.string())}))
+    con.execute(
+        f"""
+        create or replace temp table apart as
+        select source, id, min(first_seen) as first_seen, min(day) as day
+        from states
+        anti join (select distinct source, id from observed) using (source, id)
+        anti join ({near}) using (source, id)
+        anti join members using (source)
+        where $1::date is null
+        group by source, id
+        having count(*) = 1 and count(coalesce(phone_token, email_token, name_token, birth_date)) = 0
+        """,
+        [done],
+    )
+
+
 def changes(
     con: duckdb.DuckDBPyConnection, vault: Vault, done: date | None
 ) -> dict[date, dict[Name, Record | None]]:
-    """Day → record → what it is from then on, for the days after `done`."""
+    """Day → record → what it is from then on, for the days after `done`; without those in `apart`."""
     nobody = _tokens_of_nobody(vault)
     member = member_ids()
 
     since = done or date.min
     con.execute(
-        "create or replace temp table changing as select source, id from states where day > $1 "
-        "union select source, id from observed where starts > $1 or ends > $1",
+        "create or replace temp table changing as select source, id from states anti join apart using (source, id) "
+        "where day > $1 union select source, id from observed where starts > $1 or ends > $1",
         [since],
     )
     observed: dict[Name, list[tuple[date, date | None, Value]]] = defaultdict(list)

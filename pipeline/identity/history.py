@@ -16,7 +16,7 @@ import pandas as pd
 
 from pipeline.identity.matching import ALONE, Decisions, cluster
 from pipeline.identity.rules import Rules
-from pipeline.ingest.vault.keys import token
+from pipeline.ingest.vault.keys import token, tokens
 
 Name = tuple[str, str]
 """Source and source_customer_id of a record."""
@@ -99,7 +99,16 @@ class Crowd(NamedTuple):
 
 def key_of(minting_key: bytes, name: Name) -> str:
     """The permanent key of a person whose earliest record is `name`."""
-    return token(minting_key, "customer", f"{name[0]}\x1f{name[1]}")
+    return token(minting_key, "customer", _text(name))
+
+
+def keys_of(minting_key: bytes, names: Iterable[Name]) -> list[str]:
+    """`key_of` of each of many names."""
+    return tokens(minting_key, "customer", map(_text, names))
+
+
+def _text(name: Name) -> str:
+    return f"{name[0]}\x1f{name[1]}"
 
 
 class History:

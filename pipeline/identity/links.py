@@ -108,15 +108,19 @@ def _write_links(settings: Settings, days: Sequence[date], as_of: date) -> dict[
         con.execute("set allocator_flush_threshold = '16MB'")
         delivered.load(con, settings, vault, entries, as_of, state.parts, state.day)
         delivered.keep(con, state.parts)
-        changes = delivered.changes(con, vault, state.day)
         likely = Pairs(con, _likely(settings))
+        con.register(
+            "decided", as_names(n for d in review.read(settings, as_of) for n in (d.left, d.right) if n)
+        )
+        delivered.set_apart(con, state.day, f"from decided union all {likely.names()}")
+        changes = delivered.changes(con, vault, state.day)
         events = _events(settings, changes, likely.days(), state.day, as_of)
         history = state.take_up(vault.minting_key, events, likely)
         for event in events.days:
             history.advance(*event, likely.on(event.day))
         del changes, events, likely
         suspects = history.open_suspects()
-        state.put(history, "brought")
+        state.put(history, "brought", "apart")
         past, persons = _write_past(con, settings, entries, [day for day in days if day != as_of], as_of)
         state.publish(history, as_of, print_.at(as_of), past)
         _write_review(settings, suspects, _keys_of(con, state, suspects))

@@ -35,6 +35,13 @@ class Pairs:
         sql = "select known_from from likely_pairs union select known_to from likely_pairs where known_to is not null"
         return {row[0] for row in self._con.execute(sql).fetchall()}
 
+    def names(self) -> str:
+        """SQL of the records of all pairs: source, id."""
+        left, right = (
+            f"select {side}_source as source, {side}_id as id from likely_pairs" for side in ("left", "right")
+        )
+        return f"{left} union all {right}"
+
     def moved(self, after: date, until: date) -> set[Name]:
         """Records of pairs that begin or end on a day in (after, until]."""
         moved = "from likely_pairs where (known_from > $1 and known_from <= $2) or (known_to > $1 and known_to <= $2)"

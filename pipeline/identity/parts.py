@@ -129,14 +129,17 @@ class Parts:
     def put(self, table: str, new: str, touched: str) -> None:
         """Replace the rows of the records in the relation `touched` (source, id) by those of the relation `new`."""
         con, named = self._con, self.files[table]
-        con.execute(
-            f"create or replace temp table gone as select distinct source, id, hash(source, id) as h from {touched} "
-            f"anti join {new} using (source, id)"
-        )
-        rows = _count(con, "gone") + _count(con, new)
         others = f"anti join {touched} using (source, id)"
-        if named["since_rows"] + rows > (max(SHARE * named["rows"], ROWS_MIN) if named["base"] else -1):
+        if named["base"]:
+            con.execute(
+                f"create or replace temp table gone as select distinct source, id, hash(source, id) as h from {touched} "
+                f"anti join {new} using (source, id)"
+            )
+            rows = _count(con, "gone") + _count(con, new)
             sql = f"select * from {table} {others} union all by name select * from {new}"
+        else:
+            sql = f"select * exclude (is_gone, part) from {table}_empty union all by name select * from {new}"
+        if not named["base"] or named["since_rows"] + rows > max(SHARE * named["rows"], ROWS_MIN):
             named["base"], named["since"], named["since_rows"] = self._write_base(table, sql), [], 0
             self._bind(table)
             named["rows"] = self._bases[table].table.num_rows

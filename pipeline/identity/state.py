@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from pipeline.duck import quote
+from pipeline.duck import literal, quote
 from pipeline.errors import StrataError
 from pipeline.identity.history import (
     Crowd,
@@ -28,7 +28,9 @@ from pipeline.identity.history import (
     Record,
     Suspect,
     Value,
+    keys_of,
 )
+from pipeline.identity.matching import ALONE
 from pipeline.identity.pairs import Pairs
 from pipeline.identity.parts import HISTORY, Parts, is_whole
 from pipeline.identity.rules import Rules
@@ -267,20 +269,31 @@ class State:
         ).fetchall()
         return {Value(kind, value): Crowd(n, first, (s, i)) for kind, value, n, first, s, i in rows}
 
-    def put(self, history: History, seen: str) -> None:
+    def put(self, history: History, seen: str, apart: str) -> None:
         """Write what has changed. The history holds no records afterwards.
 
         Args:
             seen: relation of the records that the days brought anything of: source, id, h, first_seen, last_seen.
+            apart: relation of new records that the history does not hold, each a person of its own: source, id,
+                first_seen, day.
 
         Raises:
             StrataError: where one of these has no person, which cannot be.
         """
         self._leave(history, 1)
+        alone = self._mint(history.minting_key, apart)
+        self.records_n += len(alone)
+        self.persons_n += len(alone)
         # A home that knows nobody has tables as well.
         empty = self.parts.files[HISTORY]["base"] is None
         if empty or history.records or _any(self._con, "reached") or _any(self._con, seen):
-            self._put(history, seen)
+            self._put(history, seen, alone)
+
+    def _mint(self, minting_key: bytes, apart: str) -> pa.Table:
+        """The records of the relation `apart` with their keys."""
+        found = self._con.execute(f"select source, id, first_seen, day from {apart}").to_arrow_table()
+        names = zip(found["source"].to_pylist(), found["id"].to_pylist(), strict=True)
+        return found.append_column("customer_key", pa.array(keys_of(minting_key, names), pa.string()))
 
     def publish(self, history: History, day: date, fingerprint: str, past: Sequence[str] = ()) -> None:
         """Let what `put` wrote count, in one rename; `past`: files with links of other days."""
@@ -296,7 +309,7 @@ class State:
         }
         write_current(self._folder, Current(day, [*self.parts.public, *past], saved))
 
-    def _put(self, history: History, seen: str) -> None:
+    def _put(self, history: History, seen: str, alone: pa.Table) -> None:
         con, parts = self._con, self.parts
         records = [
             [source for source, _ in history.records],
@@ -305,8 +318,20 @@ class State:
             _values_array([record.values for record in history.records.values()]),
             [history.pairs_made.get(name, 0) for name in history.records],
         ]
-        con.register("given_records", _of_columns(records, _RECORDS))
-        con.register("given_links", _intervals(history.current.items()))
+        con.register("held_records", _of_columns(records, _RECORDS))
+        con.register("held_links", _intervals(history.current.items()))
+        con.register("alone", alone)
+        con.execute(
+            f"""
+            create or replace temp view given_records as from held_records union all by name
+            select source, id, first_seen, [] as "values", 0 as pairs_made from alone;
+
+            create or replace temp view given_links as from held_links union all by name
+            select source, id, customer_key, {literal(ALONE)} as rule, 1.0 as confidence, first_seen as observed_at,
+                day as valid_from
+            from alone
+            """
+        )
         con.register("given_closed", _intervals(history.closed))
         # A first day has millions of them.
         del records
@@ -314,11 +339,13 @@ class State:
         con.execute(
             """
             create or replace temp table moved as
-            select source, id, h from reached union select source, id, hash(source, id) from given_records
+            select source, id, hash(source, id) as h from given_records
+            union all select source, id, h from reached anti join given_records using (source, id)
             """
         )
         con.execute(
-            f"create or replace temp table named as from moved union select source, id, h from {seen}"
+            "create or replace temp table named as "
+            f"from moved union all select source, id, h from {seen} anti join moved using (source, id)"
         )
         parts.of(HISTORY, "named")
         con.execute(
@@ -360,8 +387,8 @@ class State:
             parts.put(table, rows, touched)
             if rows in ("new_history", "new_ids"):
                 con.execute(f"drop table {rows}")
-        con.execute("drop view new_records; drop table found")
-        for given in ("given_records", "given_links", "given_closed"):
+        con.execute("drop view new_records; drop view given_records; drop view given_links; drop table found")
+        for given in ("held_records", "held_links", "given_closed", "alone"):
             con.unregister(given)
 
 

@@ -10,10 +10,12 @@ from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
+import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.identity import delivered, links, parts, tables
+from pipeline.identity import delivered, links, parts, review, tables
 from pipeline.identity.links import write_links
 from pipeline.ingest.load import sweep
 from pipeline.settings import PROJECT_ROOT, Settings
@@ -47,12 +49,12 @@ def deliver(land: Land, rng: random.Random, day: date) -> None:
     )
     if rng.random() < 0.5:
         rows = [
-            f"app{rng.randrange(9)},unionid,u{rng.randrange(3)},{rng.choice(['0.5', '0.9'])},{day}"
-            for _ in range(2)
+            f"{day}-{n},app{rng.randrange(9)},unionid,u{rng.randrange(3)},{rng.choice(['0.5', '0.9'])},{day}"
+            for n in range(2)
         ]
         land(
             f"app/identity_links/{day}.csv",
-            "source_customer_id,id_type,id_value_hash,confidence,observed_at\n"
+            "link_id,source_customer_id,id_type,id_value_hash,confidence,observed_at\n"
             + "".join(f"{r}\n" for r in rows),
         )
 
@@ -139,6 +141,61 @@ def test_day_by_day_is_as_reading_everything(
         kept = {path.name for path in settings.identity.glob("*.*.*.*")}
         assert kept == {*named, *current.files}
     assert len(bases) > 5 and len(sinces) > 5, "rows beside a base, and bases that took them over"
+
+
+def test_who_says_nothing_comes_to_the_same_as_all_others(
+    settings: Settings, land: Land, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids in orders become persons without a look at each, unless a decision names them or a day says more of them."""
+    days = [DAY + timedelta(days=n) for n in range(4)]
+    for n, day in enumerate(days):
+        ids = [f"{day}-{i},guest{i},{day},paid" for i in range(20) if i % 4 <= n]
+        land(f"app/orders/{day}.csv", "order_id,source_customer_id,ordered_at,status\n" + "\n".join(ids))
+    head = "source_customer_id,name,phone,email,birth_date\n"
+    rows = "guest3,王芳,,,\nguest1,,13812345678,,\nguest2,,,,1980-01-01\nguest7,,,a@x.org,\n"
+    land(f"app/customers/{days[1]}.csv", head + rows)
+    land(f"app/customers/{days[1]}.b.csv", f"{head}gone,,,,\n")
+    land(
+        f"app/identity_links/{days[2]}.csv",
+        f"link_id,source_customer_id,id_type,id_value_hash,confidence,observed_at\n1,guest5,unionid,u1,1,{days[2]}\n",
+    )
+    sweep(settings, days[2], run_id="test", released=None)
+    # Comes late: of guest6 there are two states.
+    land(
+        f"app/orders/{DAY}.late.csv", f"order_id,source_customer_id,ordered_at,status\n1,guest6,{DAY},paid\n"
+    )
+    land(f"app/customers/{days[1]}.b.csv", f"{head}guest19,,,,\n")
+    as_of = days[-1] + timedelta(days=1)
+    sweep(settings, as_of, run_id="test", released=days[2])
+    found: list[set[str]] = []
+    real = delivered.set_apart
+
+    def watched(con: duckdb.DuckDBPyConnection, done: date | None, near: str) -> None:
+        real(con, done, near)
+        found.append({id_ for (id_,) in con.execute("select id from apart").fetchall()})
+
+    monkeypatch.setattr(delivered, "set_apart", watched)
+    write_links(settings, [as_of])
+    review.decide(settings, "accept", ("app/guest8", "app/guest9"), who="a", why="b", known_from=days[2])
+    persons = write_links(settings, [as_of])
+    told_apart, held = told(settings), state_of(settings)
+    silent = {f"guest{n}" for n in range(20) if n not in (1, 2, 3, 5, 6, 7)}
+    assert found == [silent, silent - {"guest8", "guest9"}]
+    shutil.rmtree(settings.identity)
+    monkeypatch.setattr(delivered, "set_apart", lambda con, done, near: real(con, DAY, near))
+    assert write_links(settings, [as_of]) == persons
+    assert (told(settings), state_of(settings)) == (told_apart, held)
+
+
+def state_of(settings: Settings) -> dict[str, object]:
+    """What the next run goes on from: the rows of each base, and the figures."""
+    current = tables.read_current(settings.identity)
+    state = current.state
+    found = {
+        name: sorted(map(str, pa.ipc.open_file(settings.identity / files["base"]).read_all().to_pylist()))
+        for name, files in state["files"].items()
+    }
+    return found | {k: v for k, v in state.items() if k != "files"}
 
 
 def test_another_process_goes_on_from_the_state(settings: Settings, land: Land) -> None:

@@ -68,9 +68,10 @@ def run_saved(
             history.advance(*day, pairs.on(day.day))
         suspects = history.open_suspects()
         con.execute(
-            "create temp table nothing (source varchar, id varchar, h ubigint, first_seen date, last_seen date)"
+            "create temp table nothing (source varchar, id varchar, h ubigint, first_seen date, last_seen date, "
+            "day date)"
         )
-        state.put(history, "nothing")
+        state.put(history, "nothing", "nothing")
         state.publish(history, (days[-1] if days else before).day, "same")
         rows = con.execute(f"select {COLUMNS} from history order by source, id, valid_from")
         rows = rows.to_arrow_table().to_pylist()
@@ -133,9 +134,10 @@ def test_a_first_day_leaves_no_rows_in_memory(tmp_path: Path) -> None:
         history = state.take_up(KEY, Events(None, [day]), Pairs(con, tmp_path / "none"))
         history.advance(*day)
         con.execute(
-            "create temp table nothing (source varchar, id varchar, h ubigint, first_seen date, last_seen date)"
+            "create temp table nothing (source varchar, id varchar, h ubigint, first_seen date, last_seen date, "
+            "day date)"
         )
-        state.put(history, "nothing")
+        state.put(history, "nothing", "nothing")
         state.publish(history, DAY, "same")
         rows = con.execute("select table_name from duckdb_tables() where estimated_size > 0").fetchall()
     assert {name for (name,) in rows} <= {"moved", "named", "gone"}, "names and hashes alone"

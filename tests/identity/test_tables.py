@@ -62,7 +62,8 @@ def run(folder: Path, n: int) -> None:
             "create temp table brought as select distinct source, id, hash(source, id) as h, first_seen, "
             "first_seen as last_seen from came"
         )
-        state.put(history, "brought")
+        con.execute("create temp table nobody (source varchar, id varchar, first_seen date, day date)")
+        state.put(history, "brought", "nobody")
         state.publish(history, days[n].day, "same")
 
 

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -56,6 +57,16 @@ def id_of(key: bytes) -> str:
 def token(key: bytes, kind: str, value: str) -> str:
     """32 hex digits for one normalised value of one kind."""
     return hmac.digest(key, f"{kind}\x1f{value}".encode(), "sha256").hex()[:32]
+
+
+def tokens(key: bytes, kind: str, values: Iterable[str]) -> list[str]:
+    """`token` of each of many values: the key is taken in once, which is half of a token's cost."""
+    keyed, made = hmac.new(key, f"{kind}\x1f".encode(), "sha256"), []
+    for value in values:
+        own = keyed.copy()
+        own.update(value.encode())
+        made.append(own.hexdigest()[:32])
+    return made
 
 
 def parse_key(text: str, origin: str) -> bytes:
