@@ -122,14 +122,14 @@
 {%- endmacro %}
 
 {#
-  Rows of raw that may be of a touched order, found in one scan for all who read them: the same id in another source comes
-  along, and in_touched_orders() leaves it out. None in a full build.
+  Rows of raw that may be of a touched order, found in one scan for all who read them: in_touched_orders() leaves out what
+  came along. None in a full build.
 #}
 {% macro raw_rows_of_touched_orders(rows) -%}
-select delivered.* from {{ rows }} as delivered
 {% if increments() %}
-semi join {{ ref('int_orders_touched') }} as touched on delivered.order_id = touched.order_id
+{{ raw_rows_of(rows, ref('int_orders_touched')) }}
 {% else %}
+select * from {{ rows }}
 limit 0
 {% endif %}
 {%- endmacro %}

@@ -18,9 +18,14 @@ from {{ ref('int_order_lines_repaired') }}
 {% endmacro %}
 
 {#
-  Delivered rows typed and named, as the staging views have them. Macros, because an increment asks for the rows of few
-  orders: those are picked from raw by their id first, and only they are read in full.
+  Delivered rows typed and named, as the staging views have them. Macros, because who asks for the rows of few orders
+  picks them from raw by their id first, and only they are typed. The same id in another source comes along.
 #}
+{% macro raw_rows_of(rows, orders) -%}
+    select delivered.* from {{ rows }} as delivered
+    semi join {{ orders }} as wanted on delivered.order_id = wanted.order_id
+{%- endmacro %}
+
 {% macro staged_orders(rows) -%}
 with source as (
     select * from {{ rows }}
@@ -131,4 +136,9 @@ renamed as (
 )
 
 select * from renamed
+{%- endmacro %}
+
+{# Rows of stg_sales__order_lines for the few of `orders`, a relation with order_id. #}
+{% macro lines_of_few(orders) -%}
+    ({{ staged_order_lines('(' ~ raw_rows_of(source('raw', 'order_lines'), orders) ~ ') as picked') }})
 {%- endmacro %}

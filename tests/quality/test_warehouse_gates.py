@@ -3,6 +3,7 @@
 dbt compiles each singular test once; its SQL then runs on a few hand-made rows under the names of the real tables.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -83,6 +84,10 @@ POLICY = {
 }
 
 
+# Where a test reads delivered rows itself.
+_RAW = re.compile(r"read_parquet\('[^']*/raw/\*/(\w+)/[^)]*\)")
+
+
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the tests' and of int_control_totals' SQL as dbt writes it."""
@@ -98,7 +103,7 @@ def offences(compiled: Path, name: str, tables: Mapping[str, Rows]) -> list[dict
     """Rows that a test returns on these tables; `tables` are named <schema>.<table>."""
     con = _database({"intermediate.int_run_policy": [POLICY], **tables})
     (path,) = (p for kind in ("tests", "models", "seeds") for p in (compiled / kind).rglob(f"{name}.sql"))
-    result = con.execute(path.read_text())
+    result = con.execute(_RAW.sub(r"warehouse.raw.\1", path.read_text()))
     columns = [c[0] for c in result.description]
     return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
 
@@ -156,14 +161,15 @@ FCT_RETURN = dict(
     refund_amount=M("40"), refund_net=M("40"), exchange_rate=M("1"),
 )  # fmt: skip
 ORDERS, RETURNS = many(100, **FCT_ORDER), many(20, **FCT_RETURN)
+UNTOLD = dict.fromkeys(("account_id", "dealer_id", "coupon_id", "campaign_code", "device", "fulfilment_type"))
 HEADERS = many(
-    200, source="shop", order_id="o{i}", is_current=True, is_in_force=True, updated_at=datetime(2024, 5, 6, 10),
-    source_customer_id="c", channel_id="web", store_id="s", status="paid", currency="CNY", order_discount=M("0"),
-    shipping_fee=M("0"), ordered_at=datetime(2024, 5, 6, 9), paid_at=datetime(2024, 5, 6, 10), is_test=False,
+    200, order_id="o{i}", updated_at=datetime(2024, 5, 6, 10), source_customer_id="c", channel_id="web", store_id="s",
+    status="paid", currency="CNY", order_discount=M("0"), shipping_fee=M("0"), ordered_at=datetime(2024, 5, 6, 9),
+    paid_at=datetime(2024, 5, 6, 10), is_test=False, delivery_promise_min=30, **UNTOLD, _delivery="in force", _row=1,
 )  # fmt: skip
 LINES = many(
-    200, source="shop", order_id="o{i}", line_no=1, product_id="p", qty=M("1"), unit_price_paid=M("9"),
-    list_price=M("10"), is_in_force=True,
+    200, order_id="o{i}", line_no=1, product_id="p", promotion_id=None, qty=M("1"), unit_price_paid=M("9"),
+    list_price=M("10"), line_discount=M("0"), is_gift=False, _delivery="in force", _row=1,
 )  # fmt: skip
 STG_RETURNS = many(
     50,
@@ -175,9 +181,31 @@ STG_RETURNS = many(
     refund_amount=M("9"),
     is_in_force=True,
 )
-KEYS = {
-    "staging.stg_sales__orders": HEADERS,
-    "staging.stg_sales__order_lines": LINES,
+DELIVERY = dict(
+    source="shop",
+    zone="Asia/Shanghai",
+    currency="CNY",
+    price_includes_tax=True,
+    dt=D,
+    rev=1,
+    was_in_force=True,
+)
+KEYS: dict[str, Rows] = {
+    "raw.orders": HEADERS,
+    "raw.order_lines": LINES,
+    "staging.deliveries_in_force": [
+        {**DELIVERY, "delivery": "in force", "is_in_force": True},
+        {**DELIVERY, "delivery": "withdrawn", "is_in_force": False},
+    ],
+    "staging.local_days": many(
+        1,
+        zone="Asia/Shanghai",
+        utc_day=D,
+        local_day=D,
+        next_local_day=D,
+        next_midnight=datetime(2024, 5, 7),
+        second_midnight=datetime(2024, 5, 8),
+    ),
     "staging.stg_sales__returns": STG_RETURNS,
     "intermediate.int_orders": many(200, source="shop", order_id="o{i}", is_current=True, versions_n=1),
     "intermediate.int_order_sums": many(200, source="shop", order_id="o{i}", is_suspect=False),
@@ -314,10 +342,10 @@ POPULATION = {
 CASES = (
     Case("keys_have_one_content", KEYS, {
         "intermediate.int_orders": with_first(KEYS["intermediate.int_orders"], 8, versions_n=2),
-        "staging.stg_sales__orders": [*HEADERS, *AGAIN],
+        "raw.orders": [*HEADERS, *AGAIN],
     }, {"feed": "orders", "source": "shop", "conflicts_n": 8, "keys_n": 200}, "orders"),
     Case("keys_have_one_content", KEYS, {
-        "staging.stg_sales__order_lines": [*LINES, *with_first(LINES[:6], 6, qty=M("2"))],
+        "raw.order_lines": [*LINES, *with_first(LINES[:6], 6, qty=M("2"))],
         "intermediate.int_order_sums": with_first(KEYS["intermediate.int_order_sums"], 6, is_suspect=True),
     }, {"feed": "order_lines", "conflicts_n": 6}, "lines"),
     Case("keys_have_one_content", KEYS, {
@@ -442,7 +470,17 @@ def test_every_warehouse_gate_has_its_planted_defect_here() -> None:
 def test_a_newer_state_of_an_order_is_no_conflict(compiled: Path) -> None:
     tables = {
         "intermediate.int_orders": with_first(KEYS["intermediate.int_orders"], 8, versions_n=2),
-        "staging.stg_sales__orders": [*HEADERS, *NEWER],
+        "raw.orders": [*HEADERS, *NEWER],
+    }
+    assert offences(compiled, "keys_have_one_content", {**KEYS, **tables}) == []
+
+
+def test_what_is_no_longer_in_force_is_no_conflict(compiled: Path) -> None:
+    tables = {
+        "intermediate.int_orders": with_first(KEYS["intermediate.int_orders"], 8, versions_n=2),
+        "intermediate.int_order_sums": with_first(KEYS["intermediate.int_order_sums"], 16, is_suspect=True),
+        "raw.orders": [*HEADERS, *with_first(AGAIN, 8, _delivery="withdrawn")],
+        "raw.order_lines": [*LINES, *with_first(LINES[:16], 16, qty=M("2"), _delivery="withdrawn")],
     }
     assert offences(compiled, "keys_have_one_content", {**KEYS, **tables}) == []
 
@@ -450,7 +488,7 @@ def test_a_newer_state_of_an_order_is_no_conflict(compiled: Path) -> None:
 def test_few_conflicts_stop_nothing(compiled: Path) -> None:
     tables = {
         "intermediate.int_orders": with_first(KEYS["intermediate.int_orders"], 5, versions_n=2),
-        "staging.stg_sales__orders": [*HEADERS, *AGAIN[:5]],
+        "raw.orders": [*HEADERS, *AGAIN[:5]],
     }
     assert offences(compiled, "keys_have_one_content", {**KEYS, **tables}) == []
 

@@ -24,13 +24,15 @@
 
 {#
   CTEs `lines`, `valued_lines` and `purchases`: what a customer bought of a category and brand on a day, in `orders`, rows
-  of customer_orders(). Products without a category or brand are of ''. Amounts are as charged.
+  of customer_orders(); `delivered` has their lines, as stg_sales__order_lines has them. Products without a category or brand
+  are of ''. Amounts are as charged.
 #}
-{% macro customer_purchases(orders) %}
+{% macro customer_purchases(orders, delivered) %}
 {{ lines_of_orders(
     orders,
     ['customer_key', 'paid_date', 'exchange_rate'],
-    ['product_id', 'promotion_id', 'kind', 'is_gift', 'qty', 'list_price', 'unit_price_paid', 'line_amount']
+    ['product_id', 'promotion_id', 'kind', 'is_gift', 'qty', 'list_price', 'unit_price_paid', 'line_amount'],
+    delivered
 ) }},
 
 valued_lines as (

@@ -6,6 +6,6 @@ with counted as (
     {{ only_touched(ref('int_customers_touched'), 'orders', ['customer_key']) }}
 ),
 
-{{ customer_purchases('counted') }}
+{{ customer_purchases('counted', of_touched(ref('stg_sales__order_lines'), lines_of_few('counted'))) }}
 
 select * from purchases

@@ -29,7 +29,7 @@ older_orders as (
     semi join goods_movers on orders.customer_key = goods_movers.customer_key
 ),
 
-{{ customer_purchases('older_orders') }},
+{{ customer_purchases('older_orders', lines_of_few('older_orders')) }},
 
 own_purchases as (
     select customer_key, category, day, amount, qty, known_amount, promo_amount, promo_list_amount, promo_paid_amount

@@ -5,19 +5,40 @@ with repeated as (
     where is_current and versions_n > 1
 ),
 
+suspects as (
+    select source, order_id from {{ ref('int_order_sums') }}
+    where is_suspect
+),
+
+repeated_rows as (
+    {{ raw_rows_of(source('raw', 'orders'), 'repeated') }}
+),
+
+repeated_headers as (
+    {{ staged_orders('repeated_rows') }}
+),
+
+suspect_rows as (
+    {{ raw_rows_of(source('raw', 'order_lines'), 'suspects') }}
+),
+
+suspect_lines as (
+    {{ staged_order_lines('suspect_rows') }}
+),
+
 headers as (
     select distinct
         stg.source, stg.order_id, stg.updated_at, stg.source_customer_id, stg.channel_id, stg.store_id, stg.status,
         stg.currency, stg.order_discount, stg.shipping_fee, stg.ordered_at, stg.paid_at, stg.is_test
-    from {{ ref('stg_sales__orders') }} as stg
+    from repeated_headers as stg
     semi join repeated on stg.source = repeated.source and stg.order_id = repeated.order_id
     where stg.is_in_force and stg.updated_at is not null
 ),
 
 lines as (
     select distinct stg.source, stg.order_id, stg.line_no, stg.product_id, stg.qty, stg.unit_price_paid, stg.list_price
-    from {{ ref('stg_sales__order_lines') }} as stg
-    semi join (select source, order_id from {{ ref('int_order_sums') }} where is_suspect) as suspects
+    from suspect_lines as stg
+    semi join suspects
         on stg.source = suspects.source and stg.order_id = suspects.order_id
     anti join repeated on stg.source = repeated.source and stg.order_id = repeated.order_id
     where stg.is_in_force
