@@ -1,4 +1,5 @@
-{{ config(materialized='table') }}
+{{ config(materialized='incremental', incremental_strategy='replace_touched', unique_key=['customer_key'],
+          meta={'touched': 'int_customers_touched'}) }}
 -- S0-02: when a customer buys, how much at once, and the scenes of life that this and the mix of categories tell of. Of
 -- equally frequent weekdays or hours the earlier counts. Scenes are rows of life_scenes.
 with policy as (
@@ -8,6 +9,7 @@ with policy as (
 placed as (
     select orders.customer_key, orders.sale_n, {{ iso_weekday('orders.paid_date') }} as weekday, orders.ordered_hour
     from {{ ref('int_customer_orders') }} as orders
+    {{ only_touched(ref('int_customers_touched'), 'orders', ['customer_key']) }}
     inner join policy on orders.paid_date >= policy.behaviour_window_start
 ),
 
@@ -64,6 +66,7 @@ shown as (
         max(rules.times_min) as times_min,
         max(rules.share_min) as share_min
     from {{ ref('int_customer_purchases') }} as purchases
+    {{ only_touched(ref('int_customers_touched'), 'purchases', ['customer_key']) }}
     inner join policy on purchases.day >= policy.behaviour_window_start
     inner join rules on lower(purchases.category) = rules.category
         and (rules.weekdays = 'any' or rules.weekdays = 'workday' and {{ iso_weekday('purchases.day') }} <= 5
