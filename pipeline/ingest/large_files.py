@@ -20,18 +20,36 @@ from pipeline.ingest.reading.content import FileRejected, sha256_of
 from pipeline.ingest.reading.csv_chunks import NotClean, type_of_typed
 from pipeline.ingest.reading.reader import RecordStream
 from pipeline.ingest.rows import repeated_keys
-from pipeline.ingest.take_over import columns_to_copy, facts_of, known_of_good, texts_as_they_are, write
+from pipeline.ingest.take_over import (
+    BROKEN_MAX,
+    Asked,
+    ask_rules,
+    columns_to_copy,
+    columns_to_type,
+    facts_of,
+    texts_as_they_are,
+    write,
+)
 from pipeline.ingest.writing import arrow_schema
 
 _PROBED_ROWS = 100_000
 
+Rules = list[tuple[str, str | None]]
+"""Reject code and column of each `_rule`."""
+
 
 class LargeFiles:
-    """The quick ways of one feed. What they refuse is loaded by way of its single rows (see rows)."""
+    """The quick ways of one feed. What they refuse is loaded by way of its single rows (see rows).
+
+    Attributes:
+        typed: files of typed rows that were put down.
+        judged: the rules of `classified` where all_good has asked them of every row; else None.
+    """
 
     def __init__(self, of: Feed) -> None:
         self.of = of
         self.typed: list[Path] = []
+        self.judged: Rules | None = None
 
     def stream(self, pending: Pending) -> bool:
         """Type a clean file and write it to raw while it is read.
@@ -100,6 +118,7 @@ class LargeFiles:
         Most deliveries have nothing to reject, and typing a large one costs more than anything else that is done with
         it: it is typed a second time only where the first shows that there is something to tell.
         """
+        self.judged = None
         declared = self.of.source.feeds.get(self.of.feed)
         if declared and declared.maps_to:
             return False
@@ -110,11 +129,13 @@ class LargeFiles:
         if pending.records is None:
             # What Arrow or the copying cannot read is read by DuckDB next, which says what is wrong with it.
             with suppress(pa.ArrowException, OSError, FileRejected):
-                if not begins_with_dirt and self._take_over(con, pending, relation, types):
+                if begins_with_dirt:
+                    self._look(con, pending, relation, types)
+                elif self._take_over(con, pending, relation, types):
                     return True
             check_unchanged([pending])
             hash_now(pending)
-        if begins_with_dirt:
+        if begins_with_dirt or self.judged is not None:
             return False
         entry, delivery = pending.entry, pending.delivery
         given = pending.records.rows if pending.records else pq.read_metadata(delivery.path).num_rows
@@ -132,21 +153,15 @@ class LargeFiles:
     def _take_over(
         self, con: duckdb.DuckDBPyConnection, pending: Pending, relation: str, types: Mapping[str, str]
     ) -> bool:
-        """Let the chunks of a Parquet file that has raw's own values be raw; whether that is so, with no key twice."""
+        """Let the chunks of a Parquet file that has raw's own values be raw; whether that is so, with no key twice.
+
+        Where rows are to be left out of such a file, it is judged.
+        """
         contract, delivery = self.of.contract, pending.delivery
         columns = columns_to_copy(delivery.path, contract, types)
         if columns is None or self.of.writer.vault.tombstones:
             return False
-        sql, _ = classified_sql(
-            contract,
-            relation,
-            types,
-            "deliveries",
-            self.of.zone,
-            delivery.dt.year + 1,
-            facts=facts_of(contract),
-            alone=True,
-        )
+        sql, rules = self._classified_as_it_came(pending, relation, types)
         schema, named, spill = arrow_schema(contract), pending.entry.delivery, self.of.spill
         path = self.of.writer.raw_path(contract.feed, pending.entry, delivery)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -154,27 +169,80 @@ class LargeFiles:
         try:
             found = beside(
                 con,
-                lambda: known_of_good(con, contract, sql),
+                lambda: ask_rules(con, contract, sql, profiled=True),
                 lambda go_on: texts_as_they_are(delivery.path, contract, columns, go_on),
                 lambda go_on: write(temporary, delivery.path, schema, columns, named, spill, go_on),
                 lambda go_on: pending.entry.sha256 or sha256_of(delivery.path, go_on),
             )
             if found is None:
                 return False
-            known, looked, written, sha = found
+            asked, looked, written, sha = found
             in_raw = con.execute(f"select count(*) from {parquet(temporary)}").fetchone()
-            if {(known["rows_n"][0],), (looked.rows,), (written,)} != {in_raw}:
-                return False
-            if contract.key and not looked.has_each_key_once and self._repeats(con, temporary):
+            if {(asked.rows_n,), (looked.rows,), (written,)} != {in_raw}:
                 return False
             take_hash(pending, sha)
             check_unchanged([pending])
+            has_repeats = (
+                bool(contract.key) and not looked.has_each_key_once and self._repeats(con, temporary)
+            )
+            if asked.broken_n or has_repeats:
+                self._judge(con, sql, rules, asked)
+                return False
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        self.of.writer.note(con, contract, pending.entry, known)
+        self.of.writer.note(con, contract, pending.entry, asked.known)
         pending.loaded = pending.feed_rows[contract.feed] = written
         return True
+
+    def _look(
+        self, con: duckdb.DuckDBPyConnection, pending: Pending, relation: str, types: Mapping[str, str]
+    ) -> None:
+        """Judge a Parquet file with rows to be left out, where no text of it need be touched."""
+        contract, delivery = self.of.contract, pending.delivery
+        columns = columns_to_type(delivery.path, contract, types)
+        if columns is None or self.of.writer.vault.tombstones:
+            return
+        sql, rules = self._classified_as_it_came(pending, relation, types)
+        found = beside(
+            con,
+            lambda: ask_rules(con, contract, sql, profiled=False),
+            lambda go_on: texts_as_they_are(delivery.path, contract, columns, go_on),
+            lambda go_on: pending.entry.sha256 or sha256_of(delivery.path, go_on),
+        )
+        if found is None:
+            return
+        asked, looked, sha = found
+        take_hash(pending, sha)
+        check_unchanged([pending])
+        if asked.rows_n == looked.rows:
+            self._judge(con, sql, rules, asked)
+
+    def _classified_as_it_came(
+        self, pending: Pending, relation: str, types: Mapping[str, str]
+    ) -> tuple[str, Rules]:
+        """classified_sql of a file of which each text is raw's own."""
+        contract, until_year = self.of.contract, pending.delivery.dt.year + 1
+        facts = facts_of(contract)
+        return classified_sql(
+            contract, relation, types, "deliveries", self.of.zone, until_year, facts=facts, alone=True
+        )
+
+    def _judge(self, con: duckdb.DuckDBPyConnection, sql: str, rules: Rules, asked: Asked) -> None:
+        """Let `classified` know of each row what `asked` found: to read it again then costs little more than the file.
+
+        Args:
+            sql, rules: of classified_sql.
+        """
+        if asked.broken_n > BROKEN_MAX:
+            return
+        kinds = {"_row": pa.int64(), "_rule": pa.int16()}
+        con.register("judged", pa.Table.from_pylist(asked.broken, pa.schema(kinds.items())))
+        con.execute(
+            "create or replace temp view classified as "
+            f"select typed.* exclude (_rule), judged._rule from ({sql}) as typed left join judged using (_row)"
+        )
+        self.judged = rules
 
     def put_down(self, con: duckdb.DuckDBPyConnection, entry: Entry) -> None:
         """Type a large delivery once and for all: what is asked of it from here on reads the typed rows."""

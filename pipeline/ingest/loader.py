@@ -392,7 +392,9 @@ class Loader:
         if streamed:
             if self.large.all_good(con, batch[0], relation, types):
                 return
-            self.large.put_down(con, batch[0].entry)
+            if self.large.judged is None:
+                self.large.put_down(con, batch[0].entry)
+            rules = self.large.judged or rules
         self.rows.note_rejects(con, by_delivery, rules, types)
         self.of.writer.vault.tombstones.follow(con, rules, self.contract, self.of.source)
         self.rows.exclude_duplicates(con, by_delivery)

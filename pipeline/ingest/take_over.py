@@ -40,6 +40,8 @@ _PHYSICAL = {
     "DECIMAL": ("INT32", "INT64", "FIXED_LEN_BYTE_ARRAY"),
 }
 _BATCH_ROWS = 131_072
+BROKEN_MAX = 100_000
+"""Rows that break a rule, above which a file is typed once for all questions."""
 
 
 def columns_to_copy(path: Path, contract: Contract, types: Mapping[str, str]) -> dict[str, str] | None:
@@ -73,6 +75,27 @@ def columns_to_copy(path: Path, contract: Contract, types: Mapping[str, str]) ->
             if metadata.row_group(group).column(i).compression not in _CODECS:
                 return None
     return {name: metadata.schema.column(i).path for name, i in given.items()}
+
+
+def columns_to_type(path: Path, contract: Contract, types: Mapping[str, str]) -> dict[str, str] | None:
+    """The same for a file whose values are raw's own but for numbers, times and truth values, which cost little to type.
+
+    None where a text is to be parsed or tokenised, or where a row of nulls would break no rule.
+    """
+    schema = contract.raw_schema()
+    for name, column in contract.stored.items():
+        is_text = types.get(name) == "VARCHAR"
+        if column.pii or (name in types and is_text != (column.type == "s")):
+            return None
+    metadata = pq.read_metadata(path)
+    resolved, _ = resolve_header(metadata.schema.to_arrow_schema().names, contract)
+    given = {name: i for i, name in enumerate(resolved) if name in contract.stored}
+    if len(resolved) != metadata.num_columns or not any(contract.columns[name].required for name in given):
+        return None
+    leaves = {name: metadata.schema.column(i) for name, i in given.items()}
+    if any(schema[name] == "VARCHAR" and leaf.physical_type != "BYTE_ARRAY" for name, leaf in leaves.items()):
+        return None
+    return {name: leaf.path for name, leaf in leaves.items()}
 
 
 class Looked(NamedTuple):
@@ -134,16 +157,39 @@ def _is_raw(column: pa.Array, spellings: Sequence[str]) -> bool:
     return not pc.any(pc.is_in(values, pa.array(spellings, pa.string()), skip_nulls=True)).as_py()
 
 
-def known_of_good(con: duckdb.DuckDBPyConnection, contract: Contract, sql: str) -> Known | None:
-    """The profile of the rows of `sql`, which classified_sql gives, or None where one of them breaks a rule."""
-    parts = parts_of(contract, mapped=False)
-    asked = ", ".join(f"{part} as {quote(name)}" for name, part in parts.items())
-    found = con.execute(f"select {asked}, count(_rule) as _bad from ({sql})")
+class Asked(NamedTuple):
+    """What the rules say of the rows of a file.
+
+    Attributes:
+        known: profile of all rows; empty where none was asked for.
+        broken_n: rows that break a rule.
+        broken: `_row` and `_rule` of these, of at most BROKEN_MAX.
+    """
+
+    rows_n: int
+    known: Known
+    broken_n: int
+    broken: list[dict[str, int]]
+
+
+def ask_rules(
+    con: duckdb.DuckDBPyConnection, contract: Contract, sql: str, *, profiled: bool
+) -> Asked | None:
+    """Ask the rules of every row of `sql`, which classified_sql gives, in one pass; None where there is no row."""
+    parts = parts_of(contract, mapped=False) if profiled else {}
+    asked = {name: f"{part} as {quote(name)}" for name, part in parts.items()}
+    asked["_rows"] = "count(*) as _rows"
+    asked["_broken_n"] = "count(_rule) as _broken_n"
+    asked["_broken"] = (
+        f"min(struct_pack(_row, _rule), {BROKEN_MAX}) filter (where _rule is not null) as _broken"
+    )
+    found = con.execute(f"select {', '.join(asked.values())} from ({sql})")
     types = {name: str(kind) for name, kind, *_ in found.description or ()}
     (row,) = found.to_arrow_table().to_pylist()
-    if row.pop("_bad") or not row["rows_n"]:
+    rows_n, broken_n, broken = (row.pop(name) for name in ("_rows", "_broken_n", "_broken"))
+    if not rows_n:
         return None
-    return {name: (value, types[name]) for name, value in row.items()}
+    return Asked(rows_n, {name: (value, types[name]) for name, value in row.items()}, broken_n, broken or [])
 
 
 def write(

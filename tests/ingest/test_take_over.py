@@ -9,7 +9,8 @@ import sys
 import threading
 import unicodedata
 from collections.abc import Callable
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -298,6 +299,89 @@ def test_a_file_whose_first_rows_have_dirt_is_not_asked_whether_it_could_be_copi
     assert rejects == [(2, "zero_quantity", None)] and len(rows) == ROWS - 1
 
 
+def orders(name: str = "", at: int = 0, value: Any = None) -> pa.Table:
+    """Orders with their moments, as a system exports them."""
+    noon = datetime(2024, 5, 6, 4, tzinfo=UTC)
+    rows: list[dict[str, Any]] = [
+        {"order_id": f"order-{i:04}", "source_customer_id": f"C{i % 9}", "status": "paid", "ordered_at": noon}
+        for i in range(ROWS)
+    ]
+    if name:
+        rows[at][name] = value
+    schema = pa.schema({n: pa.string() for n in rows[0]} | {"ordered_at": pa.timestamp("us", "UTC")})
+    return pa.Table.from_pylist(rows, schema)
+
+
+def told_twice(table: pa.Table) -> pa.Table:
+    """Its second row stands twice, its third another time with something else in it."""
+    again = [table.slice(1, 1).to_pylist()[0], table.slice(2, 1).to_pylist()[0]]
+    last = table.column_names[2]
+    again[1][last] = "completed" if last == "status" else "SKU-other"
+    return pa.concat_tables([table, pa.Table.from_pylist(again, table.schema)])
+
+
+@pytest.mark.parametrize(
+    ("feed", "table", "is_dirty"),
+    [
+        ("orders", orders(), False),
+        ("orders", orders("order_id", 7), True),
+        ("orders", orders("status", ROWS - 1, "no status"), True),
+        ("orders", orders("ordered_at", ROWS - 1, datetime(2031, 1, 1, tzinfo=UTC)), True),
+        ("orders", orders("source_customer_id", 20, " C1"), False),
+        ("order_lines", lines(), False),
+        ("order_lines", lines_with("qty", 50, Decimal(0)), True),
+    ],
+)
+@pytest.mark.parametrize("is_told_twice", [False, True])
+@pytest.mark.parametrize("probed_rows", [0, 2 * ROWS])
+def test_a_file_with_rows_to_leave_out_is_typed_once(
+    settings: Settings,
+    land: Land,
+    small_limits: None,
+    monkeypatch: pytest.MonkeyPatch,
+    feed: str,
+    table: pa.Table,
+    is_dirty: bool,
+    is_told_twice: bool,
+    probed_rows: int,
+) -> None:
+    """Where its texts are raw's own it comes to the same, whether the rules are asked once or it is put down first."""
+    land(f"shop/{feed}/{DAY}.parquet", written(told_twice(table) if is_told_twice else table))
+    monkeypatch.setattr(large_files, "_PROBED_ROWS", probed_rows)
+    put_down: list[Path] = []
+    real = large_files.LargeFiles.put_down
+
+    def watched(self: large_files.LargeFiles, *given: Any) -> None:
+        real(self, *given)
+        put_down.extend(self.typed)
+
+    monkeypatch.setattr(large_files.LargeFiles, "put_down", watched)
+    judged = taken_in(settings)
+    has_spaces = " C1" in table.column(1).to_pylist()
+    has_times = feed == "orders"
+    has_to_tell = is_dirty or is_told_twice
+    assert bool(put_down) == (has_to_tell and (has_spaces or has_times and not probed_rows))
+    put_down.clear()
+    for way in ("_look", "_take_over"):
+        monkeypatch.setattr(large_files.LargeFiles, way, lambda *_: False)
+    other = replace(settings, home=settings.home.with_name("other"))
+    assert taken_in(other) == judged
+    assert bool(put_down) == has_to_tell
+
+
+@pytest.mark.parametrize("broken_max", [ROWS, ROWS - 1])
+def test_a_file_with_more_broken_rows_than_are_kept_is_put_down(
+    settings: Settings, land: Land, small_limits: None, monkeypatch: pytest.MonkeyPatch, broken_max: int
+) -> None:
+    """Else the rows beyond them would count as good."""
+    for module in (large_files, take_over):
+        monkeypatch.setattr(module, "BROKEN_MAX", broken_max)
+    land(FILE, written(lines(qty=pa.array([Decimal(0)] * ROWS, pa.decimal128(18, 3)))))
+    ((ledger_row, rows, rejects, _),) = taken_in(settings).values()
+    assert tuple(ledger_row[3:7]) == (ROWS, 0, ROWS, 0)
+    assert len(rejects) == ROWS and not rows
+
+
 STOCK = {
     "location_id": pa.array([f"仓库-{i // 10}" for i in range(ROWS)]),
     "product_id": pa.array([f"SKU-{i % 10}" for i in range(ROWS)]),
@@ -500,24 +584,24 @@ def test_a_file_that_changes_while_it_is_copied_is_refused(
 ENDLESS = "select count(*) from range(10000000) a, range(10000000) b where a.range <> b.range"
 
 
-@pytest.mark.parametrize("failing", ["known_of_good", "texts_as_they_are", "write", "sha256_of"])
+@pytest.mark.parametrize("failing", ["ask_rules", "texts_as_they_are", "write", "sha256_of"])
 def test_what_fails_in_one_thread_ends_the_others_and_leaves_nothing(
     settings: Settings, land: Land, small_limits: None, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     """The others would go on for ever: they come to their end because they are told to."""
-    works = {"known_of_good", "texts_as_they_are", "write", "sha256_of"}
+    works = {"ask_rules", "texts_as_they_are", "write", "sha256_of"}
     ended: set[str] = set()
 
     class Unheard(Exception):
         pass
 
-    def fails(*_: Any) -> None:
+    def fails(*_: Any, **__: Any) -> None:
         raise Unheard
 
     def goes_on(name: str) -> Callable[..., Any]:
-        def work(*given: Any) -> Any:
+        def work(*given: Any, **_: Any) -> Any:
             try:
-                if name == "known_of_good":
+                if name == "ask_rules":
                     given[0].execute(ENDLESS)
                 while True:
                     given[-1]()
